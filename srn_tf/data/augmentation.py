@@ -1,0 +1,52 @@
+"""The paper's augmentation (section 3.4): crops of random width and height at the corners or the centre."""
+
+import tensorflow as tf
+
+# The paper's sizes for an image resized to 256 and a network input of 224.
+_RESIZED_PX = 256
+_INPUT_PX = 224
+_CROP_PX = (256, 224, 192, 168, 128)
+# (top, left) of a crop as a share of the free room: four corners and the centre.
+_POSITIONS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))
+
+
+def resized_px(size_px):
+    """Side the image is resized to before cropping: 256 for an input of 224, in proportion otherwise."""
+    return round(size_px * _RESIZED_PX / _INPUT_PX)
+
+
+def random_crop(image, size_px, seed, max_distortion=None):
+    """Crops at one of five positions with random width and height, and resizes to the network's input.
+
+    Args:
+        image: float32 (R, R, 3) with R = resized_px(size_px).
+        size_px: side S of the network's input, pixels.
+        seed: int (2,), a stateless seed; equal seeds give equal crops.
+        max_distortion: how many steps width and height may lie apart in the list of sizes; None sets
+            no limit (the paper's text), 1 is the limit of its source (temporal segment networks).
+    Returns:
+        float32 (S, S, 3).
+    """
+    seeds = tf.random.split(seed, 3)
+    count = len(_CROP_PX)
+    height_index = tf.random.stateless_uniform([], seeds[0], 0, count, tf.int32)
+    reach = count - 1 if max_distortion is None else max_distortion
+    lowest = tf.maximum(height_index - reach, 0)
+    highest = tf.minimum(height_index + reach, count - 1)
+    # stateless_uniform wants fixed integer bounds; a float scaled to the bounds serves any.
+    fraction = tf.random.stateless_uniform([], seeds[1])
+    width_index = lowest + tf.cast(fraction * tf.cast(highest - lowest + 1, tf.float32), tf.int32)
+    scale = resized_px(size_px) / _RESIZED_PX
+    sizes = tf.constant([round(px * scale) for px in _CROP_PX])
+    crop_height, crop_width = sizes[height_index], sizes[width_index]
+    position = tf.constant(_POSITIONS)[tf.random.stateless_uniform([], seeds[2], 0, len(_POSITIONS), tf.int32)]
+    room = tf.cast(tf.shape(image)[:2] - tf.stack([crop_height, crop_width]), tf.float32)
+    offset = tf.cast(tf.round(position * room), tf.int32)
+    crop = tf.image.crop_to_bounding_box(image, offset[0], offset[1], crop_height, crop_width)
+    return tf.image.resize(crop, [size_px, size_px], antialias=True)
+
+
+def random_mirror(image, seed):
+    """Mirrors left to right with probability one half: float32 (S, S, 3), int (2,) -> float32 (S, S, 3)."""
+    flip = tf.random.stateless_uniform([], seed) < 0.5
+    return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)

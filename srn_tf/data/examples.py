@@ -1,0 +1,89 @@
+"""What one record of every data set of this project looks like, and how label names travel with it."""
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from srn_tf.errors import InputError
+
+
+def features(label_names):
+    """Describes a record.
+
+    image:   uint8 (height, width, 3), RGB; stored as the bytes of `image_files.read_image_file`.
+    name:    bytes (), path of the image relative to the source folder, "/" between parts; unique.
+    labels:  int8 (C,), 1 positive; other values as the data set's protocol defines (COCO: 0 negative).
+    objects: boxes, where the source has them, else none; N of them:
+      bbox:  float32 (N, 4), ymin xmin ymax xmax, fractions of the image's height and width, 0 to 1.
+      label: int64 (N,), index into the label names.
+
+    Args:
+        label_names: C names, in the order of `labels`.
+    Returns:
+        tfds.features.FeaturesDict.
+    Raises:
+        InputError: no name, an empty name, a name of several lines, or the same name twice.
+    """
+    names = _check_names(label_names)
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "name": tfds.features.Text(),
+            "labels": tfds.features.Tensor(shape=(len(names),), dtype=np.int8),
+            "objects": tfds.features.Sequence(
+                {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=names)}
+            ),
+        }
+    )
+
+
+def metadata(label_names):
+    """Returns the `metadata` of a builder's DatasetInfo: the label names, stored beside the records.
+
+    Args:
+        label_names: C names, in the order of `labels`.
+    Returns:
+        tfds.core.MetadataDict {"labels": [C str]}.
+    Raises:
+        InputError: as `features`.
+    """
+    return tfds.core.MetadataDict({"labels": _check_names(label_names)})
+
+
+def label_names(builder):
+    """Reads the label names that were stored with a prepared data set.
+
+    From the disk and not from the builder's code, so that they are the names the records were made with.
+
+    Args:
+        builder: tfds.core.DatasetBuilder, prepared; also one of `tfds.builder_from_directory`.
+    Returns:
+        list of C str, in the order of `labels`.
+    Raises:
+        InputError: the data set is not prepared, or stores no label names.
+    """
+    stored = tfds.core.MetadataDict()
+    try:
+        stored.load_metadata(builder.data_dir)
+    except (OSError, ValueError):  # Missing, or not JSON.
+        stored.clear()
+    names = stored.get("labels")
+    if not isinstance(names, list) or not names:
+        raise InputError(
+            f"Data set {builder.name} must be prepared, with its label names in metadata.json. "
+            f"Received: {builder.data_dir}, which has none. Prepare the data set (again)."
+        )
+    return names
+
+
+def _check_names(label_names):
+    """Returns the names as a list of str; InputError if they cannot name labels."""
+    names = [str(name) for name in label_names]
+    if not names:
+        raise InputError("A data set must have at least one label. Received no label names.")
+    for name in names:
+        if not name.strip() or len(name.splitlines()) != 1:
+            raise InputError(f"A label name must be one line of text. Received: {name!r}.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"Label names must differ. Received twice: {', '.join(repeated)}.")
+    return names

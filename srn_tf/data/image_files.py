@@ -1,0 +1,259 @@
+"""Image files: the bytes of a picture that any plain decoder shows as a person would see it.
+
+A plain decoder (`tf.io.decode_image` with 3 channels) ignores EXIF rotation, drops an alpha channel and
+cannot read some files at all. So whatever is not an ordinary 8-bit picture is decoded here, once, and
+written again without loss.
+"""
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from srn_tf.errors import InputError
+
+MAX_PIXELS = 100_000_000
+"""Largest width x height that is decoded (100 megapixels: 0.3 GB as RGB); above it a file may be a bomb."""
+
+EXTENSIONS = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""File name endings, lower case, by which `list_images` knows the images of a folder."""
+
+# Pillow's own list also has formats that are drawn by running another program (EPS) and formats without
+# a magic number, for which any file may pass.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+# EXIF 2.32, tag 0x0112: what to do to the stored pixels so that they stand upright.
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def read_image_file(path):
+    """Reads an image file into bytes that a plain decoder shows as a person would see the picture.
+
+    An ordinary 8-bit RGB or grey JPEG, PNG or BMP that stands upright is returned byte for byte. Anything
+    else comes back as an 8-bit RGB PNG of the same pixels:
+      - alpha, or a transparent colour: composed over white;
+      - palette, 1-bit and CMYK (inverted or not, as its Adobe marker says): converted;
+      - 16 bits: the high byte, as decoders do. 32-bit integers: likewise if they fit in 16 bits, else divided
+        by their maximum. Floats: white is 1 if they stay below it, else 255, else their maximum. A range
+        that goes below 0 is stretched from its minimum to its maximum. Nothing is clipped;
+      - EXIF orientation: applied;
+      - an animation: its first frame. Every GIF is rewritten, since decoders give it a frame axis;
+      - another container (WebP, TIFF, JPEG 2000, AVIF, PPM): rewritten.
+    Colour profiles are not applied. The picture is decoded completely, so damaged data is noticed here.
+
+    Args:
+        path: str or path of the file.
+    Returns:
+        bytes of a JPEG, PNG or BMP, which decode to uint8 (height, width, 3), RGB.
+    Raises:
+        InputError: the file is missing, unreadable, empty, not an image, truncated or damaged, or larger
+            than `MAX_PIXELS`.
+    """
+    data = _read_bytes(path)
+    try:
+        # Pillow's warnings are about tags and sizes; what matters here is an error or checked below.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_known_formats())
+            _check_size(image, path)
+            image.load()
+            if image.format == "PNG":
+                _check_png(data)
+            orientation = _read_orientation(image)
+            if orientation not in _UPRIGHT and _is_plain(image, data):
+                return data
+            return _encode_png(_to_upright_rgb(image, orientation))
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise InputError(
+            f"{path} must be an image. Received {len(data)} bytes that none of the readers for "
+            f"{', '.join(_FORMATS)} knows. Replace or remove the file."
+        ) from None
+    except Image.DecompressionBombError:  # Pillow's own limit, met before the size can be asked for.
+        raise InputError(_too_large(path, f"over {2 * Image.MAX_IMAGE_PIXELS}")) from None
+    # Damaged data surfaces from Pillow's readers as nearly any type: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise InputError(
+            f"{path} must be a whole image. It is truncated, damaged or of a rare kind ({_one_line(error)}). "
+            "Replace or remove the file."
+        ) from error
+
+
+def list_images(paths):
+    """Lists image files: files as they are given, folders expanded.
+
+    A folder is searched with its subfolders for the names that end in one of `EXTENSIONS` (upper or lower
+    case); hidden names (".x") are passed over. A file that is named is listed whatever its ending.
+
+    Args:
+        paths: one path, or an iterable of paths (str or path objects) of files and folders.
+    Returns:
+        list of str: in the order of `paths`, each folder's files sorted by path, no path twice.
+    Raises:
+        InputError: a path does not exist, a folder cannot be read, or no image is found at all.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    paths = [os.fspath(path) for path in paths]
+    found = []
+    for path in paths:
+        if os.path.isdir(path):
+            found += sorted(_walk_images(path))
+        elif os.path.exists(path):
+            found.append(path)
+        else:
+            raise InputError(f"An image path must be an existing file or folder. Received: {path}. Check the path.")
+    if not found:
+        raise InputError(
+            f"At least one image is needed. Received none in: {', '.join(paths) or 'an empty list of paths'}. "
+            f"Looked for files ending in {', '.join(EXTENSIONS)}."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _walk_images(folder):
+    """Yields the paths of a folder's images, subfolders included, in no particular order."""
+
+    def refuse(error):
+        raise InputError(
+            f"Folder {error.filename} must be readable. Received: {error.strerror}. Check its permissions."
+        )
+
+    for parent, subfolders, names in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                yield os.path.join(parent, name)
+
+
+def _read_bytes(path):
+    """Returns a file's bytes, at least one; InputError otherwise."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"An image file must exist. Received: {path}. Check the path.") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} must be a readable image file. Received: {error.strerror}. Check what it is and its permissions."
+        ) from None
+    if not data:
+        raise InputError(f"{path} must be an image. Received a file of 0 bytes. Replace or remove the file.")
+    return data
+
+
+def _known_formats():
+    """Returns the readers this Pillow has, among those wanted (older ones lack AVIF)."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _check_size(image, path):
+    """Raises InputError if an opened, not yet decoded image is larger than `MAX_PIXELS`."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(_too_large(path, f"{width} x {height}"))
+
+
+def _too_large(path, received):
+    return f"{path} must have at most {MAX_PIXELS} pixels. Received: {received}. Make the image smaller or remove it."
+
+
+def _check_png(data):
+    """Raises if a PNG is cut after its pixels or a checksum is wrong: Pillow shows it, stricter decoders do not."""
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        image.verify()
+    if _PNG_END not in data:
+        raise OSError("no end chunk")
+
+
+def _read_orientation(image):
+    """Returns the EXIF orientation of a decoded image (1 upright, 2 to 8), 1 if there is none.
+
+    Only after decoding: Pillow itself turns a TIFF while it decodes, and then removes the tag.
+    """
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # Damaged EXIF data says nothing, and the picture itself has been decoded.
+        return 1
+
+
+def _is_plain(image, data):
+    """Tells whether a plain decoder shows a file's own bytes rightly: 8-bit RGB or grey, nothing transparent."""
+    if image.mode not in ("RGB", "L") or "transparency" in image.info:
+        return False
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG followed by further pictures (some phones).
+        return True
+    if image.format == "PNG":
+        return data[24] == 8  # IHDR: bits per channel.
+    if image.format == "BMP":
+        header_bytes, bits, compression = (
+            int.from_bytes(data[i:j], "little") for i, j in ((14, 18), (28, 30), (30, 34))
+        )
+        return header_bytes >= 40 and bits == {"RGB": 24, "L": 8}[image.mode] and compression == 0
+    return False
+
+
+def _to_upright_rgb(image, orientation):
+    """Returns a decoded image of any mode as RGB, over white, turned upright."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _scale_to_8_bits(image)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow inverts every CMYK JPEG; only those of Adobe are stored inverted.
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return image
+
+
+def _scale_to_8_bits(image):
+    """Returns a 16-bit, 32-bit integer or float image as 8-bit grey, by the rules of `read_image_file`.
+
+    A transparent grey value becomes an alpha channel (mode LA).
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = values.min(), values.max()
+    if low < 0.0:
+        grey = (values - low) * (255.0 / max(high - low, 1e-300))
+    elif image.mode == "F":
+        grey = values * (255.0 / (1.0 if high <= 1.0 else max(high, 255.0)))
+    elif high <= 65535.0:
+        grey = values // 256.0
+    else:
+        grey = values * (255.0 / high)
+    grey = Image.fromarray(np.rint(grey).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _encode_png(image):
+    """Returns an RGB image as PNG bytes, without the tags and profiles of the file it came from."""
+    image.info.clear()
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,9 @@
+"""The one exception a user is meant to read."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one line, meant for the user.
+
+    It says what is wrong, what was received and what to do. The tools print it alone on stderr and
+    exit with status 1; any other exception is a defect of this package.
+    """

@@ -1,0 +1,136 @@
+"""Evaluation of score and label files: csv, whitespace-separated text, .npy or .npz."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from srn_tf.errors import InputError
+from srn_tf.evaluation import protocols
+
+
+def evaluate_score_files(scores_path, labels_path, protocol):
+    """Evaluates a file of logits against a file of labels, a row per image and a column per label in both.
+
+    Args:
+        scores_path: path read by read_matrix, logits.
+        labels_path: path read by read_matrix, each value -1, 0 or 1.
+        protocol: protocols.Protocol.
+    Returns:
+        dict, ready for JSON: "protocol" (name), "definition", "images" (N), "labels" (C), the tables of
+        protocols.evaluate in percent under the protocol's own names ("all" and "top3" for nus_wide, "all" and
+        "top3_min05" for coco and scenes, "wider" for wider_attribute), "AP" (C values, None where the label has
+        no positive) and "labels_without_positives" (columns, counted from 0).
+    Raises:
+        InputError: a file cannot be read, or the two cannot be evaluated together.
+    """
+    scores, labels = read_matrix(scores_path), read_matrix(labels_path)
+    try:
+        evaluated = protocols.evaluate(scores, labels, protocol)
+    except InputError as error:
+        raise InputError(f"{scores_path} with {labels_path}: {error}") from None
+    result = {
+        "protocol": protocol.name,
+        "definition": protocol.definition,
+        "images": scores.shape[0],
+        "labels": scores.shape[1],
+        protocol.all_key: evaluated["all"],
+    }
+    if protocol.use_top3:
+        result[protocol.top3_key] = evaluated["top3"]
+    result["AP"] = evaluated["AP"]
+    result["labels_without_positives"] = evaluated["labels_without_positives"]
+    return result
+
+
+def read_matrix(path):
+    """Reads a matrix of numbers: .npy, .npz (one array), and any other file as text.
+
+    Text has a row per line, with commas if the first row has one and whitespace otherwise between the values;
+    blank lines are skipped. There is no header line.
+
+    Args:
+        path: str or path.
+    Returns:
+        float64 (N, C) of a text file, N and C >= 1; of .npy and .npz the real dtype stored.
+    Raises:
+        InputError: the file is missing, unreadable or empty; an entry is not a number or the rows differ in
+            length (with the line); an array file has not exactly one matrix of real numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} must be a file of numbers. Received: no such file; check the path.")
+    try:
+        if path.suffix.lower() in (".npy", ".npz"):
+            matrix = _read_array_file(path)
+        else:
+            matrix = _read_text_file(path)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} must be text (csv or whitespace-separated), .npy or .npz; it is not text.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if matrix.size == 0:
+        raise InputError(f"{path} must have at least one row of numbers. Received: an empty file.")
+    return matrix
+
+
+def _read_text_file(path):
+    rows = []
+    first_line = None  # number of the line of the first row
+    with path.open(encoding="utf-8-sig") as lines:
+        for line_number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            if first_line is None:
+                first_line = line_number
+                separator = "," if "," in line else None
+            row = _parse_row(path, line_number, line.split(separator))
+            if rows and row.size != rows[0].size:
+                raise InputError(
+                    f"{path}: every row must have as many values as the first. Received: {row.size} on line "
+                    f"{line_number}, {rows[0].size} on line {first_line}."
+                )
+            rows.append(row)
+    return np.stack(rows) if rows else np.empty((0, 0))
+
+
+def _parse_row(path, line_number, fields):
+    """The fields of one line of text as float64 (C,)."""
+    try:
+        return np.fromiter(map(float, fields), dtype=np.float64, count=len(fields))
+    except ValueError:
+        entry = next(index for index, field in enumerate(fields) if not _is_number(field))
+        raise InputError(
+            f"{path}: every entry must be a number, with no header line. Received: {fields[entry].strip()[:40]!r} on "
+            f"line {line_number}, entry {entry + 1}."
+        ) from None
+
+
+def _is_number(field):
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_array_file(path):
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.lib.npyio.NpzFile):
+            with content:
+                if len(content.files) != 1:
+                    names = ", ".join(content.files) or "none"
+                    raise InputError(f"{path} must hold exactly one array. Received: {names}.")
+                content = content[content.files[0]]
+    except InputError:
+        raise
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy's own messages may span lines; a user's error is one line.
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} must be a NumPy array file without pickled objects; NumPy says: {reason}.") from None
+    if not isinstance(content, np.ndarray) or content.dtype.kind not in "fiub" or content.ndim != 2:
+        received = f"shape {content.shape}, type {content.dtype}" if isinstance(content, np.ndarray) else "raw bytes"
+        raise InputError(f"{path} must hold a matrix of real numbers, images x labels. Received: {received}.")
+    return content

@@ -1,0 +1,147 @@
+"""The options of a training run: their flags, and the frozen record that the rest of the code gets.
+
+This module alone reads flags. A run writes its options to `flags.txt`, itself a flagfile.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from srn_tf.errors import InputError
+
+# Names only, so that `--help` answers without loading TensorFlow; a test holds them to the packages' own lists.
+_DATASETS = ("scenes", "coco2014")
+_MODELS = ("srn", "main_net")
+_BACKBONES = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
+_PLACES = ("data_dir", "work_dir", "prepared_dir")  # where, not what: never part of a flagfile
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """A training run. Every field is the flag of the same name; see `define_flags`."""
+
+    data_dir: str
+    work_dir: str
+    prepared_dir: str
+    dataset: str
+    validation_fraction: float
+    model: str
+    backbone: str
+    backbone_weights: str
+    image_size: int
+    srn_head: str
+    regularize_from: str
+    head_channels: int
+    learn_alpha: bool
+    stages: tuple
+    epochs: tuple
+    init_from: str
+    batch_size: int
+    learning_rate: tuple
+    learning_rate_min: float
+    momentum: float
+    weight_decay: float
+    patience: int
+    ema_decay: float
+    crops: bool
+    mirror: bool
+    max_distortion: int
+    logical_cpus: int
+    seed: int
+
+    def as_flagfile(self):
+        """The options as lines of a flagfile, without the places."""
+        lines = []
+        for field in dataclasses.fields(self):
+            if field.name in _PLACES:
+                continue
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                value = ",".join(str(entry) for entry in value)
+            elif isinstance(value, bool):
+                value = str(value).lower()
+            lines.append(f"--{field.name}={value}")
+        return "\n".join(lines) + "\n"
+
+
+def define_flags():
+    """Defines the flags of `Options` with the paper's defaults; call once, before parsing."""
+    flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
+    flags.DEFINE_string("work_dir", None, "Folder for everything the run leaves behind.", required=True)
+    flags.DEFINE_string("prepared_dir", "", "Where an official layout is prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_enum("dataset", "coco2014", _DATASETS, "Data set.")
+    flags.DEFINE_float(
+        "validation_fraction",
+        0.1,
+        "Share of the training images held out for validation, where the data set has no validation split; "
+        "0 watches the training images themselves. Never taken from test.",
+        lower_bound=0.0,
+        upper_bound=0.9,
+    )
+    flags.DEFINE_enum("model", "srn", _MODELS, "Model; main_net is the paper's baseline (ResNet-101).")
+    flags.DEFINE_enum("backbone", "resnet101v2", _BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
+    flags.DEFINE_string("backbone_weights", "imagenet", "imagenet (downloaded by Keras), none, or a Keras .h5 file.")
+    flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
+    flags.DEFINE_enum("srn_head", "released", ("released", "paper"), "Heads of the released nets or of the text.")
+    flags.DEFINE_enum(
+        "regularize_from",
+        "weighted",
+        ("weighted", "attention"),
+        "What f_sr reads: weighted attention U (ResNet-SRN) or plain attention A (ResNet-SRN-att).",
+    )
+    flags.DEFINE_integer("head_channels", 512, "Width of the heads' hidden convolutions. Paper: 512.", 1)
+    flags.DEFINE_bool("learn_alpha", False, "Learn the weight of y_cls in y_hat. Paper: fixed at 0.5.")
+    flags.DEFINE_list("stages", "cls,att,sr,all", "Stages to train, in order. Default: all of the model's.")
+    flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
+    flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
+    flags.DEFINE_integer("batch_size", 96, "Images a step over all devices. Paper: 96.", 1)
+    flags.DEFINE_list(
+        "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."
+    )
+    flags.DEFINE_float("learning_rate_min", 1e-5, "The stage ends when the rate would fall below. Paper: 0.00001.", 0.0)
+    flags.DEFINE_float("momentum", 0.9, "SGD momentum. Paper: 0.9.", 0.0, 1.0)
+    flags.DEFINE_float("weight_decay", 5e-4, "L2 factor inside the gradient, all weights. Paper: 0.0005.", 0.0)
+    flags.DEFINE_integer("patience", 3, "Epochs without a lower validation loss before the rate is divided by 10.", 1)
+    flags.DEFINE_float("ema_decay", 0.0, "Decay of the moving average of the weights; 0 keeps none.", 0.0, 0.999999)
+    flags.DEFINE_bool("crops", True, "The paper's corner crops in training; off squashes the whole image.")
+    flags.DEFINE_bool("mirror", False, "Mirror half of the training images (not in the paper's text).")
+    flags.DEFINE_integer(
+        "max_distortion", -1, "Steps a crop's width and height may lie apart; -1 no limit (paper's text).", -1
+    )
+    flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
+    flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
+
+
+def read_options(values=flags.FLAGS):
+    """Reads the parsed flags.
+
+    Args:
+        values: parsed absl FlagValues.
+    Returns:
+        Options.
+    Raises:
+        InputError: a list that is not of numbers or not one value per stage.
+    """
+    options = {field.name: values[field.name].value for field in dataclasses.fields(Options)}
+    # The default lists SRN's stages; a model with fewer trains those it has.
+    if options["model"] == "main_net" and not values["stages"].present:
+        options["stages"] = ["cls"]
+    options["stages"] = tuple(options["stages"])
+    options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
+    options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
+    options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"
+    return Options(**options)
+
+
+def _per_stage(name, texts, kind, stages):
+    try:
+        numbers = tuple(kind(text) for text in texts)
+    except ValueError:
+        numbers = ()
+    if not numbers or any(number <= 0 for number in numbers):
+        raise InputError(f"{name} must be positive numbers separated by commas. Received: {','.join(texts)!r}.")
+    if len(numbers) not in (1, len(stages)):
+        raise InputError(
+            f"{name} must be one number or one per stage ({len(stages)}: {','.join(stages)}). Received: {','.join(texts)}."
+        )
+    return numbers if len(numbers) > 1 else numbers * len(stages)

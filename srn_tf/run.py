@@ -1,0 +1,189 @@
+"""A whole run: data, model, stages, evaluation, export; and how a finished run is opened again."""
+
+import dataclasses
+import logging
+import os
+import platform
+import shutil
+
+import keras
+import tensorflow as tf
+
+import srn_tf
+from srn_tf.data.datasets import open_dataset
+from srn_tf.errors import InputError
+from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.evaluation.report import write_json
+from srn_tf.models.build import ModelConfig, build_model
+from srn_tf.serving.export import export
+from srn_tf.training import checkpoint
+from srn_tf.training.summaries import Summaries
+from srn_tf.training.trainer import Trainer, TrainingPlan
+from srn_tf.training.work_dir import WorkDir, code_version
+
+logger = logging.getLogger("srn_tf")
+
+EVALUATION_BATCH = 64  # images a step where the training batch does not matter
+
+
+def train_run(options):
+    """Trains, evaluates on the test split and exports, as `options` says; continues a run that was interrupted.
+
+    Args:
+        options: options.Options.
+    Returns:
+        dict: the metrics, as in metrics.json.
+    Raises:
+        InputError: anything in the options, the data or the folders that cannot be used.
+    """
+    work = WorkDir(options.work_dir)
+    work.claim(options.as_flagfile())
+    strategy = make_strategy(options.logical_cpus)
+    keras.utils.set_random_seed(options.seed)
+    dataset = open_dataset(options.dataset, options.data_dir, options.prepared_dir, options.validation_fraction)
+    logger.info(
+        "Data set %s: %s; %d labels; validation: %s.",
+        dataset.name,
+        ", ".join(f"{dataset.num_images(role)} {role}" for role in dataset.splits),
+        len(dataset.labels),
+        dataset.note,
+    )
+    fields = [field.name for field in dataclasses.fields(ModelConfig)]
+    config = ModelConfig(**{name: getattr(options, name) for name in fields})
+    with strategy.scope():
+        model = build_model(config, len(dataset.labels), options.backbone_weights)
+        if options.init_from:
+            _start_from(options.init_from, model, dataset.labels)
+    work.write_run(_describe(options, config, dataset))
+    logger.info(
+        "Model %s on %s: %.2f M weights; %d device(s).",
+        config.model,
+        config.backbone,
+        model.network.count_params() / 1e6,
+        strategy.num_replicas_in_sync,
+    )
+    plan = TrainingPlan(
+        stages=options.stages,
+        epochs=options.epochs,
+        learning_rates=options.learning_rate,
+        batch_size=options.batch_size,
+        learning_rate_min=options.learning_rate_min,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        patience=options.patience,
+        ema_decay=options.ema_decay,
+        crops=options.crops,
+        mirror=options.mirror,
+        max_distortion=None if options.max_distortion < 0 else options.max_distortion,
+        seed=options.seed,
+    )
+    if os.path.isfile(work.final):
+        logger.info("This run is already trained; %s holds its weights.", work.final)
+        checkpoint.load_weights(work.final, model, dataset.labels)
+    else:
+        summaries = Summaries(work.tensorboard, model, dataset)
+        Trainer(model, strategy, dataset, plan, work, summaries).train()
+        summaries.close()
+        shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
+        os.replace(f"{work.final}.writing", work.final)
+    metrics = _evaluate(model, strategy, dataset, "test", plan.stages)
+    write_json(work.metrics, metrics)
+    if not os.path.isdir(os.path.join(work.export, "1")):
+        export(model, dataset.labels, os.path.join(work.export, "1"))
+    return metrics
+
+
+def evaluate_run(work_dir, data_dir, split, prepared_dir=""):
+    """Evaluates the final weights of a run on a split of its data set.
+
+    Args:
+        work_dir: a run's work folder.
+        data_dir: folder of the data set, as in training.
+        split: "train", "validation" or "test"; which images each holds is the run's own division.
+        prepared_dir: as in training; default <work_dir>/dataset.
+    Returns:
+        dict: the metrics, in the form of metrics.json.
+    Raises:
+        InputError: not a work folder, an untrained run, other labels, an unknown split.
+    """
+    work = WorkDir(work_dir)
+    description = work.read_run()
+    dataset = open_dataset(
+        description["dataset"],
+        data_dir,
+        prepared_dir or os.path.join(work_dir, "dataset"),
+        description["validation_fraction"],
+    )
+    checkpoint.check_same_labels(description["labels"], dataset.labels, f"The data set in {data_dir}")
+    strategy = make_strategy()
+    with strategy.scope():
+        model = load_model(work, description)
+    return _evaluate(model, strategy, dataset, split, description["stages"])
+
+
+def load_model(work, description):
+    """Rebuilds a run's model with its final weights.
+
+    Args:
+        work: WorkDir.
+        description: its run.json.
+    Returns:
+        MultiLabelModel.
+    Raises:
+        InputError: the run has not been trained to its end.
+    """
+    if not os.path.isfile(work.final):
+        raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
+    model = build_model(ModelConfig(**description["model"]), len(description["labels"]))
+    checkpoint.load_weights(work.final, model, description["labels"])
+    return model
+
+
+def make_strategy(logical_cpus=0):
+    """MirroredStrategy over all GPUs, over one CPU where there is none, or over logical CPU devices.
+
+    Args:
+        logical_cpus: split the CPU into so many devices; 0 does not. Must come before TensorFlow is used.
+    Returns:
+        tf.distribute.MirroredStrategy.
+    """
+    if logical_cpus:
+        devices = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
+        try:
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+        except RuntimeError as error:
+            raise InputError(f"logical_cpus cannot be set once TensorFlow runs ({error}).") from error
+        return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(logical_cpus)])
+    return tf.distribute.MirroredStrategy()
+
+
+def _start_from(path, model, labels):
+    source = WorkDir(path).final if os.path.isdir(path) else path
+    checkpoint.load_weights(source, model, labels)
+    logger.info("Starting from the weights in %s: every weight matched.", source)
+
+
+def _describe(options, config, dataset):
+    return {
+        "dataset": dataset.name,
+        "protocol": dataset.protocol,
+        "validation_fraction": options.validation_fraction,
+        "labels": list(dataset.labels),
+        "model": dataclasses.asdict(config),
+        "stages": list(options.stages),
+        "seed": options.seed,
+        "code": {"srn_tf": srn_tf.__version__, "commit": code_version()},
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {len(tf.config.list_physical_devices('GPU'))} GPUs",
+    }
+
+
+def _evaluate(model, strategy, dataset, split, stages):
+    evaluator = Evaluator(model, strategy, with_attention=True)
+    predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+    return {
+        "dataset": dataset.name,
+        "split": split,
+        "stages": list(stages),
+        **score(predictions, dataset.protocol, dataset.labels),
+    }

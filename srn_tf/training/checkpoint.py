@@ -1,0 +1,132 @@
+"""Weights and training state as .npz files: named arrays, written whole or not at all.
+
+A weight's name is `<part>/<layer>/<weight>`, e.g. "f_sr/sr_conv4/depthwise_kernel": a stable address.
+"""
+
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from srn_tf.errors import InputError
+
+_META = "__meta__"
+
+
+def named_weights(model):
+    """Every weight of a model by its address.
+
+    Args:
+        model: MultiLabelModel.
+    Returns:
+        dict: "<part>/<layer>/<weight>" -> tf.Variable, in a fixed order.
+    """
+    named = {}
+    for part_name, part in model.parts.items():
+        for layer in getattr(part, "layers", [part]):
+            for weight in layer.weights:
+                named[f"{part_name}/{layer.name}/{weight.name.split('/')[-1].split(':')[0]}"] = weight
+    return named
+
+
+def save_arrays(path, arrays, meta):
+    """Writes named arrays and a JSON-ready dict to one file, atomically.
+
+    Raises:
+        InputError: the file cannot be written; an older file of that name is untouched.
+    """
+    temporary = f"{path}.writing"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays, **{_META: np.array(json.dumps(meta))})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"The checkpoint {path} could not be written ({error.strerror or error}).") from error
+
+
+def load_arrays(path):
+    """Reads what `save_arrays` wrote.
+
+    Returns:
+        (dict of arrays, meta dict)
+    Raises:
+        InputError: no such file, or it is damaged or not such a file.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"A weight file of this project (.npz) was expected. Received: {path!r}, not a file.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays.pop(_META)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+        raise InputError(f"{path} is damaged or is not a weight file of this project ({error}).") from error
+    return arrays, meta
+
+
+def assign_weights(model, arrays, source):
+    """Gives a model the weights of a file; every name and shape must match, on both sides.
+
+    Args:
+        model: MultiLabelModel.
+        arrays: address -> array.
+        source: path, for the message.
+    Raises:
+        InputError: missing, unexpected or misshapen weights, the first of each named; nothing is assigned.
+    """
+    weights = named_weights(model)
+    missing = [name for name in weights if name not in arrays]
+    unexpected = [name for name in arrays if name not in weights]
+    misshapen = [name for name in weights if name in arrays and arrays[name].shape != tuple(weights[name].shape)]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} weights are missing (first {missing[0]})")
+    if unexpected:
+        faults.append(f"{len(unexpected)} are unknown (first {unexpected[0]})")
+    if misshapen:
+        name = misshapen[0]
+        faults.append(
+            f"{len(misshapen)} have another shape (first {name}: expected {tuple(weights[name].shape)}, "
+            f"received {arrays[name].shape})"
+        )
+    if faults:
+        raise InputError(f"The weights in {source} belong to another architecture: {'; '.join(faults)}.")
+    for name, weight in weights.items():
+        weight.assign(arrays[name])
+
+
+def save_weights(path, model, meta):
+    """Writes a model's weights; see `save_arrays`."""
+    save_arrays(path, {name: weight.numpy() for name, weight in named_weights(model).items()}, meta)
+
+
+def load_weights(path, model, labels):
+    """Reads a model's weights and checks that they were learned for the same labels.
+
+    Args:
+        path: file written by `save_weights`.
+        model: MultiLabelModel.
+        labels: label names in order.
+    Raises:
+        InputError: other labels or another architecture.
+    """
+    arrays, meta = load_arrays(path)
+    check_same_labels(labels, meta["labels"], path)
+    assign_weights(model, arrays, path)
+
+
+def check_same_labels(expected, received, source):
+    """Raises InputError with the first difference of two label lists."""
+    expected, received = list(expected), list(received)
+    if expected == received:
+        return
+    if len(expected) != len(received):
+        raise InputError(f"{source} has other labels. Expected: {len(expected)} labels. Received: {len(received)}.")
+    index = next(i for i, pair in enumerate(zip(expected, received)) if pair[0] != pair[1])
+    raise InputError(
+        f"{source} has other labels, first at position {index}. "
+        f"Expected: {expected[index]!r}. Received: {received[index]!r}."
+    )

@@ -1,0 +1,71 @@
+"""TensorBoard: what a run looked like, stage by stage."""
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.pictures import draw_attention, to_pixels
+
+NUM_PICTURES = 4  # the fixed handful of validation images whose attention is drawn
+
+
+class Summaries:
+    """Writes scalars every epoch and attention overlays at the end of every stage.
+
+    Args:
+        folder: folder of the event files.
+        model: MultiLabelModel.
+        dataset: data.datasets.DataSet; the first validation images are the ones drawn.
+    """
+
+    def __init__(self, folder, model, dataset):
+        self._writer = tf.summary.create_file_writer(folder)
+        self._model, self._labels = model, dataset.labels
+        self._batch = None
+        if model.attention is not None:
+            records = dataset.records("validation").take(NUM_PICTURES)
+            self._batch = next(iter(evaluation_batches(records, model.image_size, NUM_PICTURES)))
+
+    def write_epoch(self, entry, labels):
+        """Writes one entry of log.jsonl: loss parts, learning rate, speed, validation metrics, confusion.
+
+        Args:
+            entry: dict, as `Trainer` logs it.
+            labels: C label names.
+        """
+        stage, step, validation = entry["stage"], entry["step"], entry["validation"]
+        scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
+        scalars["learning_rate"] = entry["learning_rate"]
+        scalars["images_per_second"] = entry["images_per_second"]
+        scalars |= {f"validation/{name}": validation[name] for name in ("loss", "mAP", "F1-macro", "F1-micro")}
+        table = ["| label | true - | false + | false - | true + |", "|---|---|---|---|---|"]
+        table += [
+            f"| {label} | {' | '.join(map(str, row))} |"
+            for label, row in zip(labels, validation["confusion"], strict=True)
+        ]
+        with self._writer.as_default(step=step):
+            for name, value in scalars.items():
+                tf.summary.scalar(f"{stage}/{name}", value)
+            tf.summary.text(f"{stage}/validation/confusion", "\n".join(table))
+        self._writer.flush()
+
+    def write_attention(self, stage, step):
+        """Draws the attention of the fixed validation images with the current weights."""
+        if self._batch is None:
+            return
+        image, labels = self._batch["image"], self._batch["labels"].numpy()
+        outputs = self._model.network_for((self._model.final, *self._model.maps))(image, training=False)
+        real = np.flatnonzero(self._batch["is_real"].numpy())
+        figure = draw_attention(
+            np.clip(image.numpy()[real], 0, 255).round().astype(np.uint8),
+            *(outputs[name].numpy()[real] for name in self._model.maps),
+            tf.sigmoid(outputs[self._model.final]).numpy()[real],
+            self._labels,
+            truths=labels[real] == 1,
+        )
+        with self._writer.as_default(step=step):
+            tf.summary.image(f"{stage}/attention", to_pixels(figure)[None])
+        self._writer.flush()
+
+    def close(self):
+        self._writer.close()

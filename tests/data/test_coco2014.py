@@ -1,0 +1,353 @@
+"""COCO 2014 from a tiny folder of the official layout, record by record, and from the real subset if it is there."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from srn_tf.data import examples
+from srn_tf.data.coco2014 import Coco2014
+from srn_tf.data.coco_annotations import CATEGORIES, LABEL_NAMES, CocoImage, box_fractions, read_annotations
+from srn_tf.data.prepare import prepare
+from srn_tf.errors import InputError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco256"
+
+CATEGORY_LIST = [{"id": i, "name": name, "supercategory": "any"} for i, name in CATEGORIES.items()]
+
+
+def image_entry(split, image_id, width, height):
+    return {"id": image_id, "file_name": f"COCO_{split}_{image_id:012d}.jpg", "width": width, "height": height}
+
+
+def annotation(image_id, category_id, bbox, iscrowd=0):
+    return {
+        "id": 1000 * image_id + category_id,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": bbox,
+        "iscrowd": iscrowd,
+        "area": bbox[2] * bbox[3],
+        "segmentation": {"counts": [1, 2], "size": [3, 4]} if iscrowd else [[0, 0, 1, 1]],
+    }
+
+
+TRAIN = {
+    "info": {"year": 2014},
+    # Not in the order of ids: the loader sorts.
+    "images": [
+        image_entry("train2014", 30, 80, 40),
+        image_entry("train2014", 9, 64, 32),
+        image_entry("train2014", 25, 20, 50),
+    ],
+    "annotations": [
+        annotation(9, 18, [16, 8, 32, 16]),  # dog
+        annotation(9, 1, [-16, 24, 32, 100]),  # person, leaving the image at the left and at the bottom
+        annotation(9, 18, [0, 0, 64, 32]),  # a second dog: the whole image
+        annotation(30, 1, [0, 0, 80, 40], iscrowd=1),  # persons: a label without a box
+        annotation(30, 90, [40, 10, 20, 20]),  # toothbrush, the last category
+        annotation(30, 13, [10, 10, 0, 20]),  # stop sign without area: a label without a box
+        annotation(30, 2, [90, 5, 10, 10]),  # bicycle outside the image: a label without a box
+    ],
+    "categories": CATEGORY_LIST,
+}
+VAL = {
+    "images": [image_entry("val2014", 42, 32, 64), image_entry("val2014", 73, 48, 48)],
+    "annotations": [annotation(73, 22, [12, 24, 24, 12])],  # elephant
+    "categories": CATEGORY_LIST,
+}
+
+# Worked by hand: pixels over width or height.
+DOG, PERSON, TOOTHBRUSH, STOP_SIGN, BICYCLE, ELEPHANT = 16, 0, 79, 11, 1, 20
+TRAIN_RECORDS = [
+    CocoImage(
+        "train2014/COCO_train2014_000000000009.jpg",
+        (PERSON, DOG),
+        (((0.25, 0.25, 0.75, 0.75), DOG), ((0.75, 0.0, 1.0, 0.25), PERSON), ((0.0, 0.0, 1.0, 1.0), DOG)),
+    ),
+    CocoImage("train2014/COCO_train2014_000000000025.jpg", (), ()),
+    CocoImage(
+        "train2014/COCO_train2014_000000000030.jpg",
+        (PERSON, BICYCLE, STOP_SIGN, TOOTHBRUSH),
+        (((0.25, 0.5, 0.75, 0.75), TOOTHBRUSH),),
+    ),
+]
+TEST_RECORDS = [
+    CocoImage("val2014/COCO_val2014_000000000042.jpg", (), ()),
+    CocoImage("val2014/COCO_val2014_000000000073.jpg", (ELEPHANT,), (((0.5, 0.25, 0.75, 0.75), ELEPHANT),)),
+]
+
+
+def write_annotations(source, split, content):
+    path = source / "annotations" / f"instances_{split}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A source folder of the official layout with 3 + 2 images."""
+    source = tmp_path / "coco"
+    for split, content in (("train2014", TRAIN), ("val2014", VAL)):
+        write_annotations(source, split, content)
+        (source / split).mkdir()
+        for entry in content["images"]:
+            colour = (entry["id"], 2 * entry["id"], 200)
+            Image.new("RGB", (entry["width"], entry["height"]), colour).save(source / split / entry["file_name"])
+    return source
+
+
+def nothing_finished(data_dir):
+    """No file at all is left in the data folder."""
+    return not any(path.is_file() for path in data_dir.rglob("*"))
+
+
+# The table.
+
+
+def test_categories_are_the_80_of_coco():
+    ids = list(CATEGORIES)
+    assert ids == sorted(ids) and len(ids) == 80
+    assert set(range(1, 91)) - set(ids) == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+    assert len(set(LABEL_NAMES)) == 80
+    assert [LABEL_NAMES[i] for i in (DOG, PERSON, TOOTHBRUSH, STOP_SIGN, BICYCLE, ELEPHANT)] == [
+        "dog",
+        "person",
+        "toothbrush",
+        "stop sign",
+        "bicycle",
+        "elephant",
+    ]
+
+
+# Annotations.
+
+
+def test_annotations_of_the_tiny_folder(source):
+    assert read_annotations(source, "train") == TRAIN_RECORDS
+    assert read_annotations(str(source), "test") == TEST_RECORDS
+
+
+@pytest.mark.parametrize(
+    "bbox, expected",
+    [
+        ([10, 20, 30, 40], (0.2, 0.1, 0.6, 0.4)),
+        ([-10, -20, 30, 40], (0.0, 0.0, 0.2, 0.2)),
+        ([90, 80, 30, 40], (0.8, 0.9, 1.0, 1.0)),
+        ([0, 0, 100, 100], (0.0, 0.0, 1.0, 1.0)),
+        ([100, 0, 10, 10], None),
+        ([-10, 0, 10, 10], None),
+        ([10, 10, 0, 5], None),
+        ([10, 10, 5, -5], None),
+    ],
+)
+def test_box_fractions(bbox, expected):
+    box = box_fractions(bbox, width=100, height=100)
+    assert box == (None if expected is None else pytest.approx(expected))
+
+
+def test_box_fractions_use_the_width_for_x():
+    assert box_fractions([10, 10, 10, 10], width=100, height=50) == pytest.approx((0.2, 0.1, 0.4, 0.2))
+
+
+# Records.
+
+
+def test_records_of_the_tiny_folder(source, tmp_path):
+    builder = Coco2014(data_dir=tmp_path / "data")
+    prepare(builder, source)
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 3, "test": 2}
+    assert examples.label_names(builder) == list(LABEL_NAMES)
+    for split, expected in (("train", TRAIN_RECORDS), ("test", TEST_RECORDS)):
+        stored = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        records = {record["name"].decode(): record for record in tfds.as_numpy(stored)}
+        assert sorted(records) == [image.name for image in expected]
+        for image in expected:
+            record = records[image.name]
+            assert record["image"] == (source / image.name).read_bytes()
+            assert record["labels"].dtype == np.int8 and record["labels"].shape == (80,)
+            assert tuple(np.flatnonzero(record["labels"])) == image.labels
+            assert set(record["labels"].tolist()) <= {0, 1}
+            assert record["objects"]["bbox"].tolist() == [list(box) for box, _ in image.objects]
+            assert record["objects"]["label"].tolist() == [label for _, label in image.objects]
+
+
+def test_images_decode_to_their_pixels(source, tmp_path):
+    builder = Coco2014(data_dir=tmp_path / "data")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
+    )
+    for record in tfds.as_numpy(builder.as_dataset(split="train+test")):
+        stored = np.asarray(Image.open(source / record["name"].decode()))
+        assert record["image"].dtype == np.uint8 and record["image"].shape == stored.shape
+        np.testing.assert_allclose(record["image"].astype(int), stored.astype(int), atol=3)
+
+
+def test_the_same_source_gives_the_same_files(source, tmp_path):
+    for run in ("first", "second"):
+        prepare(Coco2014(data_dir=tmp_path / run), source)
+    files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file())
+    assert len(files) == 6
+    for file in files:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
+
+
+# Bad input: one line, and nothing finished is left.
+
+
+def assert_refused(source, tmp_path, *parts):
+    data_dir = tmp_path / "data"
+    with pytest.raises(InputError) as error:
+        prepare(Coco2014(data_dir=data_dir), source)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part in text
+    assert nothing_finished(data_dir)
+
+
+REMOVE = object()
+
+
+def changed(path, value):
+    """TRAIN with the value at a path of keys replaced, or removed if it is REMOVE."""
+    content = copy.deepcopy(TRAIN)
+    parent = content
+    for key in path[:-1]:
+        parent = parent[key]
+    if value is REMOVE:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return content
+
+
+BAD_TRAIN = {
+    "no images key": (changed(["images"], REMOVE), "a list under the key 'images'", "the keys info, annotations"),
+    "no annotations key": (changed(["annotations"], REMOVE), "a list under the key 'annotations'"),
+    "no categories key": (changed(["categories"], REMOVE), "a list under the key 'categories'"),
+    "not an object": ("[1, 2]", "a list under the key 'categories'. Received: list"),
+    "no image": (changed(["images"], []), "must list at least one image"),
+    "no file name": (changed(["images", 1, "file_name"], REMOVE), "images[1] must have the key 'file_name'"),
+    "no image id": (changed(["images", 2, "id"], REMOVE), "images[2] must have the key 'id'"),
+    "no width": (changed(["images", 0, "width"], REMOVE), "images[0] must have the key 'width'"),
+    "no box": (changed(["annotations", 3, "bbox"], REMOVE), "annotations[3] must have the key 'bbox'"),
+    "no iscrowd": (changed(["annotations", 3, "iscrowd"], REMOVE), "annotations[3] must have the key 'iscrowd'"),
+    "no category": (
+        changed(["annotations", 6, "category_id"], REMOVE),
+        "annotations[6] must have the key 'category_id'",
+    ),
+    "no name": (changed(["categories", 79, "name"], REMOVE), "categories[79] must have the key 'name'"),
+    "entry not an object": (changed(["images", 0], 7), "images[0] must be an object. Received: 7"),
+    "zero height": (changed(["images", 0, "height"], 0), "'height' must be a number of pixels above 0. Received: 0"),
+    "text id": (changed(["images", 0, "id"], "30"), "'id' must be a whole number. Received: '30'"),
+    "short box": (changed(["annotations", 0, "bbox"], [1, 2, 3]), "'bbox' must be four finite numbers", "[1, 2, 3]"),
+    "endless box": (changed(["annotations", 0, "bbox", 2], float("inf")), "'bbox' must be four finite numbers"),
+    "odd iscrowd": (changed(["annotations", 0, "iscrowd"], 2), "'iscrowd' must be 0 or 1. Received: 2"),
+    "unknown category": (
+        changed(["annotations", 2, "category_id"], 12),
+        "annotations[2]: 'category_id' must be one of COCO 2014's 80. Received: 12",
+    ),
+    "category not in the table": (changed(["categories", 0, "id"], 91), "categories[0]", "id 91 does not exist"),
+    "another name": (changed(["categories", 16, "name"], "hound"), "id 18 is 'dog'. Received: 'hound'"),
+    "unknown image": (
+        changed(["annotations", 1, "image_id"], 31),
+        "annotations[1]: 'image_id' must be that of a listed image. Received: 31",
+    ),
+    "image id twice": (changed(["images", 2, "id"], 9), "images[2]: an image id must be unique. Received 9 twice"),
+    "file twice": (
+        changed(["images", 2, "file_name"], "./COCO_train2014_000000000009.jpg"),
+        "images[2]: a file must be listed once. Received train2014/COCO_train2014_000000000009.jpg twice",
+    ),
+    "climbing": (changed(["images", 0, "file_name"], "../a.jpg"), "images[0]: 'file_name' must stay inside train2014"),
+    "absolute": (changed(["images", 0, "file_name"], "/a.jpg"), "must stay inside train2014", "'/a.jpg'"),
+    "climbing elsewhere": (changed(["images", 0, "file_name"], "..\\a.jpg"), "must stay inside train2014"),
+    "not JSON": ('{"images": [\n  1,,\n]}', "must be JSON. Received: Expecting value at line 2, column 5"),
+    "cut JSON": (json.dumps(TRAIN)[:200], "instances_train2014.json must be JSON. Received: ", "at line 1, column "),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TRAIN)
+def test_bad_annotations(source, tmp_path, kind):
+    content, *parts = BAD_TRAIN[kind]
+    write_annotations(source, "train2014", content)
+    with pytest.raises(InputError) as error:
+        read_annotations(source, "train")
+    assert str(source / "annotations" / "instances_train2014.json") in str(error.value)
+    assert_refused(source, tmp_path, *parts)
+
+
+def test_bad_test_annotations_are_found_before_train_is_written(source, tmp_path, monkeypatch):
+    write_annotations(source, "val2014", "{}")
+    monkeypatch.setattr("srn_tf.data.coco2014.read_image_file", lambda path: pytest.fail("an image was read"))
+    assert_refused(source, tmp_path, "instances_val2014.json must hold a list under the key")
+
+
+def test_annotations_that_are_not_text(source, tmp_path):
+    (source / "annotations" / "instances_train2014.json").write_bytes(b'{"images": "\xff\xfe\xfa"}')
+    assert_refused(source, tmp_path, "must be JSON. Received: bytes at position 12 that are not text")
+
+
+def test_annotations_missing(source, tmp_path):
+    (source / "annotations" / "instances_val2014.json").unlink()
+    layout = "annotations/instances_train2014.json, annotations/instances_val2014.json, train2014/COCO_train2014_*.jpg"
+    assert_refused(source, tmp_path, f"{source}/annotations/instances_val2014.json must exist", layout)
+
+
+def test_images_missing(source, tmp_path):
+    (source / "train2014" / "COCO_train2014_000000000030.jpg").unlink()
+    (source / "train2014" / "COCO_train2014_000000000025.jpg").unlink()
+    assert_refused(source, tmp_path, "2 of 3 missing, the first train2014/COCO_train2014_000000000025.jpg")
+
+
+def test_source_missing_or_empty(tmp_path):
+    source = tmp_path / "coco"
+    assert_refused(source, tmp_path, f"source folder of coco2014 must exist. Received: {source}", "train2014.zip")
+    with pytest.raises(InputError, match="source folder must exist. Received: .*coco. Give a folder with annotations"):
+        read_annotations(source, "train")
+    source.mkdir()
+    assert_refused(source, tmp_path, f"must not be empty. Received: {source}")
+    with pytest.raises(InputError, match="source folder must not be empty. Received: .*coco. Unpack"):
+        read_annotations(source, "train")
+    assert_refused(None, tmp_path, "source folder of coco2014 is needed", "Received: none")
+
+
+def test_split_must_be_known(source):
+    with pytest.raises(InputError, match="split must be one of train, test. Received: 'val2014'"):
+        read_annotations(source, "val2014")
+
+
+def test_damaged_image(source, tmp_path):
+    damaged = source / "val2014" / "COCO_val2014_000000000073.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert_refused(source, tmp_path, f"{damaged} must be a whole image. It is truncated")
+    damaged.write_bytes(b"")
+    assert_refused(source, tmp_path, f"{damaged} must be an image. Received a file of 0 bytes")
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 48)).save(buffer, "JPEG")
+    damaged.write_bytes(buffer.getvalue())
+    prepare(Coco2014(data_dir=tmp_path / "data"), source)  # Once mended, it works.
+
+
+# The real subset.
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the 256-image subset of COCO 2014 is not beside the repository")
+def test_counts_of_the_real_subset(tmp_path):
+    builder = Coco2014(data_dir=tmp_path)
+    prepare(builder, REAL)
+    expected = {"train": (128, 929, 2, 71), "test": (128, 898, 0, 73)}
+    for split, counts in expected.items():
+        stored = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        records = list(tfds.as_numpy(stored))
+        labels = np.stack([record["labels"] for record in records])
+        boxes = sum(len(record["objects"]["label"]) for record in records)
+        assert (len(records), boxes, (labels.sum(axis=1) == 0).sum(), labels.any(axis=0).sum()) == counts
+        for record in records:
+            assert record["image"] == (REAL / record["name"].decode()).read_bytes()
+            assert set(record["objects"]["label"]) == set(np.flatnonzero(record["labels"]))

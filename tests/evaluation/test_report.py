@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+
+from srn_tf.errors import InputError
+from srn_tf.evaluation import protocols, report
+
+LABELS = ["dog", "cat", "007", "umbrella"]
+
+
+def _metrics(protocol, outputs=("y_hat", "y_cls", "y_att", "y_sr")):
+    """Metrics of four random outputs; the label "007" has no positives."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (20, 4))
+    labels[:, 2] = 0
+    return {
+        "dataset": "scenes",
+        "split": "test",
+        "images": 20,
+        "labels": LABELS,
+        "protocol": protocol.name,
+        "definition": protocol.definition,
+        "outputs": {name: protocols.evaluate(rng.normal(size=labels.shape), labels, protocol) for name in outputs},
+    }
+
+
+def _row(text, name):
+    """The cells of the one line that starts with `name`."""
+    (line,) = [line for line in text.splitlines() if line.split()[:1] == [name]]
+    return line.split()[1:]
+
+
+def test_summary_table_contains_the_numbers():
+    metrics = _metrics(protocols.COCO)
+    text = report.summary_table(metrics)
+    for name, output in metrics["outputs"].items():
+        tables = (output["all"], output["top3"])
+        assert _row(text, name) == [f"{table[column]:.2f}" for table in tables for column in report.COLUMNS]
+    assert text.splitlines()[0] == "scenes test: 20 images, 4 labels, protocol coco, percent"
+    assert metrics["definition"] in text
+    assert "Labels without positives, left out of mAP: 007." in text
+    rows = [line.split()[0] for line in text.splitlines() if line.startswith("y_")]
+    assert rows == ["y_hat", "y_cls", "y_att", "y_sr"]
+
+
+def test_summary_table_without_top3_and_with_one_output():
+    metrics = _metrics(protocols.WIDER_ATTRIBUTE, outputs=["y_cls"])
+    text = report.summary_table(metrics)
+    assert "y_hat" not in text
+    assert _row(text, "y_cls") == [f"{metrics['outputs']['y_cls']['all'][column]:.2f}" for column in report.COLUMNS]
+
+
+def test_summary_table_without_map():
+    metrics = _metrics(protocols.NUS_WIDE, outputs=["y_hat"])
+    metrics["outputs"]["y_hat"] = protocols.evaluate(np.zeros((20, 4)), np.zeros((20, 4)), protocols.NUS_WIDE)
+    assert _row(report.summary_table(metrics), "y_hat")[0] == "-"
+
+
+def test_per_label_table_contains_the_numbers():
+    metrics = _metrics(protocols.COCO)
+    text = report.per_label_table(metrics)
+    assert _row(text, "007") == ["-", "-", "-", "-"]
+    for label in (0, 1, 3):
+        expected = [f"{output['AP'][label]:.2f}" for output in metrics["outputs"].values()]
+        assert _row(text, LABELS[label]) == expected
+
+
+def test_pointing_game_is_reported():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat"])
+    none = {"hits": 0, "pairs": 0, "accuracy": None, "chance": None}
+    one = {"hits": 3, "pairs": 4, "accuracy": 75.0, "chance": 12.5}
+    metrics["pointing"] = {**one, "per_label": [one, none, none, none]}
+    assert "Pointing game: accuracy 75.00, chance 12.50 (3 of 4 pairs)." in report.summary_table(metrics)
+    text = report.per_label_table(metrics)
+    assert _row(text, "dog")[1:] == ["75.00", "4"]
+    assert _row(text, "cat")[1:] == ["-", "0"]
+
+
+def test_write_json_round_trip_replaces_the_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+    value = {"mAP": None, "AP": [1.5, None], "labels": ["caf\u00e9"]}
+    report.write_json(path, value)
+    text = path.read_text(encoding="utf-8")
+    assert text == '{\n "mAP": null,\n "AP": [\n  1.5,\n  null\n ],\n "labels": [\n  "caf\u00e9"\n ]\n}\n'
+    assert json.loads(text) == value
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_write_json_refuses_what_json_does_not_have(tmp_path, number):
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report.write_json(path, {"mAP": number})
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("none/metrics.json", "No such file or directory"),
+        ("file/metrics.json", "Not a directory"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_write_json_to_an_unwritable_path(tmp_path, place, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=f"must be a file that can be written: {reason}; check its folder"):
+        report.write_json(tmp_path / place, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

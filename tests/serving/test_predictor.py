@@ -1,0 +1,129 @@
+"""The predictor answers as the model does, and refuses folders that are not its own."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.data.preprocessing import preprocess
+from srn_tf.errors import InputError
+from srn_tf.models.main_net import build_main_net
+from srn_tf.models.srn import build_srn
+from srn_tf.serving.export import export
+from srn_tf.serving.predictor import Predictor
+
+LABELS = ["dog", "cat, small", "Straße"]
+
+
+def png(height, width, channels):
+    random = np.random.default_rng(height)
+    return tf.io.encode_png(random.integers(0, 256, (height, width, channels), dtype=np.uint8)).numpy()
+
+
+IMAGES = [png(61, 97, 3), png(130, 35, 1), png(23, 71, 4), png(56, 56, 3), png(40, 41, 3)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_srn("small", 56, 3, head_channels=8)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "export" / "1"
+    export(model, LABELS, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return Predictor(folder)
+
+
+def test_labels(predictor):
+    assert predictor.labels == LABELS
+    assert all(isinstance(label, str) for label in predictor.labels)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
+    image = tf.stack([preprocess(tf.constant(data), 56) for data in IMAGES[:count]])
+    outputs = model.network(image, training=False)
+    probabilities = predictor.predict(IMAGES[:count])
+    assert probabilities.shape == (count, 3) and probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, tf.sigmoid(outputs["y_hat"]), rtol=0, atol=1e-5)
+    explained = predictor.explain(IMAGES[:count])
+    assert sorted(explained) == ["A", "U", "probabilities"]
+    np.testing.assert_allclose(explained["probabilities"], probabilities, rtol=0, atol=1e-5)
+    for name in ("A", "U"):
+        assert explained[name].shape == (count, 14, 14, 3) and explained[name].dtype == np.float32
+        np.testing.assert_allclose(explained[name], outputs[name], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(explained["A"].sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
+
+
+def test_no_images(predictor):
+    assert predictor.predict([]).shape == (0, 3)
+    assert {name: values.shape for name, values in predictor.explain([]).items()} == {
+        "probabilities": (0, 3),
+        "A": (0, 14, 14, 3),
+        "U": (0, 14, 14, 3),
+    }
+
+
+@pytest.mark.parametrize("bad", [b"", b"no image", IMAGES[0][:200]])
+def test_undecodable_image_is_named_by_its_position(predictor, bad):
+    with pytest.raises(InputError, match=r"^Every image must be .* that can be decoded. .* 2 \(from 0\) of 4\.$"):
+        predictor.predict([*IMAGES[:2], bad, IMAGES[2]])
+
+
+@pytest.mark.parametrize("bad", [IMAGES[0], "a.jpg", ["a.jpg"], [np.zeros((4, 4, 3))]])
+def test_images_that_are_no_list_of_bytes(predictor, bad):
+    with pytest.raises(InputError, match="Images must be a list of bytes"):
+        predictor.predict(bad)
+
+
+def test_model_without_maps(tmp_path):
+    export(build_main_net("small", 56, 2), ["a", "b"], tmp_path / "1")
+    predictor = Predictor(str(tmp_path / "1"))
+    assert predictor.predict(IMAGES).shape == (5, 2)
+    with pytest.raises(
+        InputError, match="Only a model with maps can explain its answer. Received: .*1, which has none"
+    ):
+        predictor.explain(IMAGES)
+
+
+def test_folder_that_is_missing_or_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("missing", "file"):
+        with pytest.raises(InputError, match=f"Received: .*{name}, which is not a folder"):
+            Predictor(tmp_path / name)
+
+
+def test_folder_without_a_saved_model(folder):
+    with pytest.raises(InputError, match="export, which has no saved_model.pb"):
+        Predictor(folder.parent)
+
+
+@pytest.mark.parametrize(
+    "damage", ["saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index"]
+)
+def test_damaged_folder(folder, tmp_path, damage):
+    shutil.copytree(folder, tmp_path / "1")
+    data = (tmp_path / "1" / damage).read_bytes()
+    (tmp_path / "1" / damage).write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"1, which cannot be loaded \(.*\)\. Export it again\.$"):
+        Predictor(tmp_path / "1")
+
+
+def test_saved_models_of_another_kind(tmp_path):
+    plain = tf.Module()
+    tf.saved_model.save(plain, str(tmp_path / "none"))
+    signature = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(plain, str(tmp_path / "other"), signatures=signature)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None])
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "v1"), {"x": x}, {"y": x + 1.0})
+    for name in ("none", "other", "v1"):
+        with pytest.raises(InputError, match=f"{name}, a SavedModel of another kind"):
+            Predictor(tmp_path / name)

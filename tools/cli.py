@@ -1,0 +1,48 @@
+"""What every command line here shares: flags, quiet start, one line for a failure."""
+
+import logging
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices; set it to 0 to see them
+
+from absl import app, flags  # noqa: E402
+
+from srn_tf.errors import InputError  # noqa: E402
+
+
+def run(main, usage, takes_arguments=False):
+    """Parses the command line, calls `main` and exits.
+
+    Args:
+        main: called with the list of arguments that are no flags.
+        usage: text for --help, above the flags.
+        takes_arguments: whether such arguments are allowed; without, one is an error.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("srn_tf").setLevel(logging.INFO)
+    try:
+        arguments = _parse(usage)
+        if arguments and not takes_arguments:
+            raise InputError(f"Every option is written --name=value. Received: {arguments[0]!r}.")
+        main(arguments)
+    except (InputError, flags.Error) as error:
+        _fail(" ".join(str(error).split()), 1)
+    except KeyboardInterrupt:
+        _fail("Interrupted.", 130)
+
+
+def _parse(usage):
+    sys.modules["__main__"].__doc__ = usage
+    app.define_help_flags()
+    try:
+        return flags.FLAGS(sys.argv)[1:]
+    except flags.Error as error:
+        raise InputError(f"{error} See {os.path.basename(sys.argv[0])} --help.") from error
+
+
+def _fail(message, status):
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,47 @@
+"""Exports the final weights of a trained run once more, as a SavedModel for TensorFlow Serving.
+
+python tools/export.py --work_dir=RUN [--version=2]
+
+Training itself already writes RUN/export/1.
+"""
+
+import os
+import shlex
+
+import cli
+from absl import flags
+
+from srn_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
+    flags.DEFINE_integer("version", None, "Folder below <work_dir>/export. Default: the next number.", lower_bound=1)
+
+
+def main(_):
+    if not FLAGS.work_dir:
+        raise InputError("--work_dir is needed; see export.py --help.")
+    from srn_tf.run import load_model
+    from srn_tf.serving.export import export
+    from srn_tf.training.work_dir import WorkDir
+
+    work = WorkDir(FLAGS.work_dir)
+    description = work.read_run()
+    path = os.path.join(work.export, str(FLAGS.version or _next_version(work.export)))
+    export(load_model(work, description), description["labels"], path)
+    print(path)
+    base = shlex.quote(os.path.abspath(work.export))
+    print(f"Serve: tensorflow_model_server --rest_api_port=8501 --model_name=srn --model_base_path={base}")
+
+
+def _next_version(folder):
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main, __doc__)

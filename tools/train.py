@@ -1,0 +1,30 @@
+"""Trains a multi-label model, evaluates it on the test split and exports it.
+
+python tools/train.py --flagfile=configs/scenes.flags --data_dir=DATA --work_dir=RUN [--flag=value ...]
+
+RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, checkpoints/ and export/1/.
+The same command continues an interrupted run. Flags after --flagfile override it.
+"""
+
+import cli
+from absl import flags
+
+from srn_tf import options
+
+
+def main(_):
+    settings = options.read_options()
+
+    from srn_tf.evaluation.report import summary_table  # after the flags, so that --help does not load TensorFlow
+    from srn_tf.run import train_run
+
+    metrics = train_run(settings)
+    print(summary_table(metrics))
+    print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")
+    print(f"Predict:     python tools/predict.py --saved_model={settings.work_dir}/export/1 --output=out.csv IMAGE...")
+
+
+if __name__ == "__main__":
+    options.define_flags()
+    flags.adopt_module_key_flags(options)  # --help shows them
+    cli.run(main, __doc__)
