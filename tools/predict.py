@@ -1,6 +1,6 @@
 """Writes every label's probability in every image to a CSV file.
 
-python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER... [--batch_size=32]
+python tools/predict.py --saved_model=RUN/export/1 --output=P.csv [--batch_size=32] IMAGE_OR_FOLDER...
 
 Folders are searched with their subfolders. P.csv has a header `path,<label>,<label>,...` and one row an image.
 """
@@ -22,6 +22,7 @@ def define_flags():
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string("output", "", "CSV file to write.")
     flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
+    FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
 def main(arguments):
@@ -78,4 +79,4 @@ def _written_whole(path):
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, takes_arguments=True)

@@ -207,6 +207,7 @@ class Trainer:
     def _finish_epoch(self, run, evaluator):
         """Validates, keeps the weights if they are the best, moves the schedule, logs and saves the state."""
         rate = run.schedule.learning_rate
+        self._align_replicas()
         averaged = run.average.swapped_in() if run.average is not None else contextlib.nullcontext()
         with averaged:
             validation = self._validate(run, evaluator)
@@ -244,6 +245,12 @@ class Trainer:
             *divmod(round(left_s), 60),
         )
         self._save(run)
+
+    def _align_replicas(self):
+        """Gives every replica the mean of the replicas' BatchNorm statistics: what is validated is what is saved."""
+        if self._strategy.num_replicas_in_sync > 1:
+            for weight in self._model.network.non_trainable_weights:
+                weight.assign(weight.numpy())
 
     def _validate(self, run, evaluator):
         """The watched output on the validation images: loss as in training, mAP, F1 and confusion."""

@@ -1,0 +1,128 @@
+"""The project's own layers against NumPy, and their way through a .keras file without custom code."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.models.layers import ScaleInput, SoftmaxOverGrid, SumOverGrid, WeightedMean
+from tests.models import reference
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(0.0, 2.0, shape).astype(np.float32)
+
+
+# ScaleInput.
+
+
+def test_symmetric_scaling():
+    image = np.array([[[[0, 127.5, 255], [51, 102, 204]]]], np.float32)
+    expected = [[[[-1, 0, 1], [-0.6, -0.2, 0.6]]]]
+    np.testing.assert_allclose(ScaleInput("symmetric")(image), expected, atol=1e-6)
+
+
+def test_caffe_scaling_is_blue_green_red_minus_the_mean():
+    image = np.array([[[[10, 20, 30], [255, 0, 128]]]], np.float32)
+    expected = [[[[30 - 103.939, 20 - 116.779, 10 - 123.68], [128 - 103.939, 0 - 116.779, 255 - 123.68]]]]
+    np.testing.assert_allclose(ScaleInput("caffe")(image), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode, module", [("symmetric", "resnet_v2"), ("caffe", "resnet")])
+def test_scaling_is_that_of_keras_applications(mode, module):
+    image = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype(np.float32)
+    expected = getattr(keras.applications, module).preprocess_input(image.copy())
+    np.testing.assert_allclose(ScaleInput(mode)(image), expected, atol=1e-4)
+
+
+def test_scaling_mode_must_be_known():
+    with pytest.raises(ValueError, match="mode must be one of symmetric, caffe. Received: 'torch'"):
+        ScaleInput("torch")
+
+
+# SoftmaxOverGrid, Eq. (4).
+
+
+def test_softmax_worked_by_hand():
+    Z = np.log(np.array([[1, 10], [3, 10], [4, 10], [8, 10]], np.float32)).reshape(1, 2, 2, 2)
+    A = SoftmaxOverGrid()(Z).numpy()
+    np.testing.assert_allclose(A[0, ..., 0], [[1 / 16, 3 / 16], [4 / 16, 8 / 16]], rtol=1e-6)
+    np.testing.assert_allclose(A[0, ..., 1], [[0.25, 0.25], [0.25, 0.25]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 14, 14, 5), (2, 4, 7, 3), (1, 1, 1, 2)])
+def test_softmax_equals_numpy_and_sums_to_1_per_label(shape):
+    Z = random(*shape)
+    A = SoftmaxOverGrid()(Z).numpy()
+    assert A.shape == shape and A.dtype == np.float32
+    assert (A >= 0).all()
+    np.testing.assert_allclose(A.sum(axis=(1, 2)), np.ones((shape[0], shape[3])), rtol=1e-5)
+    np.testing.assert_allclose(A, reference.softmax_over_grid(Z), rtol=1e-4, atol=1e-7)
+
+
+def test_softmax_of_large_scores_stays_finite():
+    Z = np.zeros((1, 2, 2, 1), np.float32)
+    Z[0, 1, 0, 0] = 1e4
+    np.testing.assert_array_equal(SoftmaxOverGrid()(Z)[0, ..., 0], [[0, 0], [1, 0]])
+
+
+# SumOverGrid.
+
+
+def test_sum_over_grid():
+    maps = random(3, 4, 7, 5)
+    y = SumOverGrid()(maps)
+    assert y.shape == (3, 5)
+    np.testing.assert_allclose(y, maps.astype(np.float64).sum(axis=1).sum(axis=1), rtol=1e-4, atol=1e-4)
+
+
+# WeightedMean, section 3.4.
+
+
+def test_fixed_mean_has_no_weight_and_halves():
+    first, second = random(4, 3, seed=1), random(4, 3, seed=2)
+    mix = WeightedMean()
+    np.testing.assert_allclose(mix([first, second]), (first + second) / 2, rtol=1e-5, atol=1e-6)
+    assert mix.weights == []
+
+
+def test_learned_mean_starts_at_a_half_and_follows_its_weight():
+    first, second = random(4, 3, seed=1), random(4, 3, seed=2)
+    mix = WeightedMean(learned=True)
+    np.testing.assert_allclose(mix([first, second]), (first + second) / 2, rtol=1e-5, atol=1e-6)
+    (weight,) = mix.trainable_weights
+    assert weight.shape == ()
+    weight.assign(np.log(3.0))  # alpha / (1 - alpha) = 3
+    np.testing.assert_allclose(mix([first, second]), 0.75 * first + 0.25 * second, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_the_learned_weight():
+    first, second = tf.constant([[2.0]]), tf.constant([[-1.0]])
+    mix = WeightedMean(learned=True)
+    with tf.GradientTape() as tape:
+        y_hat = mix([first, second])
+    # d alpha / d logit = alpha (1 - alpha) = 1/4, times first - second.
+    assert float(tape.gradient(y_hat, mix.alpha_logit)) == pytest.approx(0.75)
+
+
+# Files.
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("mode", ["symmetric", "caffe"])
+def test_a_saved_model_loads_without_custom_objects(tmp_path, mode, learned):
+    image = keras.Input((6, 8, 3))
+    Z = keras.layers.Conv2D(4, 3, padding="same")(ScaleInput(mode)(image))
+    A = SoftmaxOverGrid()(Z)
+    first, second = SumOverGrid()(keras.layers.Multiply()([A, Z])), SumOverGrid()(Z)
+    mix = WeightedMean(learned=learned, name="mix")
+    model = keras.Model(image, {"A": A, "y_hat": mix([first, second])})
+    if learned:
+        mix.alpha_logit.assign(-1.3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 6, 8, 3)).astype(np.float32)
+    expected, received = model(pixels), loaded(pixels)
+    for name in expected:
+        np.testing.assert_array_equal(received[name], expected[name])
+    assert len(loaded.weights) == 2 + learned

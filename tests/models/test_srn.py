@@ -1,0 +1,338 @@
+"""SRN and the main net: every equation against NumPy, the parts, the stage tables, and bad values by message."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.errors import InputError
+from srn_tf.models.build import ModelConfig, build_model
+from srn_tf.models.main_net import build_main_net
+from srn_tf.models.model import Stage
+from srn_tf.models.srn import build_srn
+from tests.models import reference
+
+C, S_PX, B = 5, 56, 3
+PARTS = {
+    "paper": {"f_cnn", "f_cls", "f_att", "f_conf", "f_sr", "mix"},
+    "released": {"f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "f_sr", "mix"},
+}
+
+
+def build(head="released", **values):
+    return build_srn("small", S_PX, C, head=head, head_channels=8, **values)
+
+
+def randomised(model):
+    for seed, name in enumerate(sorted(model.parts)):
+        reference.randomise(model.parts[name], seed)
+    return model
+
+
+@pytest.fixture(scope="module")
+def models():
+    """(head, regularize_from) -> model whose biases and BatchNorm values are neither 0 nor 1."""
+    return {
+        (head, source): randomised(build(head, regularize_from=source))
+        for head in ("paper", "released")
+        for source in ("weighted", "attention")
+    }
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).uniform(0, 255, (B, S_PX, S_PX, 3)).astype(np.float32)
+
+
+def outputs_of(model, images):
+    return {name: value.numpy() for name, value in model.network(images).items()}
+
+
+def heads_input(model, images):
+    """What f_att and f_conf read: X, or in the released nets what f_neck makes of it."""
+    X = model.parts["f_cnn"](images)["X"].numpy()
+    return model.parts["f_neck"](X).numpy() if "f_neck" in model.parts else X
+
+
+BOTH_HEADS = pytest.mark.parametrize("head", ["paper", "released"])
+
+
+# Shapes and names.
+
+
+@BOTH_HEADS
+def test_outputs(models, images, head):
+    model = models[head, "weighted"]
+    grid, logits = (B, 14, 14, C), (B, C)
+    shapes = {name: value.shape for name, value in outputs_of(model, images).items()}
+    assert shapes == {"y_hat": logits, "y_cls": logits, "y_att": logits, "y_sr": logits, "A": grid, "U": grid}
+    assert (model.logits, model.maps, model.attention) == (("y_hat", "y_cls", "y_att", "y_sr"), ("A", "U"), "A")
+    assert (model.final, model.image_size, model.num_labels) == ("y_hat", S_PX, C)
+    assert set(model.parts) == PARTS[head]
+
+
+# The equations.
+
+
+@BOTH_HEADS
+@pytest.mark.parametrize("source", ["weighted", "attention"])
+def test_equations_4_to_9_equal_numpy(models, images, head, source):
+    model = models[head, source]
+    X = heads_input(model, images)
+    Z, S = model.parts["f_att"](X).numpy(), model.parts["f_conf"](X).numpy()
+    y_cls = model.parts["f_cls"](model.parts["f_cnn"](images)).numpy()
+    A = np.exp(Z) / np.exp(Z).sum(axis=(1, 2), keepdims=True)  # Eq. (4)
+    y_att = (A * S).sum(axis=(1, 2))  # Eq. (7)
+    U = A / (1 + np.exp(-S))  # Eq. (8)
+    y_sr = reference.regularizer(model.parts["f_sr"], U if source == "weighted" else A, head)  # Eq. (9)
+    expected = {"A": A, "U": U, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "y_hat": 0.5 * y_cls + 0.5 * y_sr}
+    received = outputs_of(model, images)
+    assert sorted(received) == sorted(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(received[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
+
+
+@BOTH_HEADS
+def test_heads_read_x(models, images, head):
+    """f_att, f_conf and f_neck sit where the equations put them: all from X, in NumPy."""
+    model = models[head, "weighted"]
+    X = model.parts["f_cnn"](images)["X"].numpy()
+    if head == "released":
+        X = reference.neck(model.parts["f_neck"], X)
+    A = reference.softmax_over_grid(reference.attention_scores(model.parts["f_att"], X, head))
+    S, _ = reference.confidence(model.parts["f_conf"], X, head)
+    received = outputs_of(model, images)
+    np.testing.assert_allclose(received["A"], A, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(received["U"], A * reference.sigmoid(S), rtol=2e-3, atol=1e-6)
+
+
+@BOTH_HEADS
+def test_attention_sums_to_1_and_bounds_u(models, images, head):
+    received = outputs_of(models[head, "weighted"], images)
+    A, U = received["A"], received["U"]
+    assert (A >= 0).all() and (U >= 0).all() and (U <= A).all()
+    np.testing.assert_allclose(A.sum(axis=(1, 2)), np.ones((B, C)), rtol=1e-5)
+    assert A.std() > 1e-4  # it is not the same everywhere
+
+
+@BOTH_HEADS
+def test_equation_6_equals_equation_7(models, images, head):
+    """Averaging the features by attention and classifying once gives what the network sums up cell by cell."""
+    model = models[head, "weighted"]
+    received = outputs_of(model, images)
+    _, read = reference.confidence(model.parts["f_conf"], heads_input(model, images), head)
+    kernel, bias = model.parts["f_conf"].get_layer("conf_2_conv").get_weights()
+    v = np.einsum("bhwd,bhwc->bcd", read, received["A"])  # Eq. (5)
+    y_att = np.einsum("bcd,dc->bc", v, kernel[0, 0]) + bias  # Eq. (6)
+    np.testing.assert_allclose(received["y_att"], y_att, rtol=1e-3, atol=1e-4)
+
+
+def test_regularize_from_decides_what_f_sr_reads(images):
+    received = {}
+    for source in ("weighted", "attention"):
+        keras.utils.set_random_seed(0)
+        received[source] = outputs_of(build("paper", regularize_from=source), images)
+    for name in ("A", "U", "y_cls", "y_att"):
+        np.testing.assert_array_equal(received["weighted"][name], received["attention"][name])
+    assert np.abs(received["weighted"]["y_sr"] - received["attention"]["y_sr"]).max() > 1e-3
+
+
+def test_one_image_gives_what_it_gives_in_a_batch(models, images):
+    model = models["released", "weighted"]
+    together = outputs_of(model, images)
+    for i in range(B):
+        alone = outputs_of(model, images[i : i + 1])
+        for name, value in alone.items():
+            np.testing.assert_allclose(value[0], together[name][i], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    def weights(seed):
+        keras.utils.set_random_seed(seed)
+        return build().network.get_weights()
+
+    first, again, other = weights(3), weights(3), weights(4)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+# alpha.
+
+
+@BOTH_HEADS
+def test_learn_alpha_adds_exactly_one_weight(models, images, head):
+    model = build(head, learn_alpha=True)
+    assert len(model.network.weights) == len(models[head, "weighted"].network.weights) + 1
+    assert model.network.count_params() == models[head, "weighted"].network.count_params() + 1
+    assert models[head, "weighted"].parts["mix"].weights == []
+    (alpha_logit,) = model.parts["mix"].weights
+    received = outputs_of(model, images)
+    np.testing.assert_allclose(received["y_hat"], (received["y_cls"] + received["y_sr"]) / 2, rtol=1e-4, atol=1e-5)
+    alpha_logit.assign(np.log(0.2 / 0.8))
+    received = outputs_of(model, images)
+    expected = 0.2 * received["y_cls"] + 0.8 * received["y_sr"]
+    np.testing.assert_allclose(received["y_hat"], expected, rtol=1e-4, atol=1e-5)
+
+
+# Parts and stages.
+
+
+@BOTH_HEADS
+@pytest.mark.parametrize("learn_alpha", [False, True])
+def test_every_weight_is_in_exactly_one_part(head, learn_alpha):
+    model = build(head, learn_alpha=learn_alpha)
+    in_parts = [id(weight) for part in model.parts.values() for weight in part.weights]
+    assert len(set(in_parts)) == len(in_parts)
+    assert set(in_parts) == {id(weight) for weight in model.network.weights}
+
+
+# Section 3.4, as (what trains, the outputs in the loss).
+HEADS_ONLY = {"paper": {"f_att", "f_conf"}, "released": {"f_neck", "f_att", "f_conf"}}
+LAST_LOSS = {"paper": {"y_hat": 1.0, "y_att": 1.0}, "released": {"y_att": 1.0, "y_sr": 1.0, "y_cls": 1.0}}
+
+
+@BOTH_HEADS
+def test_stage_tables(models, head):
+    model = models[head, "weighted"]
+    expected = {
+        "cls": ({"f_cnn", "f_cls"}, {"y_cls": 1.0}, "y_cls"),
+        "att": (HEADS_ONLY[head], {"y_att": 1.0}, "y_att"),
+        "sr": ({"f_sr"}, {"y_sr": 1.0}, "y_sr"),
+        "all": (PARTS[head], LAST_LOSS[head], "y_hat"),
+    }
+    assert list(model.stages) == list(expected)
+    for name, (trains, losses, watched) in expected.items():
+        stage = model.stages[name]
+        assert (set(stage.trains), stage.losses, stage.watched) == (trains, losses, watched)
+        assert set(stage.fixed) == PARTS[head] - trains
+        assert len(stage.trains) + len(stage.fixed) == len(PARTS[head])
+        assert stage.watched in model.outputs
+
+
+def network_ops(network):
+    """Names of all operations that a call of the network runs."""
+    spec = tf.TensorSpec([2, S_PX, S_PX, 3])
+    return [op.name for op in tf.function(network).get_concrete_function(spec).graph.get_operations()]
+
+
+@BOTH_HEADS
+@pytest.mark.parametrize("stage", ["att", "sr"])
+def test_nothing_past_x_runs_in_the_middle_stages(models, head, stage):
+    model = models[head, "weighted"]
+    network = model.network_for(model.stages[stage].losses)
+    assert set(network.output) == set(model.stages[stage].losses)
+    in_network = {id(weight) for weight in network.weights}
+    assert not in_network & {id(weight) for weight in model.parts["f_cls"].weights}
+    names = network_ops(network)
+    assert any("cnn_x_relu" in name for name in names)
+    assert not any("f_cls" in name or "cls_" in name for name in names)
+    if stage == "att":
+        assert not any("sr_conv4" in name for name in names)
+
+
+def test_network_for_shares_the_weights(models, images):
+    model = models["released", "weighted"]
+    network = model.network_for(("U", "y_cls"))
+    received, expected = network(images), outputs_of(model, images)
+    assert set(received) == {"U", "y_cls"}
+    for name, value in received.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def with_stage(model, stage):
+    return dataclasses.replace(model, stages={**model.stages, "sr": stage})
+
+
+def test_a_stage_that_leaves_out_a_part_is_refused(models):
+    model = models["released", "weighted"]
+    stage = model.stages["sr"]
+    without_neck = tuple(name for name in stage.fixed if name != "f_neck")
+    with pytest.raises(ValueError, match=r"Stage sr must name every part once. Expected: .*'f_neck'.* Received: \["):
+        with_stage(model, dataclasses.replace(stage, fixed=without_neck))
+    with pytest.raises(ValueError, match="Stage sr must name every part once"):
+        with_stage(model, dataclasses.replace(stage, trains=("f_sr", "f_att")))  # f_att is also fixed
+    with pytest.raises(ValueError, match="Stage sr must name every part once"):
+        with_stage(model, Stage(stage.trains, (*stage.fixed, "f_other"), stage.losses, stage.watched))
+
+
+def test_a_weight_in_no_part_or_in_two_is_refused(models):
+    model = models["paper", "weighted"]
+    stages = {"only": Stage(tuple(name for name in model.parts if name != "f_sr"), (), {"y_sr": 1.0}, "y_sr")}
+    parts = {name: part for name, part in model.parts.items() if name != "f_sr"}
+    with pytest.raises(ValueError, match="Every weight must belong to exactly one part"):
+        dataclasses.replace(model, parts=parts, stages=stages)
+    stages = {"only": Stage((*model.parts, "again"), (), {"y_sr": 1.0}, "y_sr")}
+    with pytest.raises(ValueError, match="Every weight must belong to exactly one part"):
+        dataclasses.replace(model, parts={**model.parts, "again": model.parts["f_sr"]}, stages=stages)
+
+
+# The main net.
+
+
+def test_main_net(images):
+    model = randomised(build_main_net("small", S_PX, C))
+    received = outputs_of(model, images)
+    assert {name: value.shape for name, value in received.items()} == {"y_cls": (B, C)}
+    assert (model.logits, model.maps, model.attention, model.final) == (("y_cls",), (), None, "y_cls")
+    assert {name: (stage.trains, stage.fixed, stage.losses, stage.watched) for name, stage in model.stages.items()} == {
+        "cls": (("f_cnn", "f_cls"), (), {"y_cls": 1.0}, "y_cls")
+    }
+    expected = model.parts["f_cls"](model.parts["f_cnn"](images))
+    np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-5, atol=1e-6)
+    assert np.ptp(received["y_cls"], axis=0).min() > 1e-4  # the image matters
+
+
+def test_main_net_is_the_first_stage_of_srn(images):
+    srn, main_net = build(), build_main_net("small", S_PX, C)
+    for name in ("f_cnn", "f_cls"):
+        srn.parts[name].set_weights(main_net.parts[name].get_weights())
+    np.testing.assert_allclose(srn.network(images)["y_cls"], main_net.network(images)["y_cls"], rtol=1e-5, atol=1e-6)
+
+
+# From a description.
+
+
+def test_build_model_passes_every_field_on():
+    config = ModelConfig("srn", "small", 112, "paper", "attention", head_channels=8, learn_alpha=True)
+    model = build_model(config, 4)
+    assert (model.image_size, model.num_labels, set(model.parts)) == (112, 4, PARTS["paper"])
+    assert model.parts["f_att"].get_layer("att_1_conv").filters == 8
+    assert len(model.parts["mix"].weights) == 1
+    # y_sr comes of A alone: nothing of f_conf is needed for it.
+    names = {weight.name for weight in model.network_for(("y_sr",)).weights}
+    assert not any("conf_" in name for name in names)
+
+    config = dataclasses.replace(config, srn_head="released", regularize_from="weighted")
+    model = build_model(config, 4)
+    assert set(model.parts) == PARTS["released"]
+    assert any("conf_" in weight.name for weight in model.network_for(("y_sr",)).weights)
+
+    model = build_model(dataclasses.replace(config, model="main_net", image_size=56), 3)
+    assert (set(model.parts), model.image_size, model.num_labels) == ({"f_cnn", "f_cls"}, 56, 3)
+
+
+# Bad values.
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("model", "resnet", "model must be one of srn, main_net. Received: 'resnet'."),
+        (
+            "backbone",
+            "vgg",
+            "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, small. Received: 'vgg'.",
+        ),
+        ("image_size", 60, "image_size must be a multiple of 56 for backbone small. Received: 60."),
+        ("image_size", 0, "image_size must be a multiple of 56 for backbone small. Received: 0."),
+        ("srn_head", "Paper", "srn_head must be one of released, paper. Received: 'Paper'."),
+        ("regularize_from", "U", "regularize_from must be one of weighted, attention. Received: 'U'."),
+    ],
+)
+def test_bad_values(field, value, message):
+    config = dataclasses.replace(ModelConfig("srn", "small", 56), **{field: value})
+    with pytest.raises(InputError) as error:
+        build_model(config, C)
+    assert str(error.value) == message

@@ -1,0 +1,190 @@
+"""Weight files: stable addresses, everything or nothing, one message for whatever does not fit."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import srn_tf
+from srn_tf.errors import InputError
+from srn_tf.training import checkpoint
+from tests.training import small
+
+LABELS = ["a", "b", "c"]
+
+ADDRESSES = [  # a sample; a change of any of these makes older files useless
+    "f_cnn/cnn_stem_conv/kernel",
+    "f_cnn/cnn_stage1_block1_pre_bn/moving_variance",
+    "f_cls/cls_logits/bias",
+    "f_neck/neck_block1_2_conv/kernel",
+    "f_att/att_1_bn/gamma",
+    "f_att/att_3_conv/kernel",
+    "f_conf/conf_2_conv/bias",
+    "f_sr/sr_conv4/depthwise_kernel",
+    "f_sr/sr_logits/kernel",
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small.build_small_srn()
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    path = str(tmp_path / "runs" / "w.npz")
+    checkpoint.save_weights(path, model, {"labels": LABELS, "stage": "all"})
+    return path
+
+
+def assert_refused(path, model, match, labels=LABELS):
+    """One line that names the file, and not one weight assigned."""
+    before = small.weights_of(model)
+    with pytest.raises(InputError, match=match) as raised:
+        checkpoint.load_weights(path, model, labels)
+    assert "\n" not in str(raised.value)
+    assert path in str(raised.value)
+    small.assert_bit_equal(small.weights_of(model), before)
+
+
+def test_addresses_are_unique_and_stable(model):
+    named = checkpoint.named_weights(model)
+    assert len(named) == len(model.network.weights)
+    assert {weight.ref() for weight in named.values()} == {weight.ref() for weight in model.network.weights}
+    assert set(ADDRESSES) <= set(named)
+    assert list(checkpoint.named_weights(small.build_small_srn())) == list(named)
+    learned = checkpoint.named_weights(small.build_small_srn("paper", learn_alpha=True))
+    assert "mix/mix/alpha_logit" in learned and not any(name.startswith("f_neck/") for name in learned)
+
+
+def test_save_and_load_are_bit_equal(model, saved):
+    expected = small.weights_of(model)
+    other = small.build_small_srn()
+    small.randomize(other, seed=5)
+    checkpoint.load_weights(saved, other, tuple(LABELS))
+    small.assert_bit_equal(small.weights_of(other), expected)
+    arrays, meta = checkpoint.load_arrays(saved)
+    assert meta == {"labels": LABELS, "stage": "all"}
+    assert list(arrays) == list(expected)
+
+
+def test_other_labels(model, saved):
+    assert_refused(saved, model, r"other labels, first at position 1. Expected: 'x'. Received: 'b'", ["a", "x", "c"])
+    assert_refused(saved, model, r"Expected: 2 labels. Received: 3", ["a", "b"])
+
+
+def test_another_architecture(model, saved):
+    paper = small.build_small_srn("paper")
+    assert_refused(saved, paper, r"weights are missing \(first f_att/att_1_conv/bias\).*unknown \(first f_att/att_1_bn")
+    wide = small.build_srn("small", 56, 3, head_channels=12)
+    assert_refused(
+        saved,
+        wide,
+        r"another architecture.*have another shape \(first f_att/att_1_conv/kernel: expected \(1, 1, 64, 12\), "
+        r"received \(1, 1, 64, 8\)\)",
+    )
+
+
+def test_one_misshapen_array_is_enough(model, saved):
+    """The last address is the faulty one: none of those before it may have been assigned."""
+    arrays, meta = checkpoint.load_arrays(saved)
+    arrays = {name: value + 1.0 for name, value in arrays.items()}
+    last = list(arrays)[-1]
+    arrays[last] = arrays[last][..., None]
+    checkpoint.save_arrays(saved, arrays, meta)
+    assert_refused(saved, model, re.escape(f"1 weights have another shape (first {last}") + "|1 have another shape")
+
+
+def test_a_missing_file(model, tmp_path):
+    assert_refused(str(tmp_path / "none.npz"), model, r"weight file of this project \(.npz\) was expected")
+    assert_refused(str(tmp_path), model, "not a file")
+
+
+def array_file(path):
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def foreign_archive(path):
+    np.savez(path, kernel=np.zeros(3))
+
+
+def pickled_archive(path):
+    np.savez(path, weights=np.array([{"a": 1}], dtype=object))
+
+
+def without_labels(path):
+    checkpoint.save_arrays(str(path), {}, {"stage": "all"})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_text("not weights at all\n"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04 and no more"),
+        array_file,
+        foreign_archive,
+        pickled_archive,
+        without_labels,
+    ],
+    ids=["text", "empty", "broken archive", "one array", "foreign archive", "pickled archive", "no labels"],
+)
+def test_a_file_of_something_else(model, tmp_path, write):
+    path = tmp_path / "w.npz"
+    write(path)
+    assert_refused(str(path), model, "is damaged or is not a weight file of this project")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
+def test_a_truncated_file(model, saved, share):
+    content = Path(saved).read_bytes()
+    Path(saved).write_bytes(content[: int(share * len(content))])
+    assert_refused(saved, model, "is damaged or is not a weight file of this project")
+
+
+def test_a_flipped_byte(model, saved):
+    content = bytearray(Path(saved).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    Path(saved).write_bytes(content)
+    assert_refused(saved, model, "is damaged or is not a weight file of this project")
+
+
+def test_an_interrupted_write_leaves_the_old_file(model, saved, monkeypatch):
+    content = Path(saved).read_bytes()
+
+    def fill_the_disk(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.np, "savez", fill_the_disk)
+    with pytest.raises(InputError, match=r"w.npz could not be written \(No space left on device\)"):
+        checkpoint.save_weights(saved, model, {"labels": LABELS})
+    assert Path(saved).read_bytes() == content
+
+    def interrupt(file, **arrays):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.np, "savez", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_weights(saved, model, {"labels": LABELS})
+    assert Path(saved).read_bytes() == content
+    monkeypatch.undo()
+    checkpoint.save_weights(saved, model, {"labels": LABELS})
+    assert os.listdir(os.path.dirname(saved)) == ["w.npz"]
+
+
+def test_a_folder_that_cannot_be_written(model, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="could not be written"):
+        checkpoint.save_weights(str(tmp_path / "file" / "w.npz"), model, {"labels": LABELS})
+
+
+def test_no_code_in_weight_files():
+    """Pickles can run code: nothing in the package allows them."""
+    for path in Path(srn_tf.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        assert "allow_pickle=True" not in text and not re.search(r"^\s*(import|from)\s+pickle\b", text, re.M), path

@@ -1,0 +1,126 @@
+"""What a stage does not train stays bit for bit, BatchNorm statistics included; nothing runs past X needlessly."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES, build_srn
+from srn_tf.training.freezing import apply_stage
+from srn_tf.training.steps import train_step
+from tests.training import small
+
+# The softmax over the grid ignores a constant, so this bias has no gradient but rounding.
+WITHOUT_GRADIENT = "f_att/att_3_conv/bias"
+
+
+@pytest.fixture(scope="module", params=["released", "paper"])
+def head_and_model(request):
+    return request.param, small.build_small_srn(request.param)
+
+
+def take_step(model, stage, batch, learning_rate=0.1):
+    variables = apply_stage(model, stage)
+    optimizer = keras.optimizers.SGD(learning_rate)
+    # No weight decay: what moves has a gradient.
+    train_step(model.network_for(stage.losses), stage.losses, optimizer, variables, batch, len(batch["y"]), 0.0)
+    return variables
+
+
+def assert_only_trained_parts_moved(before, after, stage):
+    assert list(before) == list(after)
+    for name, value in before.items():
+        if name.split("/")[0] in stage.fixed:
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+        elif name != WITHOUT_GRADIENT:
+            assert np.isfinite(after[name]).all(), name
+            assert (after[name] != value).any(), name
+
+
+@pytest.mark.parametrize("stage_name", ["cls", "att", "sr", "all"])
+def test_only_trained_parts_move(head_and_model, stage_name):
+    head, model = head_and_model
+    stage = model.stages[stage_name]
+    before = small.weights_of(model)
+    take_step(model, stage, small.random_batch())
+    assert_only_trained_parts_moved(before, small.weights_of(model), stage)
+
+
+def test_stages_may_come_in_any_order(head_and_model):
+    """The flag of an earlier stage leaves no trace."""
+    _, model = head_and_model
+    for stage_name in ("all", "sr", "cls", "att"):
+        stage = model.stages[stage_name]
+        before = small.weights_of(model)
+        variables = take_step(model, stage, small.random_batch())
+        assert_only_trained_parts_moved(before, small.weights_of(model), stage)
+        trainable = [part.trainable_variables for name, part in model.parts.items() if name in stage.trains]
+        assert {v.ref() for v in variables} == {v.ref() for part in trainable for v in part}
+        assert len(variables) == len({v.ref() for v in variables})
+
+
+def test_the_two_tables():
+    """SRN.md section 4; in the released nets the bottlenecks learn with the attention."""
+    for stages, neck in ((PAPER_STAGES, ()), (RELEASED_STAGES, ("f_neck",))):
+        assert list(stages) == ["cls", "att", "sr", "all"]
+        assert set(stages["cls"].trains) == {"f_cnn", "f_cls"}
+        assert set(stages["att"].trains) == {"f_att", "f_conf", *neck}
+        assert set(stages["sr"].trains) == {"f_sr"}
+        assert not stages["all"].fixed
+    assert PAPER_STAGES["all"].losses == {"y_hat": 1.0, "y_att": 1.0}
+    assert RELEASED_STAGES["all"].losses == {"y_att": 1.0, "y_sr": 1.0, "y_cls": 1.0}
+
+
+def traced_step(model, stage):
+    """The names and types of all operations of a stage's step."""
+    variables = apply_stage(model, stage)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(variables)
+    network = model.network_for(stage.losses)
+
+    @tf.function
+    def step(batch):
+        return train_step(network, stage.losses, optimizer, variables, batch, 4, 5e-4)
+
+    graph = step.get_concrete_function(small.random_batch()).graph
+    assert not graph.as_graph_def().library.function  # else operations would hide in functions
+    return [(operation.type, operation.name) for operation in graph.get_operations()]
+
+
+@pytest.mark.parametrize("stage_name", ["att", "sr"])
+def test_no_gradient_crosses_X_and_nothing_runs_past_it(head_and_model, stage_name):
+    _, model = head_and_model
+    stage = model.stages[stage_name]
+    operations = traced_step(model, stage)
+    layers = [layer for part in stage.trains for layer in model.parts[part].layers]
+    depthwise = sum(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in layers)
+    convolutions = sum(isinstance(layer, keras.layers.Conv2D) for layer in layers) - depthwise
+    count = [type_ for type_, _ in operations].count
+    assert count("Conv2DBackpropFilter") == convolutions > 0
+    assert count("DepthwiseConv2dNativeBackpropFilter") == depthwise == (stage_name == "sr")
+    names = [name for _, name in operations]
+    assert any("/f_cnn/" in name for name in names)
+    assert not any("f_cls" in name or "/cls_" in name for name in names)
+    for fixed in stage.fixed:
+        assert not [name for name in names if name.startswith("gradient_tape") and f"/{fixed}/" in name]
+
+
+def test_the_main_nets_stage_runs_no_head(head_and_model):
+    """Also the control of the test above: in this stage the names of f_cls are there."""
+    _, model = head_and_model
+    names = [name for _, name in traced_step(model, model.stages["cls"])]
+    assert any(name.startswith("gradient_tape") and "/f_cls/" in name for name in names)
+    assert any(name.startswith("gradient_tape") and "/f_cnn/" in name for name in names)
+    assert not any(f"/{part}/" in name for name in names for part in ("f_neck", "f_att", "f_conf", "f_sr"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["released", "paper"])
+def test_only_trained_parts_move_in_the_papers_net(head):
+    model = build_srn("resnet101v2", 224, 3, "none", head=head, head_channels=512)
+    small.randomize(model)
+    batch = small.random_batch(2, side_px=224)
+    for stage in model.stages.values():
+        before = small.weights_of(model)
+        take_step(model, stage, batch, learning_rate=1e-3)
+        assert_only_trained_parts_moved(before, small.weights_of(model), stage)
