@@ -4,6 +4,7 @@ This module alone reads flags. A run writes its options to `flags.txt`, itself a
 """
 
 import dataclasses
+import math
 
 from absl import flags
 
@@ -120,13 +121,15 @@ def read_options(values=flags.FLAGS):
     Returns:
         Options.
     Raises:
-        InputError: a list that is not of numbers or not one value per stage.
+        InputError: no stage, or a list that is not of positive numbers or not one value per stage.
     """
     options = {field.name: values[field.name].value for field in dataclasses.fields(Options)}
     # The default lists SRN's stages; a model with fewer trains those it has.
     if options["model"] == "main_net" and not values["stages"].present:
         options["stages"] = ["cls"]
     options["stages"] = tuple(options["stages"])
+    if not options["stages"]:
+        raise InputError("stages must name at least one stage. Received: ''.")
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"
@@ -138,10 +141,11 @@ def _per_stage(name, texts, kind, stages):
         numbers = tuple(kind(text) for text in texts)
     except ValueError:
         numbers = ()
-    if not numbers or any(number <= 0 for number in numbers):
+    if not numbers or not all(number > 0 and math.isfinite(number) for number in numbers):
         raise InputError(f"{name} must be positive numbers separated by commas. Received: {','.join(texts)!r}.")
     if len(numbers) not in (1, len(stages)):
         raise InputError(
-            f"{name} must be one number or one per stage ({len(stages)}: {','.join(stages)}). Received: {','.join(texts)}."
+            f"{name} must be one number or one per stage ({len(stages)}: {','.join(stages)}). "
+            f"Received: {','.join(texts)}."
         )
     return numbers if len(numbers) > 1 else numbers * len(stages)

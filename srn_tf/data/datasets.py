@@ -104,7 +104,8 @@ def _divide(builder, validation_fraction):
         return splits, "the data set's own validation split"
     if not 0.0 <= validation_fraction < 1.0:
         raise InputError(f"validation_fraction must be in [0, 1). Received: {validation_fraction}.")
-    held_out = round(validation_fraction * builder.info.splits["train"].num_examples)
+    num_images = builder.info.splits["train"].num_examples
+    held_out = min(round(validation_fraction * num_images), num_images - 1)  # at least one image trains
     if held_out == 0:
         splits = {"train": "train", "validation": "train", "test": "test"}
         return splits, "no image is held out: the training images themselves are watched"

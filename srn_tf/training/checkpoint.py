@@ -59,10 +59,15 @@ def load_arrays(path):
     if not os.path.isfile(path):
         raise InputError(f"A weight file of this project (.npz) was expected. Received: {path!r}, not a file.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("one array instead of an archive")
+        with content as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop(_META)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+        if not isinstance(meta, dict) or "labels" not in meta:
+            raise ValueError("it does not name its labels")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is damaged or is not a weight file of this project ({error}).") from error
     return arrays, meta
 

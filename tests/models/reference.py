@@ -1,4 +1,4 @@
-"""The heads and the equations of the paper in NumPy, float64, written from its text and not from the code under test."""
+"""The heads and the equations of the paper in NumPy, float64, written from its text and not from the code."""
 
 import numpy as np
 

@@ -151,7 +151,7 @@ def test_one_image_gives_what_it_gives_in_a_batch(models, images):
 def test_the_same_seed_gives_the_same_weights():
     def weights(seed):
         keras.utils.set_random_seed(seed)
-        return build().network.get_weights()
+        return build("paper").network.get_weights()
 
     first, again, other = weights(3), weights(3), weights(4)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))

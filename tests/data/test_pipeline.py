@@ -1,0 +1,198 @@
+"""Batches: every image exactly once in evaluation, an order that seed and epoch decide in training."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from srn_tf.data.pipeline import evaluation_batches, read_records, training_batches
+from tests.data.conftest import SMALL_SPLITS
+
+S_PX, C = 56, 16
+NUM_TRAIN = SMALL_SPLITS["train"]
+
+
+@pytest.fixture(scope="module")
+def records(small_scenes):
+    return read_records(small_scenes, "train")
+
+
+@pytest.fixture(scope="module")
+def stored(records):
+    """The records in their stored order, with their pixels: scenes are as large as the network's input."""
+    found = []
+    for record in tfds.as_numpy(records):
+        pixels = np.asarray(Image.open(io.BytesIO(record["image"])))
+        found.append({**record, "pixels": pixels.astype(np.float32)})
+    return found
+
+
+def as_numpy(batches):
+    return list(batches.as_numpy_iterator())
+
+
+def joined(batches, key):
+    return np.concatenate([batch[key] for batch in as_numpy(batches)])
+
+
+def order_of(images, stored):
+    """Indices in `stored` of images that were not augmented."""
+    pixels = np.stack([record["pixels"] for record in stored])
+    distances = np.abs(images[:, None] - pixels[None]).max(axis=(2, 3, 4))
+    assert distances.min(axis=1).max() < 1e-3
+    return distances.argmin(axis=1).tolist()
+
+
+# Reading.
+
+
+def test_records_are_encoded_and_in_their_stored_order(small_scenes, records, stored):
+    assert int(records.cardinality()) == len(stored) == NUM_TRAIN
+    names = [record["name"] for record in stored]
+    assert len(set(names)) == NUM_TRAIN
+    assert [record["name"] for record in tfds.as_numpy(read_records(small_scenes, "train"))] == names
+    later = read_records(small_scenes, "train[5:]")
+    assert [record["name"] for record in tfds.as_numpy(later)] == names[5:]
+    assert records.element_spec["image"].dtype == tf.string
+
+
+# Evaluation.
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 20])
+def test_evaluation_sees_every_image_exactly_once_in_order(records, stored, batch_size):
+    batches = evaluation_batches(records, S_PX, batch_size)
+    shapes = {name: array.shape for name, array in next(batches.as_numpy_iterator()).items()}
+    num_boxes = shapes["boxes"][1]
+    assert shapes == {
+        "image": (batch_size, S_PX, S_PX, 3),
+        "labels": (batch_size, C),
+        "is_real": (batch_size,),
+        "boxes": (batch_size, num_boxes, 4),
+        "box_labels": (batch_size, num_boxes),
+    }
+    num_batches = -(-NUM_TRAIN // batch_size)
+    is_real = joined(batches, "is_real")
+    assert is_real.tolist() == [True] * NUM_TRAIN + [False] * (num_batches * batch_size - NUM_TRAIN)
+    images, labels = joined(batches, "image")[is_real], joined(batches, "labels")[is_real]
+    assert order_of(images, stored) == list(range(NUM_TRAIN))
+    assert labels.dtype == np.int8
+    np.testing.assert_array_equal(labels, [record["labels"] for record in stored])
+
+
+def test_the_tail_is_blank(records):
+    last = as_numpy(evaluation_batches(records, S_PX, 8))[-1]
+    assert last["is_real"].tolist() == [True] * 4 + [False] * 4
+    assert not last["image"][4:].any() and not last["labels"][4:].any()
+    assert (last["box_labels"][4:] == -1).all()
+
+
+def test_boxes_are_padded_with_minus_1(records, stored):
+    for batch_index, batch in enumerate(as_numpy(evaluation_batches(records, S_PX, 4))):
+        own = stored[4 * batch_index : 4 * batch_index + 4]
+        counts = [len(record["objects"]["label"]) for record in own]
+        assert batch["boxes"].shape[1] == max(counts)
+        for row, (record, count) in enumerate(zip(own, counts, strict=True)):
+            assert batch["box_labels"][row].tolist() == record["objects"]["label"].tolist() + [-1] * (
+                max(counts) - count
+            )
+            np.testing.assert_array_equal(batch["boxes"][row, :count], record["objects"]["bbox"])
+
+
+def test_evaluation_resizes(records):
+    batch = next(evaluation_batches(records, 112, 3).as_numpy_iterator())
+    assert batch["image"].shape == (3, 112, 112, 3)
+
+
+def test_evaluation_keeps_other_values_of_labels(records):
+    changed = records.map(lambda record: {**record, "labels": record["labels"] * 2 - 1})  # 1 and -1
+    labels = joined(evaluation_batches(changed, S_PX, 4), "labels")
+    np.testing.assert_array_equal(labels, joined(evaluation_batches(records, S_PX, 4), "labels") * 2 - 1)
+
+
+# Training.
+
+
+def training_order(records, stored, seed, epoch, batch_size=1):
+    return order_of(joined(training_batches(records, S_PX, batch_size, seed, epoch), "image"), stored)
+
+
+def test_training_batches_are_full(records):
+    batches = training_batches(records, S_PX, 5, seed=0, epoch=0)
+    assert batches.element_spec["image"].shape == (5, S_PX, S_PX, 3)
+    assert batches.element_spec["image"].dtype == batches.element_spec["y"].dtype == tf.float32
+    assert [batch["y"].shape for batch in as_numpy(batches)] == [(5, C)] * 2  # 12 images: the last 2 are left out
+
+
+def test_an_epoch_holds_every_image_once(records, stored):
+    assert sorted(training_order(records, stored, seed=1, epoch=2)) == list(range(NUM_TRAIN))
+
+
+def test_seed_and_epoch_decide_the_order(records, stored):
+    orders = {(seed, epoch): training_order(records, stored, seed, epoch) for seed in (0, 1) for epoch in (0, 1, 2)}
+    assert len({tuple(order) for order in orders.values()}) == 6
+    assert list(range(NUM_TRAIN)) not in orders.values()
+    for (seed, epoch), order in orders.items():
+        assert training_order(records, stored, seed, epoch) == order
+
+
+def test_iterating_again_gives_the_same_epoch(records):
+    batches = training_batches(records, S_PX, 4, seed=3, epoch=1, crops=True, mirror=True)
+    np.testing.assert_array_equal(joined(batches, "image"), joined(batches, "image"))
+
+
+def test_labels_travel_with_their_images(records, stored):
+    batches = training_batches(records, S_PX, 4, seed=0, epoch=0)
+    order = order_of(joined(batches, "image"), stored)
+    np.testing.assert_array_equal(joined(batches, "y"), [stored[i]["labels"] for i in order])
+
+
+def test_y_is_where_labels_are_1(records):
+    changed = records.map(lambda record: {**record, "labels": tf.concat([[-1, 0, 1, 2], record["labels"][4:]], 0)})
+    y = joined(training_batches(changed, S_PX, 4, seed=0, epoch=0), "y")
+    assert (y[:, :4] == [0, 0, 1, 0]).all()
+    assert set(np.unique(y).tolist()) == {0.0, 1.0}
+
+
+AUGMENTED = {"crops": True, "mirror": True, "max_distortion": 1}
+
+
+def test_augmentation_does_not_depend_on_parallelism(records):
+    batches = training_batches(records, S_PX, 4, seed=5, epoch=1, **AUGMENTED)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    options.autotune.enabled = False
+    np.testing.assert_array_equal(joined(batches.with_options(options), "image"), joined(batches, "image"))
+
+
+def test_augmentation_does_not_depend_on_the_batch_size(records):
+    by_4, by_6 = (training_batches(records, S_PX, size, seed=5, epoch=1, **AUGMENTED) for size in (4, 6))
+    np.testing.assert_array_equal(joined(by_4, "image"), joined(by_6, "image"))
+
+
+def test_augmentation_differs_between_epochs_and_seeds(records):
+    one = records.take(1).repeat(6)  # the same image over and over
+    drawn = {}
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        images = joined(training_batches(one, S_PX, 6, seed, epoch, **AUGMENTED), "image")
+        assert len({image.tobytes() for image in images}) >= 4  # positions differ as well
+        drawn[seed, epoch] = images.tobytes()
+    assert len(set(drawn.values())) == 3
+
+
+def test_without_crops_and_mirror_images_are_squashed_whole(records, stored):
+    images = joined(training_batches(records, S_PX, 6, seed=0, epoch=0), "image")
+    assert sorted(order_of(images, stored)) == list(range(NUM_TRAIN))
+
+
+def test_mirror_alone_turns_some_images(records, stored):
+    images = joined(training_batches(records, S_PX, 1, seed=0, epoch=0, mirror=True), "image")
+    plain = joined(training_batches(records, S_PX, 1, seed=0, epoch=0), "image")
+    is_plain = [bool(np.abs(a - b).max() < 1e-3) for a, b in zip(images, plain, strict=True)]
+    is_turned = [bool(np.abs(a - b[:, ::-1]).max() < 1e-3) for a, b in zip(images, plain, strict=True)]
+    assert all(a != b for a, b in zip(is_plain, is_turned, strict=True))
+    assert 0 < sum(is_turned) < NUM_TRAIN

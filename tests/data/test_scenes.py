@@ -1,0 +1,270 @@
+"""Scenes: labels read off a layout, drawing by seed, no label that anything but position gives away, records."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from srn_tf.data import examples, scenes
+from srn_tf.data.prepare import prepare
+from srn_tf.data.scene_drawing import (
+    ANCHORS,
+    APPEARANCE_LABELS,
+    FREE,
+    LABELS,
+    MAX_OBJECTS,
+    MIN_OFFSET_PX,
+    POSITION_LABELS,
+    RELATIONS,
+    SCENE_PX,
+    SceneObject,
+    draw_scene,
+    label_scene,
+    object_box,
+)
+from tests.data.conftest import SMALL_SPLITS
+
+
+def at(shape, y, x, radius=5.0):
+    return SceneObject(shape, y, x, radius, 0.0, (255, 255, 255))
+
+
+# Labels of layouts made by hand.
+
+
+def test_sixteen_labels():
+    assert len(LABELS) == len(set(LABELS)) == 16
+    assert LABELS == APPEARANCE_LABELS + POSITION_LABELS
+    assert (len(ANCHORS), len(FREE), len(RELATIONS)) == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "satellite, anchor, offset, label",
+    [
+        ("star", "disk", (-10, 3), "star_above_disk"),
+        ("star", "disk", (10, -3), "star_below_disk"),
+        ("moon", "square", (-9, -20), "moon_above_square"),
+        ("moon", "square", (9, 20), "moon_below_square"),
+        ("triangle", "cross", (20, -9), "triangle_left_of_cross"),
+        ("triangle", "cross", (-20, 9), "triangle_right_of_cross"),
+        ("diamond", "ring", (0, -15), "diamond_left_of_ring"),
+        ("diamond", "ring", (0, 15), "diamond_right_of_ring"),
+    ],
+)
+def test_position_labels(satellite, anchor, offset, label):
+    first, second = at(satellite, 28 + offset[0], 28 + offset[1]), at(anchor, 28, 28)
+    assert label_scene([first, second]) == {anchor: second, label: first}
+    assert label_scene([second, first]) == {anchor: second, label: first}  # whatever was drawn first
+
+
+def test_a_satellite_without_its_anchor_has_no_label():
+    for relation in RELATIONS:
+        assert label_scene([at(relation.satellite, 10, 10)]) == {}
+        others = [at(anchor, 40, 40) for anchor in ANCHORS if anchor != relation.anchor]
+        assert set(label_scene([at(relation.satellite, 10, 10), *others])) == set(ANCHORS) - {relation.anchor}
+
+
+def test_anchors_and_free_shapes_are_labels_of_themselves():
+    objects = [at(shape, 10, 10) for shape in (*ANCHORS, *FREE)]
+    assert label_scene(objects) == {item.shape: item for item in objects}
+    assert label_scene([]) == {}
+
+
+def test_several_relations_in_one_scene():
+    objects = [
+        at("disk", 10, 10),
+        at("star", 30, 10),
+        at("ring", 40, 40),
+        at("diamond", 40, 20),
+        at("moon", 5, 5),
+        at("tee", 50, 50),
+    ]
+    assert set(label_scene(objects)) == {"disk", "ring", "tee", "star_below_disk", "diamond_left_of_ring"}
+
+
+def test_boxes():
+    assert object_box(at("disk", 14, 28, 7)) == pytest.approx((7 / 56, 21 / 56, 21 / 56, 35 / 56))
+    assert object_box(at("disk", 2, 53, 7)) == pytest.approx((0.0, 46 / 56, 9 / 56, 1.0))
+
+
+# Drawing.
+
+
+def test_a_scene_is_a_function_of_its_seed():
+    image, objects = draw_scene(np.random.default_rng([1, 2]))
+    again, same_objects = draw_scene(np.random.default_rng([1, 2]))
+    other, other_objects = draw_scene(np.random.default_rng([1, 3]))
+    assert image.shape == (SCENE_PX, SCENE_PX, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(image, again)
+    assert objects == same_objects and objects != other_objects
+    assert (image != other).any()
+
+
+def test_objects_are_drawn_where_they_are_said_to_be():
+    """The pixel at the middle of a filled shape has the shape's colour, but for the noise."""
+    differences = []
+    for seed in range(60):
+        image, objects = draw_scene(np.random.default_rng(seed))
+        for item in objects:
+            if item.shape in ("disk", "square", "cross", "star", "diamond"):
+                # Four pixels around the middle: noise has a standard deviation of at most 14.
+                y, x = int(item.y), int(item.x)
+                patch = image[y - 1 : y + 1, x - 1 : x + 1].reshape(-1, 3).mean(axis=0)
+                differences.append(np.abs(patch - item.colour).mean())
+    assert len(differences) > 60
+    assert np.mean(differences) < 8 and np.max(differences) < 30
+
+
+# Honesty: of a satellite and its anchor that are both there, nothing but their places tells before from after.
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A satellite with its anchor in one drawn scene."""
+
+    relation: object
+    is_before: bool
+    satellite: SceneObject
+    anchor: SceneObject
+    objects: list
+
+
+@pytest.fixture(scope="module")
+def layouts():
+    return [draw_scene(np.random.default_rng([7, seed]))[1] for seed in range(1500)]
+
+
+@pytest.fixture(scope="module")
+def pairs(layouts):
+    found = []
+    for objects in layouts:
+        by_shape = {item.shape: item for item in objects}
+        for relation in RELATIONS:
+            if {relation.satellite, relation.anchor} <= set(by_shape):
+                is_before = relation.before in label_scene(objects)
+                satellite, anchor = by_shape[relation.satellite], by_shape[relation.anchor]
+                found.append(Pair(relation, is_before, satellite, anchor, objects))
+    return found
+
+
+def test_before_is_as_frequent_as_after(pairs):
+    for relation in RELATIONS:
+        before = [pair.is_before for pair in pairs if pair.relation is relation]
+        assert len(before) > 300
+        assert abs(np.mean(before) - 0.5) < 4 * 0.5 / len(before) ** 0.5  # four standard errors of a fair coin
+
+
+def brightness(item):
+    return sum(item.colour)
+
+
+SIGNS = {
+    "radius of the satellite": lambda pair: pair.satellite.radius,
+    "radius of the anchor": lambda pair: pair.anchor.radius,
+    "angle of the satellite": lambda pair: pair.satellite.angle,
+    "brightness of the satellite": lambda pair: brightness(pair.satellite),
+    "brightness of the anchor": lambda pair: brightness(pair.anchor),
+    "which is brighter": lambda pair: brightness(pair.satellite) > brightness(pair.anchor),
+    "redness of the satellite": lambda pair: pair.satellite.colour[0] - pair.satellite.colour[2],
+    "which is drawn last": lambda pair: pair.objects.index(pair.satellite) > pair.objects.index(pair.anchor),
+    "number of objects": lambda pair: len(pair.objects),
+    "the coordinate that does not decide": lambda pair: (pair.satellite.x, pair.satellite.y)[pair.relation.axis],
+}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_nothing_but_position_gives_the_label_away(pairs, sign):
+    is_before = [pair.is_before for pair in pairs]
+    values = [float(SIGNS[sign](pair)) for pair in pairs]
+    # 1,500 layouts hold about 2,000 pairs: of unrelated values, |r| passes 0.09 once in ten thousand samples.
+    assert len(pairs) > 1500
+    assert abs(np.corrcoef(is_before, values)[0, 1]) < 0.09
+
+
+def test_no_other_shape_gives_the_label_away(pairs):
+    shapes = {*ANCHORS, *FREE, *(relation.satellite for relation in RELATIONS)}
+    for relation in RELATIONS:
+        own = [pair for pair in pairs if pair.relation is relation]
+        is_before = [pair.is_before for pair in own]
+        for shape in shapes - {relation.satellite, relation.anchor}:
+            is_there = [any(item.shape == shape for item in pair.objects) for pair in own]
+            r = np.corrcoef(is_before, is_there)[0, 1]
+            # 40 comparisons: at four standard errors, one of them fails once in four hundred samples.
+            assert abs(r) < 4 / len(own) ** 0.5, (relation, shape)
+
+
+def test_layouts_keep_their_rules(layouts):
+    for objects in layouts:
+        shapes = [item.shape for item in objects]
+        assert 2 <= len(shapes) <= MAX_OBJECTS and len(set(shapes)) == len(shapes)
+        for index, first in enumerate(objects):
+            assert first.radius <= min(first.y, first.x) and max(first.y, first.x) <= SCENE_PX - first.radius
+            for second in objects[index + 1 :]:
+                assert np.hypot(first.y - second.y, first.x - second.x) > first.radius + second.radius
+
+
+def test_satellites_are_clear_of_a_tie(pairs):
+    for pair in pairs:
+        offset = (pair.satellite.y - pair.anchor.y, pair.satellite.x - pair.anchor.x)[pair.relation.axis]
+        assert abs(offset) >= MIN_OFFSET_PX
+        assert pair.is_before == (offset < 0)
+
+
+def test_every_label_is_frequent_and_never_certain(layouts):
+    frequency = dict.fromkeys(LABELS, 0)
+    for objects in layouts:
+        for label in label_scene(objects):
+            frequency[label] += 1
+    shares = [count / len(layouts) for count in frequency.values()]
+    assert 0.1 < min(shares) and max(shares) < 0.6
+
+
+# Records.
+
+
+def read(builder, split):
+    stored = builder.as_dataset(split=split, shuffle_files=False)
+    return {record["name"].decode(): record for record in tfds.as_numpy(stored)}
+
+
+def test_full_size():
+    assert scenes.SPLIT_SIZES == {"train": 8000, "validation": 1000, "test": 2000}
+
+
+def test_splits_and_label_names(small_scenes):
+    sizes = {split: info.num_examples for split, info in small_scenes.info.splits.items()}
+    assert sizes == SMALL_SPLITS
+    assert examples.label_names(small_scenes) == list(LABELS)
+
+
+@pytest.mark.parametrize("split_index, split", enumerate(SMALL_SPLITS))
+def test_records_are_the_drawn_scenes(small_scenes, split_index, split):
+    records = read(small_scenes, split)
+    assert sorted(records) == [f"{split}/{index:05d}" for index in range(SMALL_SPLITS[split])]
+    for index in range(SMALL_SPLITS[split]):
+        record = records[f"{split}/{index:05d}"]
+        image, objects = draw_scene(np.random.default_rng([scenes.SEED, split_index, index]))
+        carriers = label_scene(objects)
+        np.testing.assert_array_equal(record["image"], image)
+        assert record["labels"].dtype == np.int8
+        assert record["labels"].tolist() == [int(label in carriers) for label in LABELS]
+        assert [LABELS[i] for i in record["objects"]["label"]] == list(carriers)
+        boxes = np.array([object_box(item) for item in carriers.values()]).reshape(-1, 4)
+        np.testing.assert_allclose(record["objects"]["bbox"], boxes, atol=1e-6)
+
+
+def test_no_image_is_in_two_splits(small_scenes):
+    images = [record["image"].tobytes() for split in SMALL_SPLITS for record in read(small_scenes, split).values()]
+    assert len(set(images)) == len(images) == sum(SMALL_SPLITS.values())
+
+
+def test_a_second_build_is_the_same_byte_for_byte(small_scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes, "SPLIT_SIZES", SMALL_SPLITS)
+    second = scenes.Scenes(data_dir=tmp_path)
+    prepare(second)
+    files = sorted(path.name for path in small_scenes.data_path.iterdir())
+    assert files == sorted(path.name for path in second.data_path.iterdir())
+    assert "metadata.json" in files
+    for name in files:
+        assert (second.data_path / name).read_bytes() == (small_scenes.data_path / name).read_bytes(), name

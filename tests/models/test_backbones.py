@@ -1,0 +1,208 @@
+"""The main nets: where X lies, that cutting changes nothing, and weights from a file or not to be had."""
+
+import keras
+import numpy as np
+import pytest
+
+from srn_tf.errors import InputError
+from srn_tf.models.backbones import BACKBONES, build_backbone
+from tests.models import reference
+
+S_PX, C = 64, 5
+
+# name -> builder and module in keras.applications, residual blocks behind X, all blocks, and the weights of the
+# network without its classifier (trainable or not), as in Keras' own documentation.
+UNCUT = {
+    "resnet50v2": ("ResNet50V2", "resnet_v2", 3 + 4 + 5, 16, 23_564_800),
+    "resnet50": ("ResNet50", "resnet", 3 + 4 + 6, 16, 23_587_712),
+    "resnet101v2": ("ResNet101V2", "resnet_v2", 3 + 4 + 22, 33, 42_626_560),
+    "resnet101": ("ResNet101", "resnet", 3 + 4 + 23, 33, 42_658_176),
+}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet101v2", "resnet101")]
+
+
+class Built:
+    """A cut network that was built from the file of an uncut one, beside that uncut one."""
+
+    def __init__(self, name, folder):
+        builder, module, self.blocks_behind_x, self.blocks, self.num_weights = UNCUT[name]
+        self.uncut = getattr(keras.applications, builder)(
+            include_top=False, weights=None, input_shape=(S_PX, S_PX, 3), pooling="avg"
+        )
+        reference.randomise(self.uncut, seed=1)
+        self.preprocess_input = getattr(keras.applications, module).preprocess_input
+        self.file = str(folder / f"{name}_notop.h5")
+        self.uncut.save_weights(self.file)
+        self.f_cnn, self.f_cls = build_backbone(name, S_PX, C, self.file)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A function: name -> Built, each made once."""
+    folder, cache = tmp_path_factory.mktemp("weights"), {}
+
+    def get(name):
+        if name not in cache:
+            cache[name] = Built(name, folder)
+        return cache[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).uniform(0, 255, (2, S_PX, S_PX, 3)).astype(np.float32)
+
+
+def sums(model, prefix=""):
+    """The sums that end residual blocks."""
+    layers = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Add)]
+    return [name for name in layers if name.startswith(prefix)]
+
+
+RESNETS = pytest.mark.parametrize("name", ["resnet50v2", "resnet50", *SLOW])
+
+
+def test_the_list():
+    assert set(BACKBONES) == {*UNCUT, "small"}
+
+
+@RESNETS
+def test_x_is_at_stride_16_with_1024_channels(built, images, name):
+    network = built(name)
+    X = network.f_cnn(images)["X"].numpy()
+    assert X.shape == (2, S_PX // 16, S_PX // 16, 1024)
+    assert X.min() == 0.0 and X.max() > 0.0  # behind a ReLU
+    assert (network.f_cnn.name, network.f_cls.name) == ("f_cnn", "f_cls")
+    assert network.f_cls.output_shape == (None, C)
+
+
+@RESNETS
+def test_the_cut_network_equals_the_uncut_one_on_the_same_file(built, images, name):
+    network = built(name)
+    kernel, bias = network.f_cls.get_layer("cls_logits").get_weights()
+    features = network.uncut(network.preprocess_input(images.copy())).numpy()
+    expected = features @ kernel + bias
+    received = network.f_cls(network.f_cnn(images)).numpy()
+    assert np.abs(expected).max() > 1e-3 and np.ptp(expected, axis=0).max() > 1e-6
+    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@RESNETS
+def test_residual_blocks_behind_x(built, name):
+    network = built(name)
+    assert len(sums(network.f_cnn)) == network.blocks_behind_x
+    assert len(sums(network.f_cls)) == network.blocks - network.blocks_behind_x
+    # All of stage 4 for v1; all but the block that strides for v2.
+    behind = {"resnet50v2": 5, "resnet50": 6, "resnet101v2": 22, "resnet101": 23}[name]
+    assert len(sums(network.f_cnn, "conv4_")) == behind
+    assert len(sums(network.f_cls, "conv4_")) == (1 if name.endswith("v2") else 0)
+
+
+@RESNETS
+def test_no_weight_is_lost_or_doubled(built, name):
+    network = built(name)
+    classifier = 2048 * C + C
+    assert network.f_cnn.count_params() + network.f_cls.count_params() == network.num_weights + classifier
+    in_f_cnn = {id(weight) for weight in network.f_cnn.weights}
+    assert not in_f_cnn & {id(weight) for weight in network.f_cls.weights}
+
+
+def test_another_size_has_another_grid():
+    f_cnn, f_cls = build_backbone("resnet50", 96, C)
+    assert f_cnn.output_shape["X"] == (None, 6, 6, 1024)
+    assert f_cls.output_shape == (None, C)
+
+
+@pytest.mark.slow
+def test_the_grid_of_the_paper():
+    f_cnn, _ = build_backbone("resnet101v2", 224, 80)
+    assert f_cnn.output_shape["X"] == (None, 14, 14, 1024)
+
+
+# small.
+
+
+@pytest.mark.parametrize("size_px", [56, 112, 224])
+def test_small_has_a_grid_of_14_whatever_the_input(size_px):
+    f_cnn, f_cls = build_backbone("small", size_px, C)
+    images = np.random.default_rng(0).uniform(0, 255, (2, size_px, size_px, 3)).astype(np.float32)
+    features = f_cnn(images)
+    assert set(features) == {"X"}
+    assert features["X"].shape == (2, 14, 14, 64)
+    assert f_cls(features).shape == (2, C)
+    assert f_cls.get_layer("cls_last_relu").output_shape == (None, 7, 7, 128)
+    assert len(sums(f_cnn)) == 4 and len(sums(f_cls)) == 2
+
+
+def test_small_tells_images_apart_at_initialisation():
+    keras.utils.set_random_seed(0)
+    f_cnn, f_cls = build_backbone("small", 56, C)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
+    images[1, :28] = 0.0
+    first, second = f_cls(f_cnn(images)).numpy()
+    assert np.abs(first - second).max() > 0.05
+
+
+# Bad input: one message of one line.
+
+
+def message_of(*arguments):
+    with pytest.raises(InputError) as error:
+        build_backbone(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_name_must_be_known():
+    assert message_of("resnet152", 224, C) == (
+        "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, small. Received: 'resnet152'."
+    )
+
+
+@pytest.mark.parametrize("name, size_px, unit_px", [("resnet101v2", 100, 32), ("resnet50", 0, 32), ("small", 64, 56)])
+def test_size_must_be_a_multiple(name, size_px, unit_px):
+    expected = f"image_size must be a multiple of {unit_px} for backbone {name}. Received: {size_px}."
+    assert message_of(name, size_px, C) == expected
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "weights.h5"])
+def test_small_has_no_weights_to_load(weights):
+    message = message_of("small", 56, C, weights)
+    assert "small has no pre-trained weights" in message and "--backbone_weights=none" in message
+    assert repr(weights) in message
+
+
+@pytest.mark.parametrize("name", UNCUT)
+def test_weight_file_missing(name, tmp_path):
+    path = str(tmp_path / "missing.h5")
+    message = message_of(name, S_PX, C, path)
+    assert message.startswith(f"backbone_weights must be imagenet, none or a file. Received: {path!r}")
+    assert f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
+
+
+def test_weight_file_of_another_architecture(built):
+    path = built("resnet50").file
+    message = message_of("resnet50v2", S_PX, C, path)
+    assert message.startswith(f"The weight file {path} does not fit ResNet50V2")
+    assert "Expected a copy of resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5." in message
+
+
+def test_weight_file_that_is_no_weight_file(tmp_path):
+    path = tmp_path / "weights.h5"
+    path.write_text("<html>not found</html>")
+    message = message_of("resnet50", S_PX, C, str(path))
+    assert message.startswith(f"The weight file {path} does not fit ResNet50")
+    assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
+
+
+def test_imagenet_without_network(monkeypatch):
+    def fail(name, origin, **options):
+        # Word for word what Keras raises.
+        raise Exception(f"URL fetch failure on {origin}: None -- [Errno -3] Temporary failure in name resolution")
+
+    monkeypatch.setattr("keras.src.utils.data_utils.get_file", fail)
+    message = message_of("resnet50v2", S_PX, C, "imagenet")
+    assert "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5 could not be downloaded" in message
+    assert "--backbone_weights=FILE" in message and "--backbone_weights=none" in message
+    assert "Temporary failure in name resolution" in message

@@ -1,0 +1,215 @@
+"""The flags of a run: their sets, per-stage lists, and their way through a flagfile and back."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from srn_tf import options
+from srn_tf.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+PLACES = ("--data_dir=/data/set", "--work_dir=/runs/one")
+
+
+def parse(*arguments):
+    """Options from a command line, parsed by flags that exist for this call only."""
+    known = set(flags.FLAGS)
+    options.define_flags()
+    values = flags.FlagValues()
+    for name in set(flags.FLAGS) - known:
+        values[name] = flags.FLAGS[name]
+        delattr(flags.FLAGS, name)
+    leftover = values(["program", *arguments])[1:]
+    assert leftover == []
+    return options.read_options(values)
+
+
+def test_every_field_has_a_flag_with_help_and_no_other_flag_exists():
+    known = set(flags.FLAGS)
+    options.define_flags()
+    defined = {name: flags.FLAGS[name].help for name in set(flags.FLAGS) - known}
+    for name in defined:
+        delattr(flags.FLAGS, name)
+    assert set(defined) == {field.name for field in dataclasses.fields(options.Options)}
+    assert all(len(text) > 5 for text in defined.values())
+
+
+# Defaults.
+
+
+def test_defaults_are_the_papers():
+    parsed = parse(*PLACES)
+    assert (parsed.data_dir, parsed.work_dir, parsed.prepared_dir) == ("/data/set", "/runs/one", "/runs/one/dataset")
+    assert (parsed.model, parsed.dataset, parsed.backbone, parsed.image_size) == ("srn", "coco2014", "resnet101v2", 224)
+    assert (parsed.head_channels, parsed.learn_alpha, parsed.batch_size) == (512, False, 96)
+    assert (parsed.momentum, parsed.weight_decay, parsed.learning_rate_min) == (0.9, 5e-4, 1e-5)
+    assert parsed.stages == ("cls", "att", "sr", "all")
+    assert parsed.learning_rate == (0.001,) * 4
+    assert (parsed.crops, parsed.mirror, parsed.max_distortion) == (True, False, -1)
+    # The published numbers come from the released nets.
+    assert (parsed.srn_head, parsed.regularize_from) == ("released", "weighted")
+
+
+def test_names_are_those_of_the_packages():
+    from srn_tf.data.datasets import DATASETS
+    from srn_tf.models.backbones import BACKBONES
+    from srn_tf.models.build import MODELS
+    from srn_tf.models.heads import SRN_HEADS
+    from srn_tf.models.srn import REGULARIZE_FROM
+
+    expected = {
+        "dataset": DATASETS,
+        "model": MODELS,
+        "backbone": BACKBONES,
+        "srn_head": SRN_HEADS,
+        "regularize_from": REGULARIZE_FROM,
+    }
+    for name, values in expected.items():
+        for value in values:
+            assert getattr(parse(*PLACES, f"--{name}={value}"), name) == value
+        with pytest.raises(flags.IllegalFlagValueError) as error:
+            parse(*PLACES, f"--{name}=other")
+        assert f"should be one of <{'|'.join(values)}>" in str(error.value)
+
+
+def test_options_agree_with_the_model_config():
+    from srn_tf.models.build import ModelConfig
+
+    fields = {field.name for field in dataclasses.fields(options.Options)}
+    assert {field.name for field in dataclasses.fields(ModelConfig)} <= fields
+
+
+def test_stages_are_those_of_the_models():
+    from srn_tf.models.main_net import STAGES
+    from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES
+
+    assert parse(*PLACES).stages == tuple(PAPER_STAGES) == tuple(RELEASED_STAGES)
+    assert parse(*PLACES, "--model=main_net").stages == tuple(STAGES)
+
+
+def test_options_load_without_tensorflow():
+    code = "import sys, srn_tf.options; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# Lists.
+
+
+def test_one_number_serves_all_stages():
+    parsed = parse(*PLACES, "--epochs=7", "--learning_rate=0.01")
+    assert parsed.epochs == (7, 7, 7, 7) and parsed.learning_rate == (0.01,) * 4
+
+
+def test_one_number_per_stage():
+    parsed = parse(*PLACES, "--stages=cls,all", "--epochs=7,3", "--learning_rate=0.01,1e-3")
+    assert (parsed.stages, parsed.epochs, parsed.learning_rate) == (("cls", "all"), (7, 3), (0.01, 0.001))
+
+
+def test_main_net_has_one_stage_unless_stages_are_given():
+    parsed = parse(*PLACES, "--model=main_net", "--epochs=5")
+    assert (parsed.stages, parsed.epochs, parsed.learning_rate) == (("cls",), (5,), (0.001,))
+    assert parse(*PLACES, "--model=main_net", "--stages=cls,att").stages == ("cls", "att")  # for the trainer to refuse
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("--epochs=1,2", "epochs must be one number or one per stage (4: cls,att,sr,all). Received: 1,2."),
+        ("--stages=", "stages must name at least one stage. Received: ''."),
+        ("--epochs=1.5", "epochs must be positive numbers separated by commas. Received: '1.5'."),
+        ("--epochs=0", "epochs must be positive numbers separated by commas. Received: '0'."),
+        ("--epochs=", "epochs must be positive numbers separated by commas. Received: ''."),
+        ("--epochs=3,,3,3", "epochs must be positive numbers separated by commas. Received: '3,,3,3'."),
+        (
+            "--learning_rate=0.1,0.1,0.1",
+            "learning_rate must be one number or one per stage (4: cls,att,sr,all). Received: 0.1,0.1,0.1.",
+        ),
+        ("--learning_rate=fast", "learning_rate must be positive numbers separated by commas. Received: 'fast'."),
+        ("--learning_rate=-0.1", "learning_rate must be positive numbers separated by commas. Received: '-0.1'."),
+        ("--learning_rate=nan", "learning_rate must be positive numbers separated by commas. Received: 'nan'."),
+        ("--learning_rate=inf", "learning_rate must be positive numbers separated by commas. Received: 'inf'."),
+    ],
+)
+def test_bad_lists(argument, message):
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, argument)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--validation_fraction=-0.1", "--validation_fraction=1", "--batch_size=0", "--image_size=0"),
+        *("--momentum=1.5", "--ema_decay=1", "--patience=0", "--seed=-1", "--max_distortion=-2", "--head_channels=0"),
+    ],
+)
+def test_values_out_of_range(argument):
+    with pytest.raises(flags.IllegalFlagValueError, match=argument.split("=")[0][2:]):
+        parse(*PLACES, argument)
+
+
+@pytest.mark.parametrize("missing", ["data_dir", "work_dir"])
+def test_places_must_be_given(missing):
+    with pytest.raises(flags.IllegalFlagValueError, match=f"--{missing}"):
+        parse(*(place for place in PLACES if missing not in place))
+
+
+# Flagfiles.
+
+
+EVERY_FLAG = (
+    *("--dataset=scenes", "--validation_fraction=0.25", "--model=srn", "--backbone=small"),
+    *("--backbone_weights=/weights/a b.h5", "--image_size=112", "--srn_head=paper", "--regularize_from=attention"),
+    *("--head_channels=8", "--learn_alpha", "--stages=cls,all", "--epochs=3,4", "--init_from=/runs/zero"),
+    *("--batch_size=5", "--learning_rate=0.02,0.003", "--learning_rate_min=1e-7", "--momentum=0.5"),
+    *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
+    *("--logical_cpus=2", "--seed=11"),
+)
+
+
+@pytest.mark.parametrize("arguments", [(), EVERY_FLAG, ("--model=main_net",)])
+def test_flagfile_round_trip(tmp_path, arguments):
+    written = parse(*PLACES, "--prepared_dir=/prepared", *arguments)
+    flagfile = tmp_path / "flags.txt"
+    flagfile.write_text(written.as_flagfile())
+    assert parse(*PLACES, "--prepared_dir=/prepared", f"--flagfile={flagfile}") == written
+
+
+def test_every_flag_of_the_round_trip_differs_from_its_default():
+    default, changed = parse(*PLACES), parse(*PLACES, *EVERY_FLAG)
+    for field in dataclasses.fields(options.Options):
+        if field.name not in ("data_dir", "work_dir", "prepared_dir", "model"):
+            assert getattr(changed, field.name) != getattr(default, field.name), field.name
+
+
+def test_a_flagfile_says_what_and_not_where():
+    text = parse(*PLACES).as_flagfile()
+    assert "_dir" not in text and "/runs/one" not in text
+    lines = text.splitlines()
+    assert len(lines) == len(dataclasses.fields(options.Options)) - 3
+    assert all(line.startswith("--") and "=" in line for line in lines)
+
+
+def test_flags_after_a_flagfile_win(tmp_path):
+    flagfile = tmp_path / "flags.txt"
+    flagfile.write_text("# a comment\n--seed=1\n--epochs=2\n")
+    parsed = parse(*PLACES, f"--flagfile={flagfile}", "--seed=5")
+    assert (parsed.seed, parsed.epochs) == (5, (2,) * 4)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.flags")), ids=lambda path: path.name)
+def test_every_flagfile_of_the_project_parses(path):
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    assert lines[0].startswith("#")  # a heading
+    settings = [line for line in lines if line and not line.startswith("#")]
+    # What follows a value on its line would be part of it, and a line without dashes a stray argument.
+    assert all(line.startswith("--") and "#" not in line and " " not in line for line in settings)
+    names = [line.split("=")[0] for line in settings]
+    assert len(set(names)) == len(names)
+    assert not {"--data_dir", "--work_dir", "--prepared_dir"} & set(names)
+    parsed = parse(*PLACES, f"--flagfile={path}")
+    assert len(parsed.epochs) == len(parsed.learning_rate) == len(parsed.stages)

@@ -1,0 +1,90 @@
+"""Runs of the trainer on the tiny scenes, for tests in this process and in one with two devices."""
+
+import dataclasses
+import json
+import os
+
+import tensorflow as tf
+
+from srn_tf.data.datasets import open_dataset
+from srn_tf.training.trainer import Trainer, TrainingPlan
+from srn_tf.training.work_dir import WorkDir
+
+
+def validation_of(loss, mean_ap):
+    """What `Trainer._validate` returns."""
+    return {"output": "y", "images": 1, "loss": loss, "mAP": mean_ap, "F1-macro": 0.0, "F1-micro": 0.0, "confusion": []}
+
+
+def never_better(trainer, run, evaluator):
+    """Stands for `Trainer._validate`."""
+    return validation_of(1.0, 50.0)
+
+
+class NoSummaries:
+    """Stands for training.summaries.Summaries."""
+
+    def write_epoch(self, entry, labels):
+        pass
+
+    def write_attention(self, stage, step):
+        pass
+
+
+class Interrupted(Exception):
+    """Raised by the tests in the middle of a run."""
+
+
+class InterruptingSummaries(NoSummaries):
+    """Stops a run after an epoch was validated and logged, before its state is saved; or at a stage's end."""
+
+    def __init__(self, stage, epoch=None):
+        self._stage, self._epoch = stage, epoch
+
+    def write_epoch(self, entry, labels):
+        if (entry["stage"], entry["epoch"]) == (self._stage, self._epoch):
+            raise Interrupted
+
+    def write_attention(self, stage, step):
+        if (stage, None) == (self._stage, self._epoch):
+            raise Interrupted
+
+
+def open_tiny_scenes(folder, num_train=64):
+    """The tiny scenes with fewer training images."""
+    dataset = open_dataset("scenes", folder, folder)
+    return dataclasses.replace(dataset, splits={**dataset.splits, "train": f"train[:{num_train}]"})
+
+
+def make_plan(**changes):
+    values = {
+        "stages": ("begin", "end"),
+        "epochs": (3, 3),
+        "learning_rates": (0.01, 0.01),
+        "batch_size": 16,
+        "learning_rate_min": 1e-5,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "patience": 3,
+        "ema_decay": 0.0,
+        "crops": True,
+        "mirror": True,
+        "max_distortion": None,
+        "seed": 0,
+    }
+    return TrainingPlan(**{**values, **changes})
+
+
+def make_trainer(path, model, dataset, plan, strategy=None, summaries=None):
+    os.makedirs(os.path.join(path, "checkpoints"), exist_ok=True)
+    strategy = strategy or tf.distribute.get_strategy()
+    return Trainer(model, strategy, dataset, plan, WorkDir(str(path)), summaries or NoSummaries())
+
+
+def read_log(path):
+    """The entries of log.jsonl without the timings."""
+    with open(os.path.join(path, "log.jsonl"), encoding="utf-8") as log:
+        entries = [json.loads(line) for line in log]
+    for entry in entries:
+        assert entry.pop("images_per_second") > 0
+    return entries

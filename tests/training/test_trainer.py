@@ -1,0 +1,292 @@
+"""The loop over the stages, on a model of two small parts: it knows no more of any model."""
+
+import json
+import math
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.errors import InputError
+from srn_tf.training import checkpoint, trainer
+from srn_tf.training.trainer import Trainer
+from tests.training import small, small_runs
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_scenes_dir):
+    return small_runs.open_tiny_scenes(tiny_scenes_dir)
+
+
+def build(seed=0):
+    keras.utils.set_random_seed(seed)
+    return small.build_two_parts()
+
+
+def train(path, dataset, summaries=None, model_seed=0, **changes):
+    """One start of the program: a new model, trained or continued."""
+    model = build(model_seed)
+    small_runs.make_trainer(path, model, dataset, small_runs.make_plan(**changes), summaries=summaries).train()
+    return small.weights_of(model)
+
+
+def arrays_of(path, file):
+    return checkpoint.load_arrays(os.path.join(path, "checkpoints", file))[0]
+
+
+def set_validation(monkeypatch, sequence):
+    """Lets `_validate` answer (loss, mAP) after (loss, mAP). Returns the list of the weights it was asked about."""
+    seen, answers = [], iter(sequence)
+
+    def validate(self, run, evaluator):
+        seen.append(small.weights_of(self._model))
+        return small_runs.validation_of(*next(answers))
+
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    return seen
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.9], ids=["raw", "averaged"])
+def whole_run(request, dataset, tmp_path_factory):
+    """(ema_decay, folder, final weights) of a run that was not stopped."""
+    path = tmp_path_factory.mktemp("whole")
+    return request.param, path, train(path, dataset, ema_decay=request.param)
+
+
+def test_what_a_run_leaves(whole_run, dataset):
+    _, path, weights = whole_run
+    assert sorted(os.listdir(path / "checkpoints")) == ["begin.npz", "end.npz", "last.npz"]
+    small.assert_bit_equal(weights, arrays_of(path, "end.npz"))
+    log = small_runs.read_log(path)
+    assert [(entry["stage"], entry["epoch"], entry["step"]) for entry in log] == [
+        (stage, epoch, 4 * epoch) for stage in ("begin", "end") for epoch in (1, 2, 3)
+    ]
+    for entry in log:
+        watched = {"begin": "y_first", "end": "y_last"}[entry["stage"]]
+        assert list(entry["losses"]) == [watched] and entry["losses"][watched] > 0
+        validation = entry["validation"]
+        assert (validation["output"], validation["images"]) == (watched, 16)
+        assert 0 <= validation["mAP"] <= 100 and np.shape(validation["confusion"]) == (16, 4)
+        assert np.sum(validation["confusion"]) == 16 * 16
+    _, meta = checkpoint.load_arrays(str(path / "checkpoints" / "end.npz"))
+    assert meta["labels"] == list(dataset.labels) and meta["stage"] == "end"
+
+
+def test_the_kept_epoch_is_the_one_with_the_best_validation_map(whole_run):
+    _, path, _ = whole_run
+    log = small_runs.read_log(path)
+    for stage in ("begin", "end"):
+        maps = [entry["validation"]["mAP"] for entry in log if entry["stage"] == stage]
+        _, meta = checkpoint.load_arrays(str(path / "checkpoints" / f"{stage}.npz"))
+        assert meta["epoch"] == 1 + int(np.argmax(maps))
+
+
+class InterruptingBar(trainer.tqdm):
+    """Stops a run in the middle of an epoch: at the given step counted over the run."""
+
+    stop_at = math.inf
+    steps = 0
+
+    def update(self, n=1):
+        type(self).steps += 1
+        if type(self).steps == self.stop_at:
+            raise small_runs.Interrupted
+        return super().update(n)
+
+
+STOPS = {  # which summary call, or which step of this start of the program, stops it; 4 steps an epoch, 12 a stage
+    "before the first state is saved": (("begin", 1), None),
+    "in the middle of epoch 2 of the first stage": (None, 6),
+    "after epoch 2 was logged, before it was saved": (("begin", 2), None),
+    "after the first stage's last epoch": (("begin", None), None),
+    "in the middle of the second stage's first epoch": (None, 13),
+    "at an epoch's first step": (None, 17),
+    "after the second stage's epoch 2 was logged": (("end", 2), None),
+    "at the very end": (("end", None), None),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_continued_run_equals_one_that_was_not_stopped(stop, whole_run, dataset, tmp_path, monkeypatch):
+    ema_decay, whole_path, expected = whole_run
+    call, step = STOPS[stop]
+    monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
+    monkeypatch.setattr(InterruptingBar, "steps", 0)
+    monkeypatch.setattr(InterruptingBar, "stop_at", step)
+    with pytest.raises(small_runs.Interrupted):
+        summaries = small_runs.InterruptingSummaries(*call) if call else None
+        train(tmp_path, dataset, summaries, ema_decay=ema_decay)
+    monkeypatch.setattr(InterruptingBar, "stop_at", math.inf)
+    # Once there is a state, everything comes from it: the new model may start elsewhere.
+    has_state = os.path.exists(tmp_path / "checkpoints" / "last.npz")
+    received = train(tmp_path, dataset, model_seed=7 if has_state else 0, ema_decay=ema_decay)
+    small.assert_bit_equal(received, expected)
+    assert small_runs.read_log(tmp_path) == small_runs.read_log(whole_path)
+    for file in ("begin.npz", "end.npz", "last.npz"):
+        small.assert_bit_equal(arrays_of(tmp_path, file), arrays_of(whole_path, file))
+
+
+def test_a_finished_run_trains_no_more(whole_run, dataset, monkeypatch):
+    ema_decay, path, expected = whole_run
+
+    def refuse(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Trainer, "_train_epoch", refuse)
+    small.assert_bit_equal(train(path, dataset, model_seed=7, ema_decay=ema_decay), expected)
+
+
+def test_the_seed_decides_everything(whole_run, dataset, tmp_path):
+    ema_decay, path, expected = whole_run
+    if ema_decay:
+        pytest.skip("once is enough")
+    small.assert_bit_equal(train(tmp_path / "same", dataset), expected)
+    assert small_runs.read_log(tmp_path / "same") == small_runs.read_log(path)
+    other_order = train(tmp_path / "other", dataset, seed=1)
+    assert all((other_order[name] != value).any() for name, value in expected.items() if name.endswith("/kernel"))
+
+
+def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
+    # Stage begin: 1e-3 for two epochs, then 1e-4 and 1e-5 for one each. Stage end starts anew at its own rate.
+    set_validation(monkeypatch, [(5, 1), (5, 1), (6, 1), (5, 1), (5, 1), (4, 1), (3, 1)])
+    train(tmp_path, dataset, epochs=(9, 3), learning_rates=(1e-3, 1e-2), patience=1)
+    log = small_runs.read_log(tmp_path)
+    assert [entry["stage"] for entry in log] == ["begin"] * 4 + ["end"] * 3
+    expected = [1e-3, 1e-3, 1e-4, 1e-5, 1e-2, 1e-2, 1e-2]
+    np.testing.assert_allclose([entry["learning_rate"] for entry in log], expected, rtol=1e-9)
+    state, meta = checkpoint.load_arrays(str(tmp_path / "checkpoints" / "last.npz"))
+    assert meta["is_over"] and meta["epoch"] == 3 and state
+
+
+def test_the_rate_of_the_schedule_is_the_rate_of_the_step(dataset, tmp_path, monkeypatch):
+    """Without momentum a step is the rate times the gradient: at a hundredth of the rate, a small move."""
+    seen = set_validation(monkeypatch, [(5, 1)] * 4)
+    train(tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(1e-3,), patience=1, momentum=0.0)
+    name = "first/first_logits/kernel"
+    moves = [np.abs(after[name] - before[name]).mean() for before, after in zip(seen, seen[1:])]
+    assert moves[0] > 5 * moves[1] > 25 * moves[2] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4, then 1e-5
+
+
+def test_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypatch):
+    """Not by loss, and of equals the first; the next stage starts from them."""
+    answers = [(3, 10), (2, 30), (1, 20), (9, 50), (8, 50), (7, 40)]
+    seen = set_validation(monkeypatch, answers)
+    final = train(tmp_path, dataset)
+    small.assert_bit_equal(arrays_of(tmp_path, "begin.npz"), seen[1])
+    small.assert_bit_equal(arrays_of(tmp_path, "end.npz"), seen[3])
+    small.assert_bit_equal(final, seen[3])
+    for name, value in seen[1].items():
+        if name.startswith("first/"):  # fixed in the second stage
+            np.testing.assert_array_equal(final[name], value, err_msg=name)
+
+
+def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
+    """One step an epoch, so that the raw weights of every step can be had from the saved states."""
+    raw = []
+    save = Trainer._save
+
+    def save_and_remember(self, run):
+        raw.append(small.weights_of(self._model))
+        save(self, run)
+
+    monkeypatch.setattr(Trainer, "_save", save_and_remember)
+    seen = set_validation(monkeypatch, [(5, epoch) for epoch in range(4)])
+    start = small.weights_of(build())
+    train(tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25)
+    average = start
+    for n, (weights, validated) in enumerate(zip(raw, seen, strict=True)):
+        d = min(0.25, (1 + n) / (10 + n))
+        average = {name: d * average[name] + (1 - d) * weights[name] for name in start}
+        for name, value in average.items():
+            np.testing.assert_allclose(validated[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    kept = arrays_of(tmp_path, "begin.npz")
+    small.assert_bit_equal(kept, seen[-1])
+    assert all((kept[name] != raw[-1][name]).any() for name in kept if name.startswith("first/"))
+    state = arrays_of(tmp_path, "last.npz")
+    for index, (name, value) in enumerate(raw[-1].items()):
+        np.testing.assert_array_equal(state[f"model/{name}"], value)
+        np.testing.assert_array_equal(state[f"average/{index}"], kept[name])
+
+
+def test_a_subset_of_the_stages(dataset, tmp_path):
+    start = small.weights_of(build())
+    final = train(tmp_path, dataset, stages=("end",), epochs=(1,), learning_rates=(0.01,))
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["end.npz", "last.npz"]
+    assert {entry["stage"] for entry in small_runs.read_log(tmp_path)} == {"end"}
+    for name, value in start.items():
+        assert (final[name] == value).all() == name.startswith("first/"), name
+
+
+def test_bad_plans(dataset, tmp_path):
+    for changes, message in (
+        ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'."),
+        ({"batch_size": 65}, "batch_size must not exceed the 64 training images. Received: 65."),
+    ):
+        with pytest.raises(InputError) as raised:
+            train(tmp_path, dataset, **changes)
+        assert str(raised.value) == message
+    assert os.listdir(tmp_path / "checkpoints") == []
+
+
+def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
+    class TwoReplicas:
+        num_replicas_in_sync = 2
+
+    plan = small_runs.make_plan(batch_size=15)
+    with pytest.raises(InputError, match="batch_size must be a multiple of the 2 devices. Received: 15."):
+        small_runs.make_trainer(tmp_path, build(), dataset, plan, TwoReplicas())
+
+
+def test_a_last_partial_batch_is_left_out(dataset, tmp_path):
+    train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), batch_size=24)
+    assert small_runs.read_log(tmp_path)[0]["step"] == 2
+
+
+def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
+    with pytest.raises(InputError) as raised:
+        train(tmp_path, dataset, learning_rates=(1e30, 1e30))
+    message = str(raised.value)
+    for part in ("not finite in stage begin, epoch 1, step ", "y_first", "learning rate 1e+30", "--learning_rate"):
+        assert part in message
+    assert "nan" in message or "inf" in message
+    assert not os.path.exists(tmp_path / "log.jsonl")
+
+
+def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path):
+    """One step an epoch: the loss before it is finite, and the validation is the first to see what came of it."""
+    with pytest.raises(InputError, match="stage begin, epoch 1.*--learning_rate"):
+        train(tmp_path, dataset, learning_rates=(1e38, 1e38), batch_size=64)
+    assert not os.path.exists(tmp_path / "checkpoints" / "begin.npz")
+
+
+def test_validation_images_without_a_label(dataset, tmp_path, monkeypatch):
+    def blank(records):
+        return records.map(lambda record: {**record, "labels": tf.zeros_like(record["labels"])})
+
+    records = type(dataset).records
+    monkeypatch.setattr(type(dataset), "records", lambda self, role: blank(records(self, role)))
+    with pytest.raises(InputError, match="validation images carry no label.*--validation_fraction"):
+        train(tmp_path, dataset)
+
+
+def test_a_state_of_other_labels_or_another_model_is_refused(whole_run, dataset, tmp_path):
+    _, path, _ = whole_run
+    arrays, meta = checkpoint.load_arrays(str(path / "checkpoints" / "last.npz"))
+    meta = {**meta, "is_over": False, "log_bytes": 0}
+    (tmp_path / "log.jsonl").write_text("")
+    last = str(tmp_path / "checkpoints" / "last.npz")
+    checkpoint.save_arrays(last, arrays, {**meta, "labels": ["x", *meta["labels"][1:]]})
+    with pytest.raises(InputError, match="other labels, first at position 0. .*Received: 'x'"):
+        train(tmp_path, dataset, ema_decay=0.0)
+    first = next(name for name in arrays if name.startswith("model/"))
+    checkpoint.save_arrays(last, {name: value for name, value in arrays.items() if name != first}, meta)
+    with pytest.raises(InputError, match="another architecture: 1 weights are missing"):
+        train(tmp_path, dataset, ema_decay=0.0)
+
+
+def test_the_log_is_json_for_other_programs(whole_run):
+    _, path, _ = whole_run
+    for line in (path / "log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
