@@ -130,6 +130,11 @@ def read_options(values=flags.FLAGS):
     options["stages"] = tuple(options["stages"])
     if not options["stages"]:
         raise InputError("stages must name at least one stage. Received: ''.")
+    if len(set(options["stages"])) < len(options["stages"]):
+        raise InputError(f"stages must name each stage once. Received: {','.join(options['stages'])!r}.")
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number. Received: {value}.")
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"

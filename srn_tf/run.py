@@ -54,7 +54,6 @@ def train_run(options):
         model = build_model(config, len(dataset.labels), options.backbone_weights)
         if options.init_from:
             _start_from(options.init_from, model, dataset.labels)
-    work.write_run(_describe(options, config, dataset))
     logger.info(
         "Model %s on %s: %.2f M weights; %d device(s).",
         config.model,
@@ -82,7 +81,9 @@ def train_run(options):
         checkpoint.load_weights(work.final, model, dataset.labels)
     else:
         summaries = Summaries(work.tensorboard, model, dataset)
-        Trainer(model, strategy, dataset, plan, work, summaries).train()
+        trainer = Trainer(model, strategy, dataset, plan, work, summaries)
+        work.write_run(_describe(options, config, dataset))  # the options were good: from here on the folder is theirs
+        trainer.train()
         summaries.close()
         shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
         os.replace(f"{work.final}.writing", work.final)

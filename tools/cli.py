@@ -40,6 +40,8 @@ def _parse(usage):
         return flags.FLAGS(sys.argv)[1:]
     except flags.Error as error:
         raise InputError(f"{error} See {os.path.basename(sys.argv[0])} --help.") from error
+    except SystemExit:
+        sys.exit(0)  # --help, which absl leaves with 1
 
 
 def _fail(message, status):

@@ -56,7 +56,9 @@ def main(_):
     with open(os.path.join(FLAGS.output_dir, "predictions.csv"), "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", *predictor.labels])
-        rows.writerows([os.path.join(folder, name), *(f"{p:.6f}" for p in row)] for name, row in zip(names, probabilities))
+        rows.writerows(
+            [os.path.join(folder, name), *(f"{p:.6f}" for p in row)] for name, row in zip(names, probabilities)
+        )
     pixels = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in files]
     truths = np.array([record["labels"] == 1 for record in records])
     figure = draw_attention(

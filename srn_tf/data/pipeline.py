@@ -1,4 +1,8 @@
-"""Prepared records -> batches. Order and augmentation are functions of (seed, epoch, position) alone."""
+"""Prepared records -> batches, reproducibly.
+
+The order of an epoch is a function of its seed, its number and TensorFlow's global seed (which a run
+sets); augmentation is one of seed, epoch and position in that order.
+"""
 
 import tensorflow as tf
 import tensorflow_datasets as tfds

@@ -36,11 +36,15 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             image, objects = draw_scene(rng)
             carriers = label_scene(objects)
             name = f"{split}/{index:05d}"
-            yield name, {
-                "image": image,
-                "name": name,
-                "labels": np.array([label in carriers for label in LABELS], np.int8),
-                "objects": [
-                    {"bbox": tfds.features.BBox(*object_box(item)), "label": label} for label, item in carriers.items()
-                ],
-            }
+            yield (
+                name,
+                {
+                    "image": image,
+                    "name": name,
+                    "labels": np.array([label in carriers for label in LABELS], np.int8),
+                    "objects": [
+                        {"bbox": tfds.features.BBox(*object_box(item)), "label": label}
+                        for label, item in carriers.items()
+                    ],
+                },
+            )

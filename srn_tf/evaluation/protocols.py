@@ -118,7 +118,7 @@ def evaluate(scores, labels, protocol, label_names=None):
     Returns:
         dict, ready for JSON, all values in percent:
         "all": {"mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O", "F1-C-harmonic"};
-        "top3": the same keys (mAP too, which does not depend on the rule), where the protocol has it;
+        "top3": the same keys (mAP too, which does not depend on the rule), where the protocol has it and C >= 3;
         "AP": C values, None where the label has no positive;
         "labels_without_positives": their names, or without `label_names` their columns counted from 0.
         mAP is over the other labels only, None if there are none; P, R and F1 are over all labels.
@@ -141,7 +141,7 @@ def evaluate(scores, labels, protocol, label_names=None):
     mean_ap = float(ap[has_positives].mean()) if has_positives.any() else None
 
     result = {"all": _table(mean_ap, metrics.predict_positive(scores), positives)}
-    if protocol.use_top3:
+    if protocol.use_top3 and num_labels >= 3:
         chosen = metrics.top_k(scores, 3, protocol.top3_min_probability)
         result["top3"] = _table(mean_ap, chosen, positives)
     result["AP"] = [float(value) if known else None for value, known in zip(ap, has_positives, strict=True)]

@@ -37,7 +37,7 @@ def evaluate_score_files(scores_path, labels_path, protocol):
         "labels": scores.shape[1],
         protocol.all_key: evaluated["all"],
     }
-    if protocol.use_top3:
+    if "top3" in evaluated:
         result[protocol.top3_key] = evaluated["top3"]
     result["AP"] = evaluated["AP"]
     result["labels_without_positives"] = evaluated["labels_without_positives"]

@@ -4,6 +4,8 @@ Zhu, Li, Ouyang, Yu, Wang: Learning Spatial Regularization with Image-level Supe
 Multi-label Image Classification, CVPR 2017 (arXiv 1702.05891).
 """
 
+import dataclasses
+
 import keras
 
 from srn_tf.errors import InputError
@@ -92,7 +94,8 @@ def build_srn(
         head: "released" or "paper", see `heads`.
         regularize_from: "weighted": f_sr reads U (ResNet-SRN); "attention": f_sr reads A (ResNet-SRN-att).
         head_channels: width of the heads' hidden convolutions, 512 in the paper.
-        learn_alpha: learn the mixing weight; False keeps it at 0.5.
+        learn_alpha: learn the mixing weight, in the last stage, which then has a loss on y_hat with either
+            head; False keeps it at 0.5.
     Returns:
         MultiLabelModel with logits y_hat, y_cls, y_att, y_sr and maps A, U.
     Raises:
@@ -126,11 +129,16 @@ def build_srn(
     y_sr = f_sr(U if regularize_from == "weighted" else A)  # Eq. (9)
     y_hat = mix([y_cls, y_sr])  # section 3.4
 
+    stages = RELEASED_STAGES if head == "released" else PAPER_STAGES
+    if learn_alpha and "y_hat" not in stages["all"].losses:
+        # The released net's last stage does not train y_hat, the one output that alpha is in.
+        losses = {"y_hat": 1.0, **stages["all"].losses}
+        stages = {**stages, "all": dataclasses.replace(stages["all"], losses=losses)}
     return MultiLabelModel(
         image=image,
         outputs={"y_hat": y_hat, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "A": A, "U": U},
         parts=parts,
-        stages=RELEASED_STAGES if head == "released" else PAPER_STAGES,
+        stages=stages,
         logits=("y_hat", "y_cls", "y_att", "y_sr"),
         maps=("A", "U"),
         attention="A",

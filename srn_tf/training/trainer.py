@@ -99,6 +99,8 @@ class Trainer:
             arrays, meta = checkpoint.load_arrays(self._work.last)
             first, state = meta["stage_index"], (arrays, meta)
             self._forget_log_after(meta["log_bytes"])
+        elif os.path.isfile(self._work.log):  # stopped between its first line and the first state
+            self._forget_log_after(0)
         for index in range(first, len(self._plan.stages)):
             if state is not None and state[1]["is_over"]:  # this stage had ended
                 checkpoint.load_weights(
@@ -138,9 +140,12 @@ class Trainer:
             self._steps_per_epoch,
         )
         total = plan.epochs[index] * self._steps_per_epoch
-        with logging_redirect_tqdm([logger]), tqdm(
-            total=total, initial=run.epoch * self._steps_per_epoch, desc=f"stage {name}", unit="step", disable=None
-        ) as bar:
+        with (
+            logging_redirect_tqdm([logger]),
+            tqdm(
+                total=total, initial=run.epoch * self._steps_per_epoch, desc=f"stage {name}", unit="step", disable=None
+            ) as bar,
+        ):
             while run.epoch < plan.epochs[index] and not schedule.is_over:
                 self._train_epoch(run, step, bar)
                 self._finish_epoch(run, evaluator)
@@ -189,11 +194,11 @@ class Trainer:
         run.optimizer.learning_rate = run.schedule.learning_rate
         sums = dict.fromkeys(run.stage.losses, 0.0)
         start_s = time.monotonic()
-        for position, batch in enumerate(self._strategy.experimental_distribute_dataset(batches)):
+        for step_number, batch in enumerate(self._strategy.experimental_distribute_dataset(batches), start=1):
             losses = {name: float(value) for name, value in step(batch).items()}
             if not all(np.isfinite(value) for value in losses.values()):
                 raise InputError(
-                    f"The loss is not finite in stage {run.name}, epoch {run.epoch}, step {position}: {losses}; "
+                    f"The loss is not finite in stage {run.name}, epoch {run.epoch + 1}, step {step_number}: {losses}; "
                     f"learning rate {run.schedule.learning_rate:g}. Use a smaller --learning_rate."
                 )
             for name, value in losses.items():
@@ -231,7 +236,8 @@ class Trainer:
         self._summaries.write_epoch(entry, self._dataset.labels)
         left_s = run.seconds * (self._plan.epochs[run.index] - run.epoch)
         logger.info(
-            "%s %3d/%d  lr %g  loss %s  validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  %.0f img/s  ETA %d:%02d",
+            "%s %3d/%d  lr %g  loss %s  "
+            "validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  %.0f img/s  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
@@ -256,6 +262,11 @@ class Trainer:
         """The watched output on the validation images: loss as in training, mAP, F1 and confusion."""
         predictions = evaluator.predict(self._dataset.records("validation"), self._plan.batch_size)
         logits = predictions.logits[run.stage.watched]
+        if not np.isfinite(logits).all():
+            raise InputError(
+                f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}; "
+                f"learning rate {run.schedule.learning_rate:g}. Use a smaller --learning_rate."
+            )
         y = (predictions.labels == 1).astype(np.float32)
         scored = evaluate(logits, predictions.labels, protocol_named(self._dataset.protocol))
         if scored["all"]["mAP"] is None:

@@ -6,6 +6,7 @@ import subprocess
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.report import write_json
+from srn_tf.training.checkpoint import check_same_labels
 
 
 class WorkDir:
@@ -43,18 +44,20 @@ class WorkDir:
         Args:
             flagfile: the options as text.
         Raises:
-            InputError: it holds a run with other options (the first difference is shown), holds
+            InputError: it holds a run that began with other options (the differences are shown), holds
                 something else, or cannot be written.
         """
-        if os.path.isfile(self.flags):
-            with open(self.flags, encoding="utf-8") as file:
-                self._check_same_flags(file.read(), flagfile)
-            return
         try:
+            is_claimed = os.path.isfile(self.flags)
+            if is_claimed and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
+                with open(self.flags, encoding="utf-8", errors="replace") as file:
+                    self._check_same_flags(file.read(), flagfile)
+                return
             os.makedirs(self.path, exist_ok=True)
-            if set(os.listdir(self.path)) - {"dataset"}:
+            if not is_claimed and set(os.listdir(self.path)) - {"dataset"}:
                 raise InputError(
-                    f"work_dir must be a new folder or one of this run. Received: {self.path!r}, which holds other files."
+                    f"work_dir must be a new folder or one of this run. Received: {self.path!r}, "
+                    "which holds other files."
                 )
             os.makedirs(self.checkpoints, exist_ok=True)
             with open(self.flags, "w", encoding="utf-8") as file:
@@ -75,12 +78,9 @@ class WorkDir:
     def write_run(self, description):
         """Writes run.json, or checks that the one there has the same labels."""
         if os.path.isfile(self.run):
-            known = self.read_run()
-            if known["labels"] != description["labels"]:
-                raise InputError(
-                    f"work_dir {self.path!r} holds a run with other labels. Expected: {known['labels'][:3]}... "
-                    f"({len(known['labels'])}). Received: {description['labels'][:3]}... ({len(description['labels'])})."
-                )
+            check_same_labels(
+                self.read_run()["labels"], description["labels"], f"The data set for work_dir {self.path!r}"
+            )
             return
         write_json(self.run, description)
 
@@ -106,7 +106,9 @@ def code_version():
     here = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", here, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if not git("ls-files", os.path.abspath(__file__)):

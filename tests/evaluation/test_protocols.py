@@ -125,7 +125,6 @@ def _with_entry(matrix, row, column, value):
         (SCORES, np.arange(2, 11).reshape(3, 3), r"Received: 2, 3, 4, 5, 6, \.\.\. in 9 entries"),
         ([[1.0, 2.0], [1.0]], LABELS, "scores must be a matrix, images x labels. Received: rows of different lengths"),
         ([["a", "b"]], LABELS, "scores must be real numbers. Received: values of type <U1"),
-        (SCORES[:, :2], LABELS[:, :2], "k must be from 1 to the number of labels. Received: k = 3 for 2 labels"),
     ],
 )
 def test_bad_input(scores, labels, message):
@@ -137,3 +136,10 @@ def test_bad_input(scores, labels, message):
 def test_label_names_must_fit():
     with pytest.raises(InputError, match="one name per column of scores. Received: 2 names for 3 columns"):
         protocols.evaluate(SCORES, LABELS, protocols.COCO, label_names=["dog", "cat"])
+
+
+def test_fewer_than_three_labels_have_no_top3_table():
+    result = protocols.evaluate(SCORES[:, :2], LABELS[:, :2], protocols.COCO)
+    assert "top3" not in result
+    full = protocols.evaluate(SCORES, LABELS, protocols.COCO)
+    assert result["AP"] == full["AP"][:2]

@@ -59,6 +59,16 @@ def test_stages_may_come_in_any_order(head_and_model):
         assert len(variables) == len({v.ref() for v in variables})
 
 
+@pytest.mark.parametrize("head", ["released", "paper"])
+def test_a_learned_alpha_moves_in_the_last_stage_alone(head):
+    model = small.build_small_srn(head, learn_alpha=True)
+    for name, stage in model.stages.items():
+        before = small.weights_of(model)
+        take_step(model, stage, small.random_batch())
+        assert_only_trained_parts_moved(before, small.weights_of(model), stage)
+        assert ("mix" in stage.trains) == (name == "all")
+
+
 def test_the_two_tables():
     """SRN.md section 4; in the released nets the bottlenecks learn with the attention."""
     for stages, neck in ((PAPER_STAGES, ()), (RELEASED_STAGES, ("f_neck",))):

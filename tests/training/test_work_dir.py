@@ -23,6 +23,7 @@ def test_a_new_folder_is_claimed(tmp_path):
 def test_the_same_flags_may_come_again(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
+    work.write_run({"labels": []})
     (tmp_path / "log.jsonl").write_text("{}\n")
     work.claim(FLAGS)
     assert (tmp_path / "log.jsonl").read_text() == "{}\n"
@@ -36,6 +37,7 @@ def test_a_folder_that_holds_only_the_prepared_data_set_is_new(tmp_path):
 def test_other_flags_are_shown_on_both_sides(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
+    work.write_run({"labels": []})
     with pytest.raises(InputError, match=r"--batch_size=8.*received --batch_size=16") as raised:
         work.claim(FLAGS.replace("size=8", "size=16"))
     assert "--seed" not in str(raised.value) and "\n" not in str(raised.value)
@@ -45,6 +47,22 @@ def test_other_flags_are_shown_on_both_sides(tmp_path):
     with pytest.raises(InputError, match=r"it has --seed=0, received nothing in their place\."):
         work.claim(FLAGS.replace("--seed=0\n", ""))
     assert Path(work.flags).read_text() == FLAGS
+
+
+def test_flags_that_never_began_to_train_may_be_mended(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.claim("--stages=wrong\n")
+    work.claim(FLAGS)
+    assert Path(work.flags).read_text() == FLAGS
+
+
+def test_flags_that_are_not_text(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.claim(FLAGS)
+    work.write_run({"labels": []})
+    Path(work.flags).write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="holds a run with other flags"):
+        work.claim(FLAGS)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -77,7 +95,7 @@ def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     work.write_run({"labels": ["a", "b"], "seed": 1})
     work.write_run({"labels": ["a", "b"], "seed": 2})
     assert work.read_run() == {"labels": ["a", "b"], "seed": 1}
-    with pytest.raises(InputError, match=r"other labels. Expected: \['a', 'b'\]... \(2\). Received: \['a', 'c'\]"):
+    with pytest.raises(InputError, match=r"other labels, first at position 1. Expected: 'b'. Received: 'c'"):
         work.write_run({"labels": ["a", "c"]})
     assert work.read_run() == {"labels": ["a", "b"], "seed": 1}
 

@@ -1,0 +1,146 @@
+"""Evaluation over a split against one image at a time, and the pointing game against one counted by hand."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.data.datasets import open_dataset
+from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.models.srn import build_srn
+from tests.evaluation import reference
+
+GRID = 14
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_scenes_dir):
+    return open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return build_srn("small", 56, 16, head_channels=8)
+
+
+@pytest.fixture(scope="module")
+def records(dataset):
+    """The 16 test images as the data set's own reader gives them: decoded, with labels and boxes."""
+    return list(dataset.builder.as_dataset(split="test", shuffle_files=False).as_numpy_iterator())
+
+
+@pytest.fixture(scope="module")
+def one_by_one(model, records):
+    """Every output of each image alone; scenes have the network's size, so nothing is resized."""
+    outputs = [model.network(record["image"][None].astype(np.float32), training=False) for record in records]
+    return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
+
+
+@pytest.fixture(scope="module")
+def predictions(model, dataset):
+    """Batches of 6: the last one holds 4 images and 2 blanks."""
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_attention=True)
+    return evaluator.predict(dataset.records("test"), 6)
+
+
+def test_every_image_once_in_stored_order(predictions, records, one_by_one):
+    assert list(predictions.logits) == ["y_hat", "y_cls", "y_att", "y_sr"]
+    np.testing.assert_array_equal(predictions.labels, [record["labels"] for record in records])
+    for name, logits in predictions.logits.items():
+        assert logits.shape == (16, 16)
+        np.testing.assert_allclose(logits, one_by_one[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    # The comparison could fail: no two images have the same answer.
+    assert len(np.unique(predictions.logits["y_hat"].round(4), axis=0)) == 16
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 50])
+def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size):
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), names=("y_sr",))
+    received = evaluator.predict(dataset.records("test"), batch_size)
+    assert list(received.logits) == ["y_sr"] and received.pointing is None
+    np.testing.assert_allclose(received.logits["y_sr"], predictions.logits["y_sr"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(received.labels, predictions.labels)
+
+
+def play_by_hand(records, A):
+    """Hits, pairs and shares of cells, from A and the boxes, label by label."""
+    hits, pairs, shares = np.zeros(16, int), np.zeros(16, int), np.zeros(16)
+    centres = (np.arange(GRID) + 0.5) / GRID
+    for record, maps in zip(records, A, strict=True):
+        for label in np.flatnonzero(record["labels"] == 1):
+            inside = np.zeros((GRID, GRID), bool)
+            for box, box_label in zip(record["objects"]["bbox"], record["objects"]["label"], strict=True):
+                if box_label == label:
+                    ymin, xmin, ymax, xmax = box
+                    inside |= np.outer((ymin <= centres) & (centres <= ymax), (xmin <= centres) & (centres <= xmax))
+            assert inside.any()  # scenes draw no object smaller than a cell
+            row, column = np.unravel_index(maps[:, :, label].argmax(), (GRID, GRID))
+            hits[label] += inside[row, column]
+            pairs[label] += 1
+            shares[label] += inside.mean()
+    return hits, pairs, shares
+
+
+def test_the_pointing_game_equals_one_counted_by_hand(predictions, records, one_by_one):
+    hits, pairs, shares = play_by_hand(records, one_by_one["A"])
+    result = predictions.pointing.result()
+    assert (result["hits"], result["pairs"]) == (hits.sum(), pairs.sum())
+    assert result["pairs"] == sum((record["labels"] == 1).sum() for record in records)
+    assert result["accuracy"] == pytest.approx(100 * hits.sum() / pairs.sum())
+    assert result["chance"] == pytest.approx(100 * shares.sum() / pairs.sum())
+    assert [entry["hits"] for entry in result["per_label"]] == hits.tolist()
+    assert [entry["pairs"] for entry in result["per_label"]] == pairs.tolist()
+
+
+def test_perfect_attention_hits_every_pair(dataset, records):
+    """The hits above may be few; a network whose A marks each label's own box must hit every pair."""
+    game = Evaluator(BoxPainter(records), tf.distribute.get_strategy(), with_attention=True)
+    predictions = game.predict(dataset.records("test"), 6)
+    assert predictions.pointing.result()["accuracy"] == 100.0
+
+
+class BoxPainter:
+    """Stands for a model: an image's A is 1 at the centre of each label's first box. Images are told by their sum."""
+
+    logits, attention, image_size, num_labels = ("y",), "A", 56, 16
+    outputs = {"A": tf.zeros((1, GRID, GRID, 16))}
+
+    def __init__(self, records):
+        self._sums = tf.constant([record["image"].astype(np.float64).sum() for record in records])
+        maps = np.zeros((len(records), GRID, GRID, 16), np.float32)
+        for index, record in enumerate(records):
+            for box, label in zip(record["objects"]["bbox"], record["objects"]["label"], strict=True):
+                row, column = int((box[0] + box[2]) / 2 * GRID), int((box[1] + box[3]) / 2 * GRID)
+                maps[index, row, column, label] = 1.0
+        self._maps = tf.constant(maps)
+
+    def network_for(self, names):
+        return self._answer
+
+    def _answer(self, image, training):
+        sums = tf.reduce_sum(tf.cast(image, tf.float64), axis=[1, 2, 3])
+        index = tf.argmin(tf.abs(sums[:, None] - self._sums[None]), axis=1)
+        return {"y": tf.ensure_shape(tf.zeros((tf.shape(image)[0], 16)), (None, 16)), "A": tf.gather(self._maps, index)}
+
+
+def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, records):
+    metrics = score(predictions, dataset.protocol, dataset.labels)
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert (metrics["images"], metrics["labels"], metrics["protocol"]) == (16, list(dataset.labels), "scenes")
+    truths = np.array([record["labels"] for record in records])
+    for name, output in metrics["outputs"].items():
+        columns = zip(predictions.logits[name].T.tolist(), truths.T.tolist(), output["AP"], strict=True)
+        for scores, labels, ap in columns:
+            if 1 in labels:
+                assert ap == pytest.approx(100 * reference.ap_voc(scores, labels))
+            else:
+                assert ap is None
+    assert metrics["pointing"] == predictions.pointing.result()
+
+
+def test_without_attention_no_game_is_played(model, dataset):
+    predictions = Evaluator(model, tf.distribute.get_strategy(), ("y_cls",)).predict(dataset.records("test"), 16)
+    assert "pointing" not in score(predictions, dataset.protocol, dataset.labels)

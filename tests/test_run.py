@@ -1,0 +1,308 @@
+"""A whole run of the smallest SRN, and what a run does with folders, seeds and weights to start from."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf import run
+from srn_tf.data.scene_drawing import LABELS
+from srn_tf.errors import InputError
+from srn_tf.options import Options
+from srn_tf.training import checkpoint, summaries, trainer
+from srn_tf.training.work_dir import WorkDir
+from tests.training import small, small_runs
+
+STAGES = ("cls", "att", "sr", "all")
+TABLE = {"mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O"}
+
+
+def make_options(data_dir, work_dir, **changes):
+    values = {
+        "data_dir": str(data_dir),
+        "work_dir": str(work_dir),
+        "prepared_dir": str(work_dir / "dataset"),
+        "dataset": "scenes",
+        "validation_fraction": 0.1,
+        "model": "srn",
+        "backbone": "small",
+        "backbone_weights": "none",
+        "image_size": 56,
+        "srn_head": "released",
+        "regularize_from": "weighted",
+        "head_channels": 8,
+        "learn_alpha": False,
+        "stages": STAGES,
+        "epochs": (2, 1, 1, 1),
+        "init_from": "",
+        "batch_size": 16,
+        "learning_rate": (0.01,) * 4,
+        "learning_rate_min": 1e-5,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "patience": 3,
+        "ema_decay": 0.0,
+        "crops": True,
+        "mirror": False,
+        "max_distortion": -1,
+        "logical_cpus": 0,
+        "seed": 0,
+    }
+    return Options(**{**values, **changes})
+
+
+def arrays_of(work_dir, name="final"):
+    return checkpoint.load_arrays(os.path.join(work_dir, "checkpoints", f"{name}.npz"))[0]
+
+
+@pytest.fixture(scope="module")
+def srn_run(tiny_scenes_dir, tmp_path_factory):
+    """Options and returned metrics of a whole run."""
+    options = make_options(tiny_scenes_dir, tmp_path_factory.mktemp("run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summaries, "NUM_PICTURES", 1)  # drawing takes its time
+        return options, run.train_run(options)
+
+
+@pytest.fixture
+def small_model(monkeypatch):
+    """Lets runs build the model of two parts (stages begin and end), whatever their options say."""
+    monkeypatch.setattr(
+        run, "build_model", lambda config, num_labels, weights="none": small.build_two_parts(num_labels)
+    )
+    return {"image_size": 16, "stages": ("begin", "end"), "epochs": (1, 1), "learning_rate": (0.01, 0.01)}
+
+
+def test_what_a_run_leaves(srn_run):
+    options, metrics = srn_run
+    files = set(os.listdir(options.work_dir))
+    assert files == {"flags.txt", "run.json", "log.jsonl", "metrics.json", "tensorboard", "checkpoints", "export"}
+    expected = [f"{name}.npz" for name in ("all", "att", "cls", "final", "last", "sr")]
+    assert sorted(os.listdir(os.path.join(options.work_dir, "checkpoints"))) == expected
+    assert os.listdir(os.path.join(options.work_dir, "export")) == ["1"]
+    assert os.path.isfile(os.path.join(options.work_dir, "export", "1", "saved_model.pb"))
+    with open(os.path.join(options.work_dir, "flags.txt"), encoding="utf-8") as file:
+        assert file.read() == options.as_flagfile()
+    small.assert_bit_equal(arrays_of(options.work_dir), arrays_of(options.work_dir, "all"))
+    log = small_runs.read_log(options.work_dir)
+    expected = [("cls", 1), ("cls", 2), ("att", 1), ("sr", 1), ("all", 1)]
+    assert [(entry["stage"], entry["epoch"]) for entry in log] == expected
+    assert list(log[-1]["losses"]) == ["y_att", "y_sr", "y_cls"]
+
+
+def test_run_json_says_what_the_run_is(srn_run):
+    options, _ = srn_run
+    description = WorkDir(options.work_dir).read_run()
+    assert description["labels"] == list(LABELS)
+    assert (description["dataset"], description["protocol"], description["seed"]) == ("scenes", "scenes", 0)
+    assert description["stages"] == list(STAGES)
+    assert description["model"]["srn_head"] == "released" and description["model"]["head_channels"] == 8
+    assert description["versions"]["tensorflow"] == tf.__version__
+
+
+def test_metrics_json_keeps_its_contract(srn_run):
+    options, returned = srn_run
+    with open(os.path.join(options.work_dir, "metrics.json"), encoding="utf-8") as file:
+        metrics = json.load(file, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert metrics == returned
+    assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", "test", 16)
+    assert (metrics["labels"], metrics["protocol"]) == (list(LABELS), "scenes")
+    assert set(metrics["outputs"]) == {"y_hat", "y_cls", "y_att", "y_sr"}
+    for output in metrics["outputs"].values():
+        assert TABLE <= set(output["all"]) and TABLE <= set(output["top3"])
+        for value in (*output["all"].values(), *output["top3"].values()):
+            assert 0.0 <= value <= 100.0
+        assert len(output["AP"]) == len(LABELS)
+        known = [value for value in output["AP"] if value is not None]
+        assert output["all"]["mAP"] == pytest.approx(np.mean(known))
+    assert metrics["pointing"]["pairs"] > 0
+
+
+def test_tensorboard_shows_every_stage(srn_run):
+    options, _ = srn_run
+    folder = os.path.join(options.work_dir, "tensorboard")
+    tags = set()
+    for name in os.listdir(folder):
+        for record in tf.data.TFRecordDataset(os.path.join(folder, name)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            tags |= {value.tag for value in event.summary.value}
+    for stage in STAGES:
+        names = ("learning_rate", "images_per_second", "validation/mAP", "validation/F1-macro", "validation/confusion")
+        assert {f"{stage}/{name}" for name in (*names, "attention")} <= tags
+    assert {"cls/loss/y_cls", "att/loss/y_att", "sr/loss/y_sr", "all/loss/y_att", "all/loss/y_sr"} <= tags
+
+
+def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
+    options, metrics = srn_run
+
+    def refuse(*_, **__):
+        raise AssertionError("trained or exported again")
+
+    monkeypatch.setattr(run, "Trainer", refuse)
+    monkeypatch.setattr(run, "export", refuse)
+    before = arrays_of(options.work_dir)
+    assert run.train_run(options) == metrics
+    small.assert_bit_equal(arrays_of(options.work_dir), before)
+
+
+def test_evaluate_run(srn_run, tmp_path):
+    options, metrics = srn_run
+    assert run.evaluate_run(options.work_dir, options.data_dir, "test") == metrics
+    validation = run.evaluate_run(options.work_dir, options.data_dir, "validation")
+    assert (validation["split"], validation["images"]) == ("validation", 16)
+    assert validation["outputs"] != metrics["outputs"]
+    # Its mAP is the one of the epoch that was kept.
+    last = small_runs.read_log(options.work_dir)[-1]["validation"]
+    assert validation["outputs"][last["output"]]["all"]["mAP"] == pytest.approx(last["mAP"])
+    with pytest.raises(InputError, match="split must be one of train, validation, test. Received: 'val'"):
+        run.evaluate_run(options.work_dir, options.data_dir, "val")
+    with pytest.raises(InputError, match="A work folder of tools/train.py was expected"):
+        run.evaluate_run(str(tmp_path), options.data_dir, "test")
+    shutil.copy(os.path.join(options.work_dir, "run.json"), tmp_path)
+    with pytest.raises(InputError, match="no final weights yet"):
+        run.evaluate_run(str(tmp_path), options.data_dir, "test")
+    description = WorkDir(str(tmp_path)).read_run()
+    description["labels"][2] = "zebra"
+    (tmp_path / "run.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match="other labels, first at position 2. Expected: 'zebra'. Received: 'cross'"):
+        run.evaluate_run(str(tmp_path), options.data_dir, "test")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+    monkeypatch.setattr(run, "export", lambda *_: None)
+    small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
+    metrics = {}
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        metrics[name] = run.train_run(make_options(tiny_scenes_dir, tmp_path / name, seed=seed, **small_model))
+    small.assert_bit_equal(arrays_of(tmp_path / "again"), arrays_of(tmp_path / "first"))
+    assert metrics["again"] == metrics["first"] != metrics["other"]
+    for name, value in arrays_of(tmp_path / "first").items():
+        if name.endswith("kernel"):
+            assert (arrays_of(tmp_path / "other")[name] != value).all(), name
+
+
+class Started(Exception):
+    """Raised in place of training."""
+
+
+@pytest.fixture
+def first_weights(monkeypatch):
+    """A list to which every run adds the weights it would start training from; it then raises Started."""
+    seen = []
+
+    class NoTrainer:
+        def __init__(self, model, *_):
+            self._model = model
+
+        def train(self):
+            seen.append(small.weights_of(self._model))
+            raise Started
+
+    monkeypatch.setattr(run, "Trainer", NoTrainer)
+    return seen
+
+
+def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
+    source, _ = srn_run
+    stage_file = os.path.join(source.work_dir, "checkpoints", "cls.npz")
+    for index, path in enumerate((source.work_dir, stage_file)):
+        options = make_options(source.data_dir, tmp_path / str(index), init_from=path, seed=9)
+        with pytest.raises(Started):
+            run.train_run(options)
+    from_folder, from_file = first_weights
+    small.assert_bit_equal(from_folder, arrays_of(source.work_dir))
+    small.assert_bit_equal(from_file, arrays_of(source.work_dir, "cls"))
+    assert (from_folder["f_sr/sr_logits/kernel"] != from_file["f_sr/sr_logits/kernel"]).all()
+
+
+def test_init_from_what_does_not_fit(srn_run, tmp_path, first_weights, small_model):
+    source, _ = srn_run
+    weights = tmp_path / "w.npz"
+    checkpoint.save_weights(str(weights), small.build_two_parts(), {"labels": ["zebra", *LABELS[1:]]})
+    for path, message in (
+        (weights, "other labels, first at position 0. Expected: 'disk'. Received: 'zebra'"),
+        (source.work_dir, "another architecture: .* missing"),
+        (tmp_path / "none.npz", "none.npz', not a file"),
+        (tmp_path, "final.npz', not a file"),  # a folder that is no run's
+    ):
+        with pytest.raises(InputError, match=message):
+            run.train_run(make_options(source.data_dir, tmp_path / "run", init_from=str(path), **small_model))
+    assert not first_weights
+
+
+def test_the_folder_of_another_run_is_refused(srn_run):
+    options, _ = srn_run
+    for changes, message in (
+        ({"seed": 1}, "it has --seed=0, received --seed=1"),
+        ({"stages": ("cls",), "epochs": (2,)}, "--stages=cls,att,sr,all .*received --stages=cls --epochs=2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run.train_run(dataclasses.replace(options, **changes))
+
+
+def test_options_refused_before_training_may_be_mended_in_the_same_folder(
+    tiny_scenes_dir, tmp_path, small_model, monkeypatch
+):
+    for changes, message in (
+        ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'"),
+        ({"batch_size": 65}, "must not exceed the 64 training images. Received: 65"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run.train_run(make_options(tiny_scenes_dir, tmp_path, **{**small_model, **changes}))
+    monkeypatch.setattr(trainer.Trainer, "train", lambda self: (_ for _ in ()).throw(Started))
+    with pytest.raises(Started):
+        run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
+
+
+def test_logical_cpus_come_too_late():
+    tf.zeros(())
+    with pytest.raises(InputError, match="logical_cpus cannot be set once TensorFlow runs"):
+        run.make_strategy(logical_cpus=2)
+
+
+class InterruptingBar(trainer.tqdm):
+    """Stops a run at a step counted over this start of the program."""
+
+    stop_at = math.inf
+    steps = 0
+
+    def update(self, n=1):
+        type(self).steps += 1
+        if type(self).steps == self.stop_at:
+            raise KeyboardInterrupt
+        return super().update(n)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypatch):
+    """Stopped in the middle of the stages cls (second epoch), sr and all; 4 steps an epoch."""
+    source, metrics = srn_run
+    options = make_options(source.data_dir, tmp_path / "run")
+    monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
+    for stop_at in (6, 4 + 4 + 2, 4 + 3):
+        monkeypatch.setattr(InterruptingBar, "steps", 0)
+        monkeypatch.setattr(InterruptingBar, "stop_at", stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            run.train_run(options)
+    monkeypatch.setattr(InterruptingBar, "stop_at", math.inf)
+    assert run.train_run(options) == metrics
+    for name in (*STAGES, "final", "last"):
+        small.assert_bit_equal(arrays_of(options.work_dir, name), arrays_of(source.work_dir, name))
+    assert small_runs.read_log(options.work_dir) == small_runs.read_log(source.work_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{"srn_head": "paper", "ema_decay": 0.9}, {"model": "main_net", "stages": ("cls",)}]
+)
+def test_the_other_models_run_to_their_end(tiny_scenes_dir, tmp_path, changes):
+    count = len(changes.get("stages", STAGES))
+    changes = {"epochs": (1,) * count, "learning_rate": (0.01,) * count, "mirror": True, "max_distortion": 1, **changes}
+    metrics = run.train_run(make_options(tiny_scenes_dir, tmp_path, **changes))
+    assert all(output["all"]["mAP"] > 0 for output in metrics["outputs"].values())
+    assert ("pointing" in metrics) == (count == 4)

@@ -1,0 +1,113 @@
+"""tools/evaluate.py as a user runs it; with --scores it needs no TensorFlow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+
+# Runs a tool in a Python where TensorFlow and Keras cannot be imported.
+WITHOUT_TENSORFLOW = """
+import os, runpy, sys
+for name in ("tensorflow", "keras", "tensorflow_addons", "tensorflow_datasets"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_tool(*arguments):
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, ROOT / "tools" / "evaluate.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def assert_refused(result, *parts):
+    """A status, one line, no traceback."""
+    assert result.returncode == 1, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
+    assert result.stdout == ""
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("protocol", "labels", "tables"),
+    [
+        ("coco", "labels", ["all", "top3_min05"]),
+        ("nus_wide", "labels", ["all", "top3"]),
+        ("wider_attribute", "wider_labels", ["wider"]),
+    ],
+)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_golden_scores(tmp_path, name, protocol, labels, tables):
+    output = tmp_path / "J.json"
+    result = run_tool(
+        f"--scores={GOLDEN / f'{name}_scores.csv'}",
+        f"--labels={GOLDEN / f'{name}_{labels}.csv'}",
+        f"--protocol={protocol}",
+        f"--output={output}",
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1 and str(output) in result.stdout
+    written = json.loads(output.read_text())
+    assert written["protocol"] == protocol and written["definition"]
+    for table in tables:
+        for key, value in EXPECTED[name][table].items():
+            assert written[table][key] == pytest.approx(value, abs=1e-6), (table, key)
+    ap = np.loadtxt(GOLDEN / f"{name}_ap.csv", delimiter=",")[:, int(protocol == "wider_attribute")]
+    np.testing.assert_allclose(written["AP"], 100 * ap, atol=1e-6)
+
+
+def test_bad_score_files(tmp_path):
+    scores, labels = GOLDEN / "dev_scores.csv", GOLDEN / "dev_labels.csv"
+    matrix = np.loadtxt(scores, delimiter=",")
+    np.savetxt(tmp_path / "narrow.csv", matrix[:, :-1], delimiter=",")
+    matrix[3, 2] = np.nan
+    np.savetxt(tmp_path / "nan.csv", matrix, delimiter=",")
+    (tmp_path / "words.csv").write_text("dog,cat\n")
+    output = tmp_path / "J.json"
+    for file, parts in (
+        ("narrow.csv", ("same shape", str(matrix.shape), str((len(matrix), matrix.shape[1] - 1)))),
+        ("nan.csv", ("scores must be finite", "row 3, column 2")),
+        ("words.csv", ("words.csv", "must be a number")),
+        ("none.csv", ("none.csv", "no such file")),
+    ):
+        result = run_tool(f"--scores={tmp_path / file}", f"--labels={labels}", f"--output={output}")
+        assert_refused(result, *parts)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["either --work_dir (with --data_dir) or --scores (with --labels)"]),
+        (["--work_dir=W", "--scores=S.csv"], ["either --work_dir"]),
+        (["--scores=S.csv"], ["--scores needs --labels and --output"]),
+        (["--work_dir=W"], ["--work_dir needs --data_dir"]),
+        (["--protocol=voc"], ["protocol", "voc", "--help"]),
+        (["--split=val"], ["split", "val", "--help"]),
+        (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
+        (["S.csv"], ["Every option is written --name=value. Received: 'S.csv'"]),
+        (
+            [f"--scores={GOLDEN}/dev_scores.csv", f"--labels={GOLDEN}/dev_labels.csv", "--output=/no/folder/J.json"],
+            ["/no/folder/J.json must be a file that can be written"],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_bad_command_lines(arguments, parts):
+    assert_refused(run_tool(*arguments), *parts)
+
+
+def test_help_shows_the_flags():
+    result = run_tool("--help")
+    assert result.returncode == 0 and result.stderr == ""
+    for flag in ("--scores", "--labels", "--protocol", "--work_dir", "--data_dir", "--split"):
+        assert flag in result.stdout

@@ -1,0 +1,91 @@
+"""tools/train.py as a user runs it: bad input is one line on stderr and a status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from srn_tf.training.work_dir import WorkDir
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--dataset=scenes", "--backbone=small", "--backbone_weights=none", "--image_size=56", "--head_channels=8"]
+
+
+def start_tool(*arguments):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "tools" / "train.py", *arguments],
+        env={**environment, "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_refused(process, *parts):
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert len(errors.splitlines()) == 1 and errors.startswith("error: "), errors
+    for part in parts:
+        assert part in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--learning_rte=1"], ["Unknown command line flag 'learning_rte'", "train.py --help"]),
+        (["--backbone=vgg16"], ["backbone", "vgg16", "resnet101v2", "small"]),
+        (["--batch_size=0"], ["batch_size", "0"]),
+        (["--batch_size=many"], ["batch_size", "many"]),
+        (["--epochs=3,4"], ["epochs must be one number or one per stage (4: cls,att,sr,all). Received: 3,4"]),
+        (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
+        (["--flagfile=none.flags"], ["none.flags"]),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_bad_flags(arguments, parts, tmp_path):
+    """Found before TensorFlow is loaded."""
+    work_dir = tmp_path / "run"
+    assert_refused(start_tool("--data_dir=D", f"--work_dir={work_dir}", *arguments), *parts)
+    assert not work_dir.exists()
+
+
+def test_the_places_are_required():
+    assert_refused(start_tool("--work_dir=W"), "data_dir")
+    assert_refused(start_tool("--data_dir=D"), "work_dir")
+
+
+def test_bad_data_stages_and_folders(tiny_scenes_dir, tmp_path):
+    """These load TensorFlow, so they run beside one another."""
+    empty, other = tmp_path / "empty", WorkDir(str(tmp_path / "other"))
+    empty.mkdir()
+    other.claim("--model=main_net\n")
+    other.write_run({"labels": []})
+    scenes = f"--data_dir={tiny_scenes_dir}"
+    cases = [
+        (
+            ["--dataset=coco2014", f"--data_dir={empty}", f"--work_dir={tmp_path}/a"],
+            [f"data_dir must be a folder with the data set coco2014. Received: '{empty}', which is empty"],
+        ),
+        (
+            [*SMALL, scenes, f"--work_dir={tmp_path}/b", "--stages=cls,foo"],
+            ["stages must be among cls, att, sr, all. Received: 'foo'"],
+        ),
+        (
+            [*SMALL, scenes, f"--work_dir={other.path}"],
+            [other.path, "holds a run with other flags", "--model=main_net", "--model=srn"],
+        ),
+    ]
+    processes = [(start_tool(*command), parts) for command, parts in cases]
+    for process, parts in processes:
+        assert_refused(process, *parts)
+
+
+def test_help_shows_the_flags():
+    process = start_tool("--help")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    for flag in ("--data_dir", "--srn_head", "--weight_decay"):
+        assert flag in output
