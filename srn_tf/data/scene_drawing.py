@@ -1,10 +1,10 @@
-"""Draws "scenes": small pictures whose labels are partly decided by where things stand to each other.
+"""Draws "scenes": small pictures whose labels are mostly decided by where things stand to each other.
 
-A scene holds up to `MAX_OBJECTS` shapes on a noisy background with clutter. Four *anchors* and four
-*free* shapes each have a label of their own: to see the shape is to know the label. Four *satellites*
-have none: a star is "star_above_disk" or "star_below_disk" by its place relative to the disk, and
-nothing at all when no disk is there. Every object's place, size, angle and colour is drawn without a
-look at the labels, and the labels are read off the finished layout.
+A scene holds one to three *anchors* and a few *satellites* on a noisy background with clutter. An
+anchor's label is its shape. A satellite's label is where it stands: a star close above any anchor is
+"star_above", close below one "star_below", and beside one, or away from all of them, it is nothing.
+Every object's place, size, angle and colour is drawn without a look at the labels, and the labels are
+read off the finished layout.
 """
 
 import dataclasses
@@ -15,37 +15,42 @@ from PIL import Image, ImageDraw
 
 SCENE_PX = 56  # side of a scene
 MAX_OBJECTS = 7
-MIN_OFFSET_PX = 8.0  # a satellite stands at least this far off its anchor along the deciding axis
+NEAR_PX = 3.0  # a satellite this far or nearer, edge to edge, stands at an anchor
+FAR_PX = 6.5  # everything else is at least this far from an anchor
 
 ANCHORS = ("disk", "square", "cross", "ring")
-FREE = ("hourglass", "bars", "tee", "ell")
 
 
 @dataclasses.dataclass(frozen=True)
-class Relation:
-    """A satellite, its anchor, the axis that decides (0: y, down; 1: x, right) and the two labels."""
+class Satellite:
+    """A shape, the axis along which its place counts (0: y, down; 1: x, right) and its two labels."""
 
-    satellite: str
-    anchor: str
+    shape: str
     axis: int
-    before: str  # label when the satellite's coordinate is the smaller one
+    before: str  # label when it stands on the anchor's side of smaller coordinates
     after: str
 
 
-RELATIONS = (
-    Relation("star", "disk", 0, "star_above_disk", "star_below_disk"),
-    Relation("moon", "square", 0, "moon_above_square", "moon_below_square"),
-    Relation("triangle", "cross", 1, "triangle_left_of_cross", "triangle_right_of_cross"),
-    Relation("diamond", "ring", 1, "diamond_left_of_ring", "diamond_right_of_ring"),
+SATELLITES = (
+    Satellite("star", 0, "star_above", "star_below"),
+    Satellite("moon", 0, "moon_above", "moon_below"),
+    Satellite("hourglass", 0, "hourglass_above", "hourglass_below"),
+    Satellite("triangle", 1, "triangle_left", "triangle_right"),
+    Satellite("diamond", 1, "diamond_left", "diamond_right"),
+    Satellite("tee", 1, "tee_left", "tee_right"),
 )
 
-APPEARANCE_LABELS = (*ANCHORS, *FREE)
-POSITION_LABELS = tuple(label for relation in RELATIONS for label in (relation.before, relation.after))
+APPEARANCE_LABELS = ANCHORS
+POSITION_LABELS = tuple(label for satellite in SATELLITES for label in (satellite.before, satellite.after))
 LABELS = APPEARANCE_LABELS + POSITION_LABELS
 
-# How often a relation's two shapes are in a scene: neither, anchor alone, satellite alone, both.
-_PRESENCE = (0.35, 0.15, 0.15, 0.35)
-_FREE_PROBABILITY = 0.25
+_NUM_ANCHORS = (0.35, 0.4, 0.25)  # probabilities of one, two and three anchors
+_SATELLITE_PRESENT = 0.45
+_SATELLITE_ALONE = 0.15  # share of satellites that stand at no anchor
+_ON_OWN_AXIS = 0.7  # share of the others that stand where it counts
+_RADIUS_PX = (3.8, 5.6)
+_LARGEST_SLANT = 0.45  # of a satellite off its direction from the anchor, radians
+_PLACE_ATTEMPTS = 30  # places tried for one object before the layout starts again
 _SUPERSAMPLING = 3
 
 
@@ -75,7 +80,7 @@ def draw_scene(rng):
     for item in objects:
         _draw_object(draw, item, background)
     canvas = canvas.resize((SCENE_PX, SCENE_PX), Image.Resampling.BOX)
-    noise = rng.normal(0.0, rng.uniform(2.0, 14.0), (SCENE_PX, SCENE_PX, 3))
+    noise = rng.normal(0.0, rng.uniform(4.0, 24.0), (SCENE_PX, SCENE_PX, 3))
     return np.clip(np.asarray(canvas, np.float32) + noise, 0, 255).round().astype(np.uint8), objects
 
 
@@ -87,13 +92,15 @@ def label_scene(objects):
     Returns:
         dict: label -> the SceneObject that carries it (for a position label, the satellite).
     """
-    by_shape = {item.shape: item for item in objects}
-    carriers = {shape: by_shape[shape] for shape in APPEARANCE_LABELS if shape in by_shape}
-    for relation in RELATIONS:
-        satellite, anchor = by_shape.get(relation.satellite), by_shape.get(relation.anchor)
-        if satellite is not None and anchor is not None:
-            offset = (satellite.y - anchor.y, satellite.x - anchor.x)[relation.axis]
-            carriers[relation.before if offset < 0 else relation.after] = satellite
+    carriers = {item.shape: item for item in objects if item.shape in ANCHORS}
+    anchors = list(carriers.values())
+    for satellite in SATELLITES:
+        for item in (item for item in objects if item.shape == satellite.shape):
+            for anchor in anchors:
+                offset = (item.y - anchor.y, item.x - anchor.x)
+                is_near = math.hypot(*offset) - item.radius - anchor.radius <= NEAR_PX
+                if is_near and abs(offset[satellite.axis]) > abs(offset[1 - satellite.axis]):
+                    carriers[satellite.before if offset[satellite.axis] < 0 else satellite.after] = item
     return carriers
 
 
@@ -104,53 +111,82 @@ def object_box(item):
 
 
 def _choose_shapes(rng):
+    """One to three different anchors and some of the satellites: names, anchors first, and how many are anchors."""
     while True:
-        shapes = [shape for shape in FREE if rng.random() < _FREE_PROBABILITY]
-        for relation in RELATIONS:
-            has_anchor, has_satellite = ((0, 0), (1, 0), (0, 1), (1, 1))[rng.choice(4, p=_PRESENCE)]
-            shapes += [relation.anchor] * has_anchor + [relation.satellite] * has_satellite
-        if 2 <= len(shapes) <= MAX_OBJECTS:
-            return shapes
+        num_anchors = 1 + rng.choice(3, p=_NUM_ANCHORS)
+        shapes = [ANCHORS[i] for i in rng.permutation(len(ANCHORS))[:num_anchors]]
+        shapes += [satellite.shape for satellite in SATELLITES if rng.random() < _SATELLITE_PRESENT]
+        if len(shapes) <= MAX_OBJECTS:
+            return shapes, num_anchors
 
 
 def _lay_out(rng, background):
-    """Places the chosen shapes at random until none overlap and no relation is a near tie."""
-    shapes = _choose_shapes(rng)
-    radii = rng.uniform(4.5, 7.0, len(shapes))
-    while True:
-        centres = rng.uniform(radii[:, None], SCENE_PX - radii[:, None], (len(shapes), 2))
-        distances = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1))
-        apart = distances > (radii[:, None] + radii[None]) * 1.05
-        np.fill_diagonal(apart, True)
-        if apart.all() and not _has_near_tie(shapes, centres):
-            break
-    order = rng.permutation(len(shapes))  # what is drawn last lies on top of the clutter, never of a label's secret
+    """Places the chosen shapes one by one; a layout that gets stuck starts again."""
+    shapes, num_anchors = _choose_shapes(rng)
+    centres = None
+    while centres is None:
+        radii = rng.uniform(*_RADIUS_PX, len(shapes))
+        centres = _place(rng, shapes, radii, num_anchors)
     return [
         SceneObject(
             shapes[i],
-            float(centres[i, 0]),
-            float(centres[i, 1]),
+            float(centres[i][0]),
+            float(centres[i][1]),
             float(radii[i]),
             float(rng.uniform(-0.25, 0.25)),
             _contrasting_colour(rng, background),
         )
-        for i in order
+        for i in rng.permutation(len(shapes))
     ]
 
 
-def _has_near_tie(shapes, centres):
-    for relation in RELATIONS:
-        if relation.satellite in shapes and relation.anchor in shapes:
-            offset = centres[shapes.index(relation.satellite)] - centres[shapes.index(relation.anchor)]
-            if abs(offset[relation.axis]) < MIN_OFFSET_PX:
-                return True
-    return False
+def _place(rng, shapes, radii, num_anchors):
+    """Centres (y, x) of all shapes, or None if one finds no place."""
+    axes = {satellite.shape: satellite.axis for satellite in SATELLITES}
+    centres = []
+    for index, shape in enumerate(shapes):
+        for _ in range(_PLACE_ATTEMPTS):
+            own = None  # the anchor this object stands at
+            if index < num_anchors or rng.random() < _SATELLITE_ALONE:
+                centre = rng.uniform(radii[index], SCENE_PX - radii[index], 2)
+            else:
+                own = int(rng.integers(num_anchors))
+                distance = radii[index] + radii[own] + rng.uniform(0.3, NEAR_PX)
+                centre = centres[own] + distance * _direction(rng, axes[shape])
+            if _is_free(centre, index, own, centres, radii, num_anchors):
+                centres.append(centre)
+                break
+        else:
+            return None
+    return centres
+
+
+def _direction(rng, axis):
+    """A unit vector (y, x) to one of four sides, more often along `axis`, a little slanted."""
+    axis = axis if rng.random() < _ON_OWN_AXIS else 1 - axis
+    slant = rng.uniform(-_LARGEST_SLANT, _LARGEST_SLANT)
+    vector = np.empty(2)
+    vector[axis] = (2 * rng.integers(2) - 1) * math.cos(slant)
+    vector[1 - axis] = math.sin(slant)
+    return vector
+
+
+def _is_free(centre, index, own, centres, radii, num_anchors):
+    """Inside the scene, overlapping nothing, and far from every anchor but its own."""
+    if min(centre) < radii[index] or max(centre) > SCENE_PX - radii[index]:
+        return False
+    for other, other_centre in enumerate(centres):
+        gap = math.hypot(*(centre - other_centre)) - radii[index] - radii[other]
+        is_stranger = other != own and (other < num_anchors or index < num_anchors)
+        if gap < (FAR_PX if is_stranger else 0.0):
+            return False
+    return True
 
 
 def _contrasting_colour(rng, background):
     while True:
         colour = rng.integers(0, 256, 3)
-        if np.abs(colour - background).sum() > 200:
+        if np.abs(colour - background).sum() > 150:
             return tuple(int(value) for value in colour)
 
 
@@ -202,7 +238,5 @@ _OUTLINES = {
     "triangle": [[(0, -1), (0.9, 0.75), (-0.9, 0.75)]],
     "diamond": [[(0, -1), (0.75, 0), (0, 1), (-0.75, 0)]],
     "hourglass": [[(-0.8, -0.9), (0.8, -0.9), (-0.8, 0.9), (0.8, 0.9)]],
-    "bars": [_rectangle(left, -0.9, left + 0.36, 0.9) for left in (-0.9, -0.18, 0.54)],
     "tee": [_rectangle(-0.9, -0.9, 0.9, -0.35), _rectangle(-0.28, -0.9, 0.28, 0.9)],
-    "ell": [_rectangle(-0.8, -0.9, -0.25, 0.9), _rectangle(-0.8, 0.35, 0.8, 0.9)],
 }
