@@ -57,7 +57,7 @@ _APPLICATIONS = {
 BACKBONES = (*_APPLICATIONS, "small")
 
 SMALL_CHANNELS = (32, 64, 128)
-SMALL_BLOCKS = 2
+SMALL_BLOCKS = 1
 
 
 def build_backbone(name, image_size, num_labels, weights="none"):
