@@ -20,8 +20,7 @@ def run(main, usage, takes_arguments=False):
         usage: text for --help, above the flags.
         takes_arguments: whether such arguments are allowed; without, one is an error.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("srn_tf").setLevel(logging.INFO)
+    _show_progress()
     try:
         arguments = _parse(usage)
         if arguments and not takes_arguments:
@@ -31,6 +30,14 @@ def run(main, usage, takes_arguments=False):
         _fail(" ".join(str(error).split()), 1)
     except KeyboardInterrupt:
         _fail("Interrupted.", 130)
+
+
+def _show_progress():
+    """Sends what the package reports to stdout, and nothing of it to other handlers."""
+    logger = logging.getLogger("srn_tf")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.propagate = False
 
 
 def _parse(usage):

@@ -59,7 +59,8 @@ def main(_):
         rows.writerows(
             [os.path.join(folder, name), *(f"{p:.6f}" for p in row)] for name, row in zip(names, probabilities)
         )
-    pixels = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in files]
+    side = description["model"]["image_size"]
+    pixels = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((side, side))) for content in files]
     truths = np.array([record["labels"] == 1 for record in records])
     figure = draw_attention(
         np.stack(pixels), explained["A"], explained["U"], probabilities, predictor.labels, truths, names

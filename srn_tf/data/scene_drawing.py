@@ -80,7 +80,7 @@ def draw_scene(rng):
     for item in objects:
         _draw_object(draw, item, background)
     canvas = canvas.resize((SCENE_PX, SCENE_PX), Image.Resampling.BOX)
-    noise = rng.normal(0.0, rng.uniform(4.0, 24.0), (SCENE_PX, SCENE_PX, 3))
+    noise = rng.normal(0.0, rng.uniform(2.0, 14.0), (SCENE_PX, SCENE_PX, 3))
     return np.clip(np.asarray(canvas, np.float32) + noise, 0, 255).round().astype(np.uint8), objects
 
 
@@ -186,7 +186,7 @@ def _is_free(centre, index, own, centres, radii, num_anchors):
 def _contrasting_colour(rng, background):
     while True:
         colour = rng.integers(0, 256, 3)
-        if np.abs(colour - background).sum() > 150:
+        if np.abs(colour - background).sum() > 200:
             return tuple(int(value) for value in colour)
 
 

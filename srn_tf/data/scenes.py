@@ -6,12 +6,12 @@ import tensorflow_datasets as tfds
 from srn_tf.data import examples
 from srn_tf.data.scene_drawing import LABELS, draw_scene, label_scene, object_box
 
-SPLIT_SIZES = {"train": 8000, "validation": 1000, "test": 2000}
+SPLIT_SIZES = {"train": 3000, "validation": 1000, "test": 2000}
 SEED = 2017
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Procedural multi-label scenes whose labels are partly decided by relative position."""
+    """Procedural multi-label scenes whose labels are mostly decided by relative position."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -19,7 +19,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=(
-                "Scenes of up to seven shapes on a noisy background. Eight labels name a shape; eight more "
+                "Scenes of up to seven shapes on a noisy background. Four labels name a shape; the twelve others "
                 "are decided by where a shape stands relative to another one."
             ),
             features=examples.features(LABELS),
