@@ -52,7 +52,7 @@ def train_run(options):
     config = ModelConfig(**{name: getattr(options, name) for name in fields})
     with strategy.scope():
         model = build_model(config, len(dataset.labels), options.backbone_weights)
-        if options.init_from:
+        if options.init_from and not os.path.isfile(work.last):  # a run that continues has weights of its own
             _start_from(options.init_from, model, dataset.labels)
     logger.info(
         "Model %s on %s: %.2f M weights; %d device(s).",

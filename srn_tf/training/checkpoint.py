@@ -119,6 +119,8 @@ def load_weights(path, model, labels):
         InputError: other labels or another architecture.
     """
     arrays, meta = load_arrays(path)
+    if "schedule" in meta:
+        raise InputError(f"{path} is the state of a run in training. Give its work folder, or the .npz of a stage.")
     check_same_labels(labels, meta["labels"], path)
     assign_weights(model, arrays, path)
 

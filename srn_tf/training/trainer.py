@@ -314,7 +314,7 @@ class Trainer:
 
     def _forget_log_after(self, num_bytes):
         """Cuts the log to what the restored state knows of."""
-        with open(self._work.log, "r+b") as log:
+        with open(self._work.log, "a+b") as log:
             log.truncate(num_bytes)
 
 
