@@ -3,6 +3,7 @@
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := demo
+TEST_PROCESSES := 2
 
 # The first of these that runs and is 3.10 or 3.11; override with `make PYTHON=/path/to/python demo`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
@@ -14,10 +15,10 @@ demo: $(VENV)/ready
 	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
 	$(RUN) tools/demo.py --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --output_dir=$(DEMO)
 
-test: $(VENV)/ready
-	$(RUN) -m pytest -m "not slow"
+test: $(VENV)/ready-beam
+	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile
 
-test-slow: $(VENV)/ready
+test-slow: $(VENV)/ready-beam
 	$(RUN) -m pytest -m slow
 
 lint: $(VENV)/ready
@@ -33,6 +34,11 @@ $(VENV)/ready: requirements.txt
 		"error: Python 3.10 or 3.11 is needed, because TensorFlow 2.15 (the last that tensorflow-addons works with) has no build for another. Received: %d.%d." % v)'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	touch $@
+
+# Apache Beam too, for its tests.
+$(VENV)/ready-beam: $(VENV)/ready requirements-beam.txt
+	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt --requirement requirements-beam.txt
 	touch $@
 
 clean:

@@ -1,11 +1,14 @@
 """COCO 2014 as prepared records: official train2014 to train on, official val2014 to test on."""
 
-import numpy as np
 import tensorflow_datasets as tfds
 
+from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.coco_annotations import FOLDERS, LABEL_NAMES, read_annotations
-from srn_tf.data.examples import features, metadata
-from srn_tf.data.image_files import read_image_file
+from srn_tf.data.source import Count, Example, Photo, Source
+from srn_tf.errors import InputError
+
+_PUBLISHED = {"train": (82_783, 702), "test": (40_504, 367)}
+"""Split -> images, and how many of them have no annotation."""
 
 _DESCRIPTION = """\
 Microsoft COCO 2014 for multi-label classification: 82,783 training images (train2014) and 40,504 test images (the \
@@ -26,11 +29,12 @@ _CITATION = """\
 """
 
 
-class Coco2014(tfds.core.GeneratorBasedBuilder):
+class Coco2014(SourceBuilder):
     """COCO 2014: splits `train` (train2014) and `test` (val2014), records as in `examples.features`.
 
-    The order of the records is that of a hash of their names: mixed, and the same every time.
-    Image bytes are those of the files (see `image_files.read_image_file` for the exceptions).
+    Options:
+        keep_unlabelled: keep images without annotations, as the paper's authors do; most later code drops them.
+        label_order: "category_id" (ascending), or "alphabetical" as ML-GCN and MSRN have it.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -43,38 +47,41 @@ class Coco2014(tfds.core.GeneratorBasedBuilder):
       train2014/COCO_train2014_000000000009.jpg ... (82,783 files)
       val2014/COCO_val2014_000000000042.jpg ... (40,504 files)
     """
+    DESCRIPTION = _DESCRIPTION
+    CITATION = _CITATION
+    HOMEPAGE = "https://cocodataset.org"
+    OPTIONS = {"keep_unlabelled": True, "label_order": "category_id"}
 
-    # Checksums of downloads: none. tfds would look for them beside this file, by way of a package
-    # (importlib_resources) that it does not install.
-    url_infos = None
-
-    def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            homepage="https://cocodataset.org",
-            features=features(LABEL_NAMES),
-            metadata=metadata(LABEL_NAMES),
-        )
-
-    def _split_generators(self, dl_manager):
-        source_dir = dl_manager.manual_dir
-        # Both splits are read and checked before the first record of either is written.
-        images = {split: read_annotations(source_dir, split) for split in FOLDERS}
-        return {split: self._generate_examples(source_dir, images[split]) for split in FOLDERS}
-
-    def _generate_examples(self, source_dir, images):
-        """Yields (name, record) for each CocoImage."""
-        for image in images:
-            labels = np.zeros(len(LABEL_NAMES), np.int8)
-            labels[list(image.labels)] = 1
-            yield (
-                image.name,
-                {
-                    "image": read_image_file(source_dir / image.name),
-                    "name": image.name,
-                    "labels": labels,
-                    "objects": [{"bbox": tfds.features.BBox(*box), "label": label} for box, label in image.objects],
-                },
+    @classmethod
+    def label_names(cls, options):
+        if options["label_order"] not in ("category_id", "alphabetical"):
+            raise InputError(
+                f"label_order must be one of category_id, alphabetical. Received: {options['label_order']!r}."
             )
+        return LABEL_NAMES if options["label_order"] == "category_id" else tuple(sorted(LABEL_NAMES))
+
+    @staticmethod
+    def read(source_dir, options):
+        names = Coco2014.label_names(options)
+        position = [names.index(name) for name in LABEL_NAMES]
+        splits, counts, notes = {}, [], []
+        for split in FOLDERS:
+            images = read_annotations(source_dir, split)
+            unlabelled = sum(not image.labels for image in images)
+            for what, found, published in zip(
+                ("images", "images without annotation"), (len(images), unlabelled), _PUBLISHED[split]
+            ):
+                counts.append(Count(f"{split} {what}", found, published))
+            if not options["keep_unlabelled"]:
+                images = [image for image in images if image.labels]
+                notes.append(f"{split}: {unlabelled} images without annotation left out (--nokeep_unlabelled).")
+            splits[split] = [_photo(image, position) for image in images]
+        return Source(names, splits, tuple(counts), tuple(notes))
+
+
+def _photo(image, position):
+    """CocoImage -> Photo; position: index of a label by ascending id -> index in the records' order."""
+    present = {position[label] for label in image.labels}
+    labels = tuple(int(index in present) for index in range(len(position)))
+    objects = tuple((box, position[label]) for box, label in image.objects)
+    return Photo(image.name, (Example(image.name, labels, objects),))

@@ -1,11 +1,10 @@
 """COCO 2014's annotation files: read, checked as a whole, and reduced to what image-level learning needs."""
 
 import dataclasses
-import json
-import math
-import os
 from pathlib import Path, PurePosixPath
 
+from srn_tf.data.json_files import BBOX, FLAG, ID, NAME, SIZE, entries, read_json
+from srn_tf.data.source import check_photos, check_source_dir
 from srn_tf.errors import InputError
 
 CATEGORIES = {
@@ -74,13 +73,13 @@ def read_annotations(source_dir, split):
     """
     if split not in FOLDERS:
         raise InputError(f"split must be one of {', '.join(FOLDERS)}. Received: {split!r}.")
-    _check_source_dir(source_dir)
+    check_source_dir(source_dir, LAYOUT)
     path = Path(source_dir) / "annotations" / f"instances_{FOLDERS[split]}.json"
-    content = _read_json(path)
+    content = read_json(path, LAYOUT, _without_outline)
     _check_categories(path, content)
     images = _read_images(path, content, FOLDERS[split])
     labels, objects = _read_truth(path, content, images)
-    _check_files(source_dir, path, images)
+    check_photos(source_dir, [image["name"] for image in images.values()], path)
     return [
         CocoImage(images[image_id]["name"], tuple(sorted(labels[image_id])), tuple(objects[image_id]))
         for image_id in sorted(images)
@@ -102,104 +101,15 @@ def box_fractions(bbox, width, height):
     return (ymin, xmin, ymax, xmax) if ymin < ymax and xmin < xmax else None
 
 
-def _check_source_dir(source_dir):
-    if not os.path.isdir(source_dir):
-        raise InputError(f"COCO's source folder must exist. Received: {source_dir}. Give a folder with {LAYOUT}.")
-    if not os.listdir(source_dir):
-        raise InputError(
-            f"COCO's source folder must not be empty. Received: {source_dir}. Unpack the official archives "
-            f"there, to {LAYOUT}."
-        )
-
-
-def _read_json(path):
-    """Returns the object of a JSON file, without the outlines, which are most of it."""
-    try:
-        return json.loads(path.read_bytes(), object_hook=_without_outline)
-    except FileNotFoundError:
-        raise InputError(
-            f"COCO's annotation file {path} must exist. Received: no such file. Give a source folder with {LAYOUT}."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} must be readable. Received: {error.strerror}. Check its permissions.") from None
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} must be JSON. Received: {error.msg} at line {error.lineno}, column {error.colno}. "
-            "Unpack the official annotations again."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} must be JSON. Received: bytes at position {error.start} that are not text. "
-            "Unpack the official annotations again."
-        ) from None
-
-
 def _without_outline(entry):
+    """Drops the outlines, which are most of the file."""
     entry.pop("segmentation", None)
     return entry
 
 
-def _entries(path, content, key, wanted):
-    """Yields (where, entry) for the entries of one list of the file, each with all `wanted` keys.
-
-    wanted: key -> (test of the value, what the test demands in words).
-    """
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        received = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path} must hold a list under the key {key!r}. Received: {received}. Use COCO's own file.")
-    for index, entry in enumerate(content[key]):
-        where = f"{path}: {key}[{index}]"
-        if not isinstance(entry, dict):
-            raise InputError(f"{where} must be an object. Received: {_short(entry)}. Use COCO's own file.")
-        for name, (is_valid, rule) in wanted.items():
-            if name not in entry:
-                raise InputError(f"{where} must have the key {name!r}. Received: {_short(entry)}. Add the key.")
-            if not is_valid(entry[name]):
-                raise InputError(
-                    f"{where}: {name!r} must be {rule}. Received: {_short(entry[name])}. Correct the file."
-                )
-        yield where, entry
-
-
-def _short(value):
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-def _is_id(value):
-    return isinstance(value, int)
-
-
-def _is_name(value):
-    return isinstance(value, str) and value.strip() != ""
-
-
-def _is_size(value):
-    return isinstance(value, (int, float)) and 0 < value < math.inf
-
-
-def _is_flag(value):
-    return value in (0, 1)
-
-
-def _is_bbox(value):
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(isinstance(number, (int, float)) and math.isfinite(number) for number in value)
-    )
-
-
-_ID = (_is_id, "a whole number")
-_NAME = (_is_name, "a text that is not empty")
-_SIZE = (_is_size, "a number of pixels above 0")
-_FLAG = (_is_flag, "0 or 1")
-_BBOX = (_is_bbox, "four finite numbers, [x, y, width, height] in pixels")
-
-
 def _check_categories(path, content):
     """Raises InputError unless every category of the file is one of `CATEGORIES`."""
-    for where, category in _entries(path, content, "categories", {"id": _ID, "name": _NAME}):
+    for where, category in entries(path, content, "categories", {"id": ID, "name": NAME}):
         expected = CATEGORIES.get(category["id"])
         if category["name"] != expected:
             known = f"is {expected!r}" if expected else "does not exist"
@@ -212,8 +122,8 @@ def _check_categories(path, content):
 def _read_images(path, content, folder):
     """Returns image id -> {"name": relative to the source, "width", "height": pixels}."""
     images, id_of_name = {}, {}
-    wanted = {"id": _ID, "file_name": _NAME, "width": _SIZE, "height": _SIZE}
-    for where, entry in _entries(path, content, "images", wanted):
+    wanted = {"id": ID, "file_name": NAME, "width": SIZE, "height": SIZE}
+    for where, entry in entries(path, content, "images", wanted):
         file_name = PurePosixPath(entry["file_name"])
         if file_name.is_absolute() or ".." in file_name.parts or "\\" in entry["file_name"]:
             raise InputError(
@@ -235,8 +145,8 @@ def _read_truth(path, content, images):
     """Returns image id -> set of label indices, and image id -> list of (box, label index)."""
     labels = {image_id: set() for image_id in images}
     objects = {image_id: [] for image_id in images}
-    wanted = {"image_id": _ID, "category_id": _ID, "bbox": _BBOX, "iscrowd": _FLAG}
-    for where, entry in _entries(path, content, "annotations", wanted):
+    wanted = {"image_id": ID, "category_id": ID, "bbox": BBOX, "iscrowd": FLAG}
+    for where, entry in entries(path, content, "annotations", wanted):
         if entry["image_id"] not in images:
             raise InputError(
                 f"{where}: 'image_id' must be that of a listed image. Received: {entry['image_id']}. Correct the file."
@@ -252,14 +162,3 @@ def _read_truth(path, content, images):
         if box is not None and not entry["iscrowd"]:
             objects[entry["image_id"]].append((box, label))
     return labels, objects
-
-
-def _check_files(source_dir, path, images):
-    """Raises InputError if listed image files are missing: the first by name, and how many."""
-    names = sorted(image["name"] for image in images.values())
-    missing = [name for name in names if not os.path.isfile(os.path.join(source_dir, name))]
-    if missing:
-        raise InputError(
-            f"Every image of {path} must be in {source_dir}. Received: {len(missing)} of {len(names)} missing, "
-            f"the first {missing[0]}. Unpack the official archive of the images there."
-        )

@@ -3,26 +3,49 @@
 import dataclasses
 import os
 
+import numpy as np
+import tensorflow_datasets as tfds
+
+from srn_tf.data.apparel import Apparel
+from srn_tf.data.builder import Settings
 from srn_tf.data.coco2014 import Coco2014
+from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.examples import label_names
+from srn_tf.data.nus_wide import NusWide
 from srn_tf.data.pipeline import read_records
-from srn_tf.data.prepare import prepare
+from srn_tf.data.prepare import is_prepared, prepare
 from srn_tf.data.scenes import Scenes
+from srn_tf.data.voc2007 import Voc2007
+from srn_tf.data.wider_attribute import WiderAttribute
 from srn_tf.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """A builder class, the protocol its results are stated in, and whether it reads a downloaded source."""
+    """How the program uses a data set.
+
+    Attributes:
+        builder: tfds builder class.
+        protocol: name of the evaluation protocol its results are stated in.
+        has_source: whether it is made from a download.
+        ignores_unspecified: whether labels that are 0 are left out of the training loss; else they count as
+            negative, also where the protocol leaves them out of AP.
+    """
 
     builder: type
     protocol: str
-    has_source: bool
+    has_source: bool = True
+    ignores_unspecified: bool = False
 
 
 _DATASETS = {
     "scenes": _Entry(Scenes, "scenes", has_source=False),
-    "coco2014": _Entry(Coco2014, "coco", has_source=True),
+    "coco2014": _Entry(Coco2014, "coco"),
+    "nus_wide": _Entry(NusWide, "nus_wide"),
+    "wider_attribute": _Entry(WiderAttribute, "wider_attribute"),
+    "voc2007": _Entry(Voc2007, "voc2007", ignores_unspecified=True),
+    "apparel": _Entry(Apparel, "coco"),
+    "csv": _Entry(CsvFile, "coco"),
 }
 
 DATASETS = tuple(_DATASETS)
@@ -38,6 +61,7 @@ class DataSet:
         labels: label names in order.
         splits: role ("train", "validation", "test") -> tfds split expression.
         note: one line on where the validation images come from.
+        ignores_unspecified: whether labels that are 0 are left out of the training loss.
     """
 
     name: str
@@ -45,6 +69,7 @@ class DataSet:
     labels: tuple
     splits: dict
     note: str
+    ignores_unspecified: bool
     builder: object
 
     def records(self, role):
@@ -56,6 +81,13 @@ class DataSet:
         if role not in self.splits:
             raise InputError(f"split must be one of {', '.join(self.splits)}. Received: {role!r}.")
         return read_records(self.builder, self.splits[role])
+
+    def image_names(self, role):
+        """Names of a role's images in stored order: array of N str. Images are not decoded for it."""
+        names = self.builder.as_dataset(
+            split=self.splits[role], shuffle_files=False, decoders=tfds.decode.PartialDecoding({"name"})
+        )
+        return np.array([record["name"].decode() for record in names.as_numpy_iterator()])
 
     def num_images(self, role):
         """Images in a role."""
@@ -77,18 +109,72 @@ def open_dataset(name, data_dir, prepared_dir, validation_fraction=0.1):
     Raises:
         InputError: an unknown name, a folder that is missing or empty, a source that cannot be read.
     """
-    if name not in _DATASETS:
-        raise InputError(f"dataset must be one of {', '.join(DATASETS)}. Received: {name!r}.")
-    entry = _DATASETS[name]
+    entry = _entry(name)
     if entry.has_source:
         _check_folder(name, data_dir)
     builder = entry.builder(data_dir=data_dir)
-    if not builder.data_path.exists():
+    if not is_prepared(builder):
         if entry.has_source:
-            builder = entry.builder(data_dir=prepared_dir)
-        prepare(builder, data_dir if entry.has_source else None)
+            builder = entry.builder(data_dir=prepared_dir, source_dir=data_dir)
+        prepare(builder)
     splits, note = _divide(builder, validation_fraction)
-    return DataSet(name, entry.protocol, tuple(label_names(builder)), splits, note, builder)
+    labels = tuple(label_names(builder))
+    return DataSet(name, entry.protocol, labels, splits, note, entry.ignores_unspecified, builder)
+
+
+def make_builder(name, data_dir, source_dir=None, options=None, settings=None):
+    """Makes the builder of a data set; nothing is read or written yet, except the source of a `csv`.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: folder that holds prepared data sets.
+        source_dir: folder of the download, where there is one.
+        options: dict of the data set's own options that differ from their defaults, see its class.
+        settings: builder.Settings.
+    Returns:
+        tfds.core.DatasetBuilder.
+    Raises:
+        InputError: an unknown name or option.
+    """
+    entry = _entry(name)
+    if not entry.has_source:
+        if options:
+            raise InputError(f"{name} has no options. Received: {', '.join(options)}. Remove them.")
+        return entry.builder(data_dir=data_dir)
+    return entry.builder(
+        data_dir=data_dir, source_dir=source_dir, options=options or {}, settings=settings or Settings()
+    )
+
+
+def open_prepared(name, data_dir):
+    """Opens a data set that was prepared earlier.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: folder it was prepared in.
+    Returns:
+        tfds.core.DatasetBuilder.
+    Raises:
+        InputError: an unknown name, or it is not prepared there.
+    """
+    builder = _entry(name).builder(data_dir=data_dir)
+    if not is_prepared(builder):
+        raise InputError(
+            f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: python "
+            f"tools/prepare_data.py --dataset={name} --source_dir=DOWNLOADED --data_dir={data_dir}"
+        )
+    return builder
+
+
+def protocol_of(name):
+    """The name of the evaluation protocol that a data set's results are stated in."""
+    return _entry(name).protocol
+
+
+def _entry(name):
+    if name not in _DATASETS:
+        raise InputError(f"dataset must be one of {', '.join(DATASETS)}. Received: {name!r}.")
+    return _DATASETS[name]
 
 
 def _check_folder(name, data_dir):

@@ -36,28 +36,29 @@ def features(label_names):
     )
 
 
-def metadata(label_names):
-    """Returns the `metadata` of a builder's DatasetInfo: the label names, stored beside the records.
+def metadata(label_names, options=None):
+    """Returns the `metadata` of a builder's DatasetInfo: what is stored beside the records.
 
     Args:
         label_names: C names, in the order of `labels`.
+        options: dict of the options the records were made with, ready for JSON; None if there are none.
     Returns:
-        tfds.core.MetadataDict {"labels": [C str]}.
+        tfds.core.MetadataDict {"labels": [C str], "options": options}.
     Raises:
         InputError: as `features`.
     """
-    return tfds.core.MetadataDict({"labels": _check_names(label_names)})
+    return tfds.core.MetadataDict({"labels": _check_names(label_names), "options": dict(options or {})})
 
 
-def label_names(builder):
-    """Reads the label names that were stored with a prepared data set.
+def stored_metadata(builder):
+    """Reads the metadata that was stored with a prepared data set.
 
-    From the disk and not from the builder's code, so that they are the names the records were made with.
+    From the disk and not from the builder's code, so that it is what the records were made with.
 
     Args:
         builder: tfds.core.DatasetBuilder, prepared; also one of `tfds.builder_from_directory`.
     Returns:
-        list of C str, in the order of `labels`.
+        dict: "labels" list of C str in the order of `labels`, "options" dict, and perhaps "audit", see `audit.Audit`.
     Raises:
         InputError: the data set is not prepared, or stores no label names.
     """
@@ -72,7 +73,12 @@ def label_names(builder):
             f"Data set {builder.name} must be prepared, with its label names in metadata.json. "
             f"Received: {builder.data_dir}, which has none. Prepare the data set (again)."
         )
-    return names
+    return {"options": {}, **stored}
+
+
+def label_names(builder):
+    """Returns the label names stored with a prepared data set: list of C str; errors as `stored_metadata`."""
+    return stored_metadata(builder)["labels"]
 
 
 def _check_names(label_names):

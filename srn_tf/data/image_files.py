@@ -66,6 +66,20 @@ def read_image_file(path):
         InputError: the file is missing, unreadable, empty, not an image, truncated or damaged, or larger
             than `MAX_PIXELS`.
     """
+    data, image = open_image_file(path)
+    return data if data is not None else encode_png(image)
+
+
+def open_image_file(path):
+    """Reads and decodes an image file, see `read_image_file`.
+
+    Args:
+        path: str or path of the file.
+    Returns:
+        pair: bytes of the file if a plain decoder shows them rightly, else None; PIL image, RGB, upright.
+    Raises:
+        InputError: as `read_image_file`.
+    """
     data = _read_bytes(path)
     try:
         # Pillow's warnings are about tags and sizes; what matters here is an error or checked below.
@@ -77,9 +91,8 @@ def read_image_file(path):
             if image.format == "PNG":
                 _check_png(data)
             orientation = _read_orientation(image)
-            if orientation not in _UPRIGHT and _is_plain(image, data):
-                return data
-            return _encode_png(_to_upright_rgb(image, orientation))
+            is_plain = orientation not in _UPRIGHT and _is_plain(image, data)
+            return data if is_plain else None, _to_upright_rgb(image, orientation)
     except InputError:
         raise
     except Image.UnidentifiedImageError:
@@ -95,6 +108,14 @@ def read_image_file(path):
             f"{path} must be a whole image. It is truncated, damaged or of a rare kind ({_one_line(error)}). "
             "Replace or remove the file."
         ) from error
+
+
+def encode_png(image):
+    """Returns an RGB PIL image as PNG bytes, without the tags and profiles of the file it came from."""
+    image.info.clear()
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def list_images(paths):
@@ -245,14 +266,6 @@ def _scale_to_8_bits(image):
     if "transparency" in image.info:
         grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
     return grey
-
-
-def _encode_png(image):
-    """Returns an RGB image as PNG bytes, without the tags and profiles of the file it came from."""
-    image.info.clear()
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _one_line(error):

@@ -3,45 +3,54 @@
 import contextlib
 import fcntl
 import io
+import logging
 import os
 import shutil
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from srn_tf.data.builder import SourceBuilder
+from srn_tf.data.examples import stored_metadata
 from srn_tf.errors import InputError
 
 
-def prepare(builder, source_dir=None):
+def prepare(builder, beam_runner=None, beam_options=None):
     """Writes a data set's records into the builder's data folder, unless they are there already.
 
     Records are written into a temporary folder that takes its final name once they are complete. Progress
     shows on a terminal only. Nothing is downloaded, and nothing is written outside the builder's data folder.
 
     Args:
-        builder: tfds.core.DatasetBuilder.
-        source_dir: folder of the source files, for a builder that reads one; not needed if the data set is
-            already prepared.
+        builder: tfds.core.DatasetBuilder; one that reads a download knows its folder (`SourceBuilder`).
+        beam_runner: str, name of an Apache Beam runner, None for this machine's own processes.
+        beam_options: list of str, flags of the Beam pipeline.
     Raises:
-        InputError: the source is missing or cannot be used, the data folder cannot be written, or another
-            process is preparing this data set.
+        InputError: the source is missing or cannot be used, the data folder cannot be written, another
+            process is preparing this data set, it is prepared already by another version or with other
+            options than the builder was asked for, or Beam cannot be used.
     """
-    if _is_finished(builder):
+    if is_prepared(builder):
         return
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        _check_source_dir(builder, source_dir)
-    # In a file that stderr is sent to, bars would be noise.
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
+    if isinstance(builder, SourceBuilder):
+        _check_source_dir(builder)
+    if isinstance(builder, SourceBuilder) or not sys.stderr.isatty():
+        tfds.disable_progress_bar()  # A SourceBuilder shows its own, which knows the total.
     with _only_writer(builder):
-        if not _is_finished(builder):  # Another process may have finished it just now.
-            _write(builder, source_dir)
+        if not is_prepared(builder):  # Another process may have finished it just now.
+            _write(builder, beam_runner, beam_options)
 
 
-def _is_finished(builder):
-    """Tells whether the records are there; if so, makes sure that the builder knows of them."""
+def is_prepared(builder):
+    """Tells whether the records are there; if so, makes sure that the builder knows of them.
+
+    Raises:
+        InputError: what is there is of another version, of other options than asked for, or not whole.
+    """
     if not builder.data_path.exists():
+        _check_no_other_version(builder)
         return False
     if not (builder.data_path / "dataset_info.json").exists():
         raise InputError(
@@ -50,10 +59,34 @@ def _is_finished(builder):
         )
     if not builder.info.splits:  # Prepared after the builder was made.
         builder.info.read_from_directory(builder.data_dir)
+    if isinstance(builder, SourceBuilder) and builder.asked_options is not None:
+        _check_same_options(builder)
     return True
 
 
-def _check_source_dir(builder, source_dir):
+def _check_no_other_version(builder):
+    versions = builder.data_path.parent.glob("[0-9]*.*.*")  # not the incomplete.* of a killed run
+    others = [path.name for path in versions if (path / "dataset_info.json").exists()]
+    if others:
+        raise InputError(
+            f"{builder.data_path.parent} must hold version {builder.version} of {builder.name}, the one this program "
+            f"makes. Received: version {', '.join(sorted(others))}. Remove it, or give another data folder."
+        )
+
+
+def _check_same_options(builder):
+    stored, asked = stored_metadata(builder)["options"], builder.recorded_options()
+    different = [name for name in asked if stored.get(name) != asked[name]]
+    if different:
+        raise InputError(
+            f"{builder.data_dir} must be prepared with the options asked for. Received: "
+            + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} asked" for name in different)
+            + ". Remove it, or give another data folder."
+        )
+
+
+def _check_source_dir(builder):
+    source_dir = builder.source_dir
     if source_dir is None:
         problem = f"is needed, since {builder.data_dir} is not prepared. Received: none"
     elif not os.path.isdir(source_dir):
@@ -103,11 +136,12 @@ def _lock(descriptor):
     return True
 
 
-def _write(builder, source_dir):
+def _write(builder, beam_runner, beam_options):
     download_dir = builder.data_dir_root / "downloads"
     config = tfds.download.DownloadConfig(
-        manual_dir=os.path.abspath(source_dir) if source_dir is not None else None,
+        manual_dir=getattr(builder, "source_dir", None),
         try_download_gcs=False,
+        **_beam_settings(beam_runner, beam_options),
     )
     try:
         # tfds prints to stdout that it downloads, which it does not.
@@ -118,6 +152,17 @@ def _write(builder, source_dir):
         if cause is not None:
             # tfds may have put lines of its own, such as the record, before the message.
             raise InputError(str(cause).splitlines()[-1]) from None
+        if isinstance(error, BrokenProcessPool):
+            raise InputError(
+                f"The worker processes that prepare {builder.name} must not be killed. Received: {error} "
+                "If memory ran out, use fewer (--processes)."
+            ) from error
+        if beam_runner is not None:  # Its services fail with errors of any type.
+            raise InputError(
+                f"Beam runner {beam_runner} must be able to prepare {builder.name}. Received: "
+                f"{_one_line(error)[:1000]}. Check --beam_runner and --beam_options, and that all machines reach the "
+                "source and the data folder."
+            ) from error
         if isinstance(error, (OSError, tf.errors.OpError)):
             raise _cannot_write(builder, error) from error
         raise
@@ -125,6 +170,41 @@ def _write(builder, source_dir):
         for empty_dir in (download_dir / "extracted", download_dir):
             with contextlib.suppress(OSError):  # Unless empty.
                 os.rmdir(empty_dir)
+
+
+def _beam_settings(beam_runner, beam_options):
+    """Keyword arguments for tfds' DownloadConfig."""
+    if beam_runner is None:
+        return {}
+    logging.disable(logging.WARNING)  # Beam would tell that clients of Google's services are not installed.
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.runners import create_runner
+    except ImportError:
+        raise InputError(
+            f"Beam runner {beam_runner} needs Apache Beam. Received: it is not installed. "
+            "Install it: pip install -r requirements-beam.txt"
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    try:
+        runner = create_runner(beam_runner)
+    except (ValueError, ImportError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"beam_runner must be the name of a Beam runner, such as DirectRunner, FlinkRunner, SparkRunner or "
+            f"DataflowRunner. Received: {beam_runner!r} ({_one_line(error)})."
+        ) from None
+    options = PipelineOptions(list(beam_options or ()))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options.get_all_options()  # Each is parsed only when it is asked for.
+    except SystemExit:
+        raise InputError(
+            f"beam_options must be flags of a Beam pipeline. Received: {' '.join(beam_options)} "
+            f"({said.getvalue().rpartition('error: ')[2].strip()})."
+        ) from None
+    return {"beam_runner": runner, "beam_options": options}
 
 
 def _remove_unfinished(builder):
@@ -145,8 +225,11 @@ def _find_input_error(error):
 
 
 def _cannot_write(builder, error):
-    reason = " ".join(str(error).split())
     return InputError(
-        f"Data set {builder.name} must be written to {builder.data_dir}. Received: {reason}. "
+        f"Data set {builder.name} must be written to {builder.data_dir}. Received: {_one_line(error)}. "
         "Free some space there or give another data folder."
     )
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__

@@ -3,6 +3,7 @@
 A weight's name is `<part>/<layer>/<weight>`, e.g. "f_sr/sr_conv4/depthwise_kernel": a stable address.
 """
 
+import itertools
 import json
 import os
 import zipfile
@@ -128,12 +129,9 @@ def load_weights(path, model, labels):
 def check_same_labels(expected, received, source):
     """Raises InputError with the first difference of two label lists."""
     expected, received = list(expected), list(received)
-    if expected == received:
-        return
-    if len(expected) != len(received):
-        raise InputError(f"{source} has other labels. Expected: {len(expected)} labels. Received: {len(received)}.")
-    index = next(i for i, pair in enumerate(zip(expected, received)) if pair[0] != pair[1])
-    raise InputError(
-        f"{source} has other labels, first at position {index}. "
-        f"Expected: {expected[index]!r}. Received: {received[index]!r}."
-    )
+    for index, (one, other) in enumerate(itertools.zip_longest(expected, received, fillvalue="(no more)")):
+        if one != other:
+            lengths = "" if len(expected) == len(received) else f" ({len(expected)} labels against {len(received)})"
+            raise InputError(
+                f"{source} has other labels, first at position {index}. Expected: {one!r}. Received: {other!r}{lengths}."
+            )

@@ -1,7 +1,6 @@
-"""COCO 2014 from a tiny folder of the official layout, record by record, and from the real subset if it is there."""
+"""COCO 2014 from a tiny folder of the official layout, record by record, and from real images beside the repository."""
 
 import copy
-import io
 import json
 from pathlib import Path
 
@@ -10,11 +9,13 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from srn_tf.data import examples
+from srn_tf.data import examples, shards
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.coco_annotations import CATEGORIES, LABEL_NAMES, CocoImage, box_fractions, read_annotations
 from srn_tf.data.prepare import prepare
+from srn_tf.data.source import Count
 from srn_tf.errors import InputError
+from tests.data.folder_of_images import assert_same_files, left_in, prepared
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco256"
 
@@ -102,9 +103,8 @@ def source(tmp_path):
     return source
 
 
-def nothing_finished(data_dir):
-    """No file at all is left in the data folder."""
-    return not any(path.is_file() for path in data_dir.rglob("*"))
+def read(source, **options):
+    return Coco2014.read(str(source), {**Coco2014.OPTIONS, **options})
 
 
 # The table.
@@ -155,12 +155,88 @@ def test_box_fractions_use_the_width_for_x():
     assert box_fractions([10, 10, 10, 10], width=100, height=50) == pytest.approx((0.2, 0.1, 0.4, 0.2))
 
 
+# The source.
+
+
+def by_name(photos):
+    """Name -> CocoImage of photos with one example each, whose labels are 0 or 1."""
+    made = {}
+    for photo in photos:
+        (example,) = photo.examples
+        assert photo.path == example.name and example.crop is None
+        assert len(example.labels) == 80 and set(example.labels) <= {0, 1}
+        made[example.name] = CocoImage(example.name, tuple(np.flatnonzero(example.labels)), example.objects)
+    return made
+
+
+def test_source_of_the_tiny_folder(source):
+    found = read(source)
+    assert found.labels == LABEL_NAMES and list(found.splits) == ["train", "test"]
+    for split, expected in (("train", TRAIN_RECORDS), ("test", TEST_RECORDS)):
+        assert by_name(found.splits[split]) == {image.name: image for image in expected}
+    assert found.notes == ()
+
+
+def test_published_counts(source):
+    """Of the official download: 82,783 and 40,504 images, 702 and 367 of them without annotation."""
+    expected = (
+        Count("train images", 3, 82783),
+        Count("train images without annotation", 1, 702),
+        Count("test images", 2, 40504),
+        Count("test images without annotation", 1, 367),
+    )
+    assert read(source).counts == expected
+    assert read(source, keep_unlabelled=False).counts == expected  # of what was downloaded, not of what is kept
+
+
+def test_differences_to_the_published_counts_are_warnings(source, tmp_path, caplog):
+    prepared(Coco2014, tmp_path / "data", source)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 4
+    assert warnings[0] == "Warning: coco2014: train images: found 3, published 82,783."
+    with pytest.raises(InputError, match="^coco2014: train images: found 3, published 82,783. .--fail_on_mismatch"):
+        prepared(Coco2014, tmp_path / "other", source, fail_on_mismatch=True)
+    assert left_in(tmp_path / "other") == []
+
+
+def test_unlabelled_images_can_be_left_out(source):
+    found = read(source, keep_unlabelled=False)
+    assert [photo.path[-6:] for photo in found.splits["train"]] == ["09.jpg", "30.jpg"]
+    assert [photo.path[-6:] for photo in found.splits["test"]] == ["73.jpg"]
+    assert found.notes == (
+        "train: 1 images without annotation left out (--nokeep_unlabelled).",
+        "test: 1 images without annotation left out (--nokeep_unlabelled).",
+    )
+
+
+def test_labels_in_alphabetical_order(source):
+    found = read(source, label_order="alphabetical")
+    assert list(found.labels) == sorted(LABEL_NAMES)
+    assert found.labels[:4] == ("airplane", "apple", "backpack", "banana") and found.labels[-1] == "zebra"
+    # Counted in that list: person 49, dog 28, bicycle 9, stop sign 63, toothbrush 71, elephant 30.
+    train, test = by_name(found.splits["train"]), by_name(found.splits["test"])
+    assert train[TRAIN_RECORDS[0].name] == CocoImage(
+        TRAIN_RECORDS[0].name,
+        (28, 49),
+        (((0.25, 0.25, 0.75, 0.75), 28), ((0.75, 0.0, 1.0, 0.25), 49), ((0.0, 0.0, 1.0, 1.0), 28)),
+    )
+    assert train[TRAIN_RECORDS[2].name].labels == (9, 49, 63, 71)
+    assert test[TEST_RECORDS[1].name].objects == (((0.5, 0.25, 0.75, 0.75), 30),)
+
+
+def test_label_order_must_be_known(source, tmp_path):
+    message = "label_order must be one of category_id, alphabetical. Received: 'random'."
+    with pytest.raises(InputError, match=message):
+        Coco2014(data_dir=tmp_path, source_dir=source, options={"label_order": "random"})
+    with pytest.raises(InputError, match=message):
+        read(source, label_order="random")
+
+
 # Records.
 
 
 def test_records_of_the_tiny_folder(source, tmp_path):
-    builder = Coco2014(data_dir=tmp_path / "data")
-    prepare(builder, source)
+    builder = prepared(Coco2014, tmp_path / "data", source)
     assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 3, "test": 2}
     assert examples.label_names(builder) == list(LABEL_NAMES)
     for split, expected in (("train", TRAIN_RECORDS), ("test", TEST_RECORDS)):
@@ -177,6 +253,17 @@ def test_records_of_the_tiny_folder(source, tmp_path):
             assert record["objects"]["label"].tolist() == [label for _, label in image.objects]
 
 
+def test_options_are_stored(source, tmp_path):
+    options = {"keep_unlabelled": False, "label_order": "alphabetical"}
+    builder = prepared(Coco2014, tmp_path / "data", source, options)
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 2, "test": 1}
+    stored = Coco2014(data_dir=tmp_path / "data")  # which knows of no option
+    assert stored.info.features["objects"]["label"].names == sorted(LABEL_NAMES)
+    assert examples.stored_metadata(stored)["options"] == {"store_size": 0, **options}
+    (record,) = tfds.as_numpy(stored.as_dataset(split="test"))
+    assert np.flatnonzero(record["labels"]).tolist() == [30]
+
+
 def test_images_decode_to_their_pixels(source, tmp_path):
     builder = Coco2014(data_dir=tmp_path / "data")
     builder.download_and_prepare(
@@ -190,11 +277,9 @@ def test_images_decode_to_their_pixels(source, tmp_path):
 
 def test_the_same_source_gives_the_same_files(source, tmp_path):
     for run in ("first", "second"):
-        prepare(Coco2014(data_dir=tmp_path / run), source)
-    files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file())
-    assert len(files) == 6
-    for file in files:
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
+        prepared(Coco2014, tmp_path / run, source)
+    assert len(left_in(tmp_path / "first" / "coco2014" / "1.0.0")) == 6
+    assert_same_files(tmp_path / "first", tmp_path / "second")
 
 
 # Bad input: one line, and nothing finished is left.
@@ -203,12 +288,12 @@ def test_the_same_source_gives_the_same_files(source, tmp_path):
 def assert_refused(source, tmp_path, *parts):
     data_dir = tmp_path / "data"
     with pytest.raises(InputError) as error:
-        prepare(Coco2014(data_dir=data_dir), source)
+        prepare(Coco2014(data_dir=data_dir, source_dir=source))
     text = str(error.value)
     assert "\n" not in text
     for part in parts:
         assert part in text
-    assert nothing_finished(data_dir)
+    assert left_in(data_dir) == []
 
 
 REMOVE = object()
@@ -284,13 +369,13 @@ def test_bad_annotations(source, tmp_path, kind):
 
 def test_bad_test_annotations_are_found_before_train_is_written(source, tmp_path, monkeypatch):
     write_annotations(source, "val2014", "{}")
-    monkeypatch.setattr("srn_tf.data.coco2014.read_image_file", lambda path: pytest.fail("an image was read"))
+    monkeypatch.setattr(shards, "read_photo", lambda *args, **kwargs: pytest.fail("an image was read"))
     assert_refused(source, tmp_path, "instances_val2014.json must hold a list under the key")
 
 
 def test_annotations_that_are_not_text(source, tmp_path):
     (source / "annotations" / "instances_train2014.json").write_bytes(b'{"images": "\xff\xfe\xfa"}')
-    assert_refused(source, tmp_path, "must be JSON. Received: bytes at position 12 that are not text")
+    assert_refused(source, tmp_path, "must be text in UTF-8. Received: byte 0xff in line 1")
 
 
 def test_annotations_missing(source, tmp_path):
@@ -308,11 +393,11 @@ def test_images_missing(source, tmp_path):
 def test_source_missing_or_empty(tmp_path):
     source = tmp_path / "coco"
     assert_refused(source, tmp_path, f"source folder of coco2014 must exist. Received: {source}", "train2014.zip")
-    with pytest.raises(InputError, match="source folder must exist. Received: .*coco. Give a folder with annotations"):
+    with pytest.raises(InputError, match="must be a folder. Received: .*coco. Give a folder with annotations"):
         read_annotations(source, "train")
     source.mkdir()
     assert_refused(source, tmp_path, f"must not be empty. Received: {source}")
-    with pytest.raises(InputError, match="source folder must not be empty. Received: .*coco. Unpack"):
+    with pytest.raises(InputError, match="must hold the downloaded files. Received: .*coco, which is empty. Unpack"):
         read_annotations(source, "train")
     assert_refused(None, tmp_path, "source folder of coco2014 is needed", "Received: none")
 
@@ -325,29 +410,29 @@ def test_split_must_be_known(source):
 def test_damaged_image(source, tmp_path):
     damaged = source / "val2014" / "COCO_val2014_000000000073.jpg"
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    assert_refused(source, tmp_path, f"{damaged} must be a whole image. It is truncated")
-    damaged.write_bytes(b"")
-    assert_refused(source, tmp_path, f"{damaged} must be an image. Received a file of 0 bytes")
-    buffer = io.BytesIO()
-    Image.new("RGB", (48, 48)).save(buffer, "JPEG")
-    damaged.write_bytes(buffer.getvalue())
-    prepare(Coco2014(data_dir=tmp_path / "data"), source)  # Once mended, it works.
+    with pytest.raises(InputError, match=f"1 so far, .*{damaged} must be a whole image. It is truncated"):
+        prepared(Coco2014, tmp_path / "data", source)
+    assert left_in(tmp_path / "data") == ["coco2014_rejected.csv"]
+    Image.new("RGB", (48, 48)).save(damaged)
+    prepared(Coco2014, tmp_path / "data", source)  # Once mended, it works.
 
 
-# The real subset.
+# Real images.
 
+if REAL.is_dir():  # 256 images of COCO 2014, which do not belong to the repository
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the 256-image subset of COCO 2014 is not beside the repository")
-def test_counts_of_the_real_subset(tmp_path):
-    builder = Coco2014(data_dir=tmp_path)
-    prepare(builder, REAL)
-    expected = {"train": (128, 929, 2, 71), "test": (128, 898, 0, 73)}
-    for split, counts in expected.items():
-        stored = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-        records = list(tfds.as_numpy(stored))
-        labels = np.stack([record["labels"] for record in records])
-        boxes = sum(len(record["objects"]["label"]) for record in records)
-        assert (len(records), boxes, (labels.sum(axis=1) == 0).sum(), labels.any(axis=0).sum()) == counts
-        for record in records:
-            assert record["image"] == (REAL / record["name"].decode()).read_bytes()
-            assert set(record["objects"]["label"]) == set(np.flatnonzero(record["labels"]))
+    def test_counts_of_real_images(tmp_path):
+        builder = prepared(Coco2014, tmp_path, REAL)
+        expected = {"train": (128, 929, 2, 71), "test": (128, 898, 0, 73)}
+        for split, counts in expected.items():
+            stored = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+            records = list(tfds.as_numpy(stored))
+            labels = np.stack([record["labels"] for record in records])
+            boxes = sum(len(record["objects"]["label"]) for record in records)
+            assert (len(records), boxes, (labels.sum(axis=1) == 0).sum(), labels.any(axis=0).sum()) == counts
+            for record in records:
+                assert record["image"] == (REAL / record["name"].decode()).read_bytes()
+                assert set(record["objects"]["label"]) == set(np.flatnonzero(record["labels"]))
+        audit = examples.stored_metadata(builder)["audit"]
+        assert {split: part["unlabelled"] for split, part in audit["splits"].items()} == {"train": 2, "test": 0}
+        assert audit["duplicates"]["count"] == audit["overlap"]["count"] == 0

@@ -1,18 +1,23 @@
-"""Opening a data set: where it is found, which images are validation, and what stays untouched."""
+"""The table of data sets, and opening one: where it is found, which images are validation, what stays untouched."""
 
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from srn_tf.data import scenes
+from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.coco_annotations import LABEL_NAMES
-from srn_tf.data.datasets import DATASETS, open_dataset
+from srn_tf.data.datasets import DATASETS, make_builder, open_dataset, open_prepared, protocol_of
 from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
+from srn_tf.data.voc2007 import Voc2007
 from srn_tf.errors import InputError
 from tests.data.conftest import SMALL_SPLITS
+from tests.data.folder_of_images import FolderOfImages, left_in, photo, prepared, write_source
 from tests.data.test_coco2014 import TEST_RECORDS, TRAIN_RECORDS, source  # noqa: F401 (a fixture)
 
 TRAIN_NAMES = {image.name for image in TRAIN_RECORDS}
@@ -22,6 +27,7 @@ TEST_NAMES = {image.name for image in TEST_RECORDS}
 def names(dataset, role):
     found = [record["name"].decode() for record in tfds.as_numpy(dataset.records(role))]
     assert len(set(found)) == len(found) == dataset.num_images(role)
+    np.testing.assert_array_equal(dataset.image_names(role), found)  # in their order, too
     return set(found)
 
 
@@ -100,12 +106,105 @@ def test_the_source_is_not_written_to(source, open_coco, tmp_path):  # noqa: F81
 
 
 def test_a_prepared_folder_is_read_where_it_is(source, tmp_path):  # noqa: F811
-    prepare(Coco2014(data_dir=tmp_path / "data"), str(source))
+    prepared(Coco2014, tmp_path / "data", source)
     before = snapshot(tmp_path / "data")
     dataset = open_dataset("coco2014", str(tmp_path / "data"), str(tmp_path / "other"), 0.34)
     assert names(dataset, "test") == TEST_NAMES
     assert snapshot(tmp_path / "data") == before
     assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_prepared_with_options_is_taken_as_it_is(source, tmp_path):  # noqa: F811
+    prepared(Coco2014, tmp_path / "data", source, {"label_order": "alphabetical", "keep_unlabelled": False})
+    dataset = open_dataset("coco2014", str(tmp_path / "data"), "", 0.0)
+    assert dataset.labels == tuple(sorted(LABEL_NAMES))
+    assert {role: dataset.num_images(role) for role in dataset.splits} == {"train": 2, "validation": 2, "test": 1}
+
+
+def test_the_official_layout_is_prepared_with_the_defaults(source, open_coco, tmp_path):  # noqa: F811
+    open_coco(0.34)
+    prepare(Coco2014(data_dir=tmp_path / "prepared", options={}))  # else it would say which option differs
+
+
+# The table.
+
+
+def test_the_list():
+    assert DATASETS == ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
+
+
+def test_protocols():
+    assert {name: protocol_of(name) for name in DATASETS} == {
+        "scenes": "scenes",
+        "coco2014": "coco",
+        "nus_wide": "nus_wide",
+        "wider_attribute": "wider_attribute",
+        "voc2007": "voc2007",
+        "apparel": "coco",
+        "csv": "coco",
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "csv"])
+def test_builders_are_named_as_their_data_sets(name, tmp_path):
+    builder = make_builder(name, tmp_path)
+    assert builder.name == name and str(builder.version) == "1.0.0"
+    assert isinstance(builder, SourceBuilder) == (name != "scenes")
+    assert left_in(tmp_path) == []
+
+
+def test_the_builder_of_csv_reads_its_source(tmp_path):
+    """Its labels stand nowhere else."""
+    source = write_source(tmp_path / "source")  # noqa: F811
+    rows = [f"train/{name},red" for name in ("red_0.png", "blue_1.png")] + ["test/red_3.png,blue"]
+    (source / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    builder = make_builder("csv", tmp_path / "data", source, {"csv": "labels.csv"})
+    assert builder.name == "csv" and builder.info.features["objects"]["label"].names == ["blue", "red"]
+    with pytest.raises(InputError, match="Data set csv is not prepared in .*data/csv/1.0.0. Prepare it first: python"):
+        open_prepared("csv", tmp_path / "data")
+    with pytest.raises(
+        InputError, match="Data set csv is not prepared in .*source/csv/1.0.0. Prepare it first: python"
+    ):
+        open_dataset("csv", str(source), str(tmp_path / "prepared"))
+    assert not (tmp_path / "data").exists()
+
+
+def test_make_builder(tmp_path):
+    settings = Settings(processes=3, max_rejected=0.5)
+    builder = make_builder("coco2014", tmp_path / "data", tmp_path / "source", {"store_size": 256}, settings)
+    assert builder.source_dir == str(tmp_path / "source") and builder._settings == settings
+    assert builder.asked_options == {"store_size": 256, "keep_unlabelled": True, "label_order": "category_id"}
+    # Without options these are asked for, and not whatever is there.
+    assert make_builder("coco2014", tmp_path / "data").asked_options["store_size"] == 0
+
+
+def test_open_prepared(source, tmp_path):  # noqa: F811
+    with pytest.raises(InputError) as error:
+        open_prepared("coco2014", tmp_path)
+    assert str(error.value) == (
+        f"Data set coco2014 must be prepared in {tmp_path}. Received: no {tmp_path}/coco2014/1.0.0. Prepare it: "
+        f"python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir={tmp_path}"
+    )
+    prepared(Coco2014, tmp_path / "data", source, {"label_order": "alphabetical"})
+    builder = open_prepared("coco2014", str(tmp_path / "data"))
+    assert builder.info.splits["train"].num_examples == 3
+    assert builder.info.features["objects"]["label"].names == sorted(LABEL_NAMES)
+
+
+def test_only_voc2007_leaves_unspecified_labels_out_of_the_loss(source, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(Voc2007, "read", staticmethod(read_voc_like))
+    write_source(tmp_path / "images")
+    dataset = open_dataset("voc2007", str(tmp_path / "images"), str(tmp_path / "prepared"), 0.34)
+    assert (dataset.protocol, dataset.ignores_unspecified) == ("voc2007", True)
+    assert not open_dataset("coco2014", str(source), str(tmp_path / "prepared")).ignores_unspecified
+
+
+def read_voc_like(source_dir, options):
+    """The folders train and test as splits of 20 labels."""
+    del options
+    made = FolderOfImages.read(source_dir, FolderOfImages.OPTIONS)
+    splits = {split: [photo(p.path, [1] * 20) for p in photos] for split, photos in made.splits.items()}
+    return dataclasses.replace(made, splits=splits)
 
 
 # Bad input.
@@ -117,12 +216,21 @@ def message_of(*arguments):
     return str(error.value)
 
 
-def test_the_list():
-    assert DATASETS == ("scenes", "coco2014")
+@pytest.mark.parametrize("function", [open_dataset, make_builder, open_prepared, protocol_of])
+def test_dataset_must_be_known(function, tmp_path):
+    arguments = {open_dataset: (str(tmp_path), ""), protocol_of: ()}.get(function, (str(tmp_path),))
+    with pytest.raises(InputError) as error:
+        function("coco", *arguments)
+    assert str(error.value) == (
+        "dataset must be one of scenes, coco2014, nus_wide, wider_attribute, voc2007, apparel, csv. Received: 'coco'."
+    )
 
 
-def test_dataset_must_be_known(tmp_path):
-    assert message_of("coco", str(tmp_path), "") == "dataset must be one of scenes, coco2014. Received: 'coco'."
+def test_options_must_be_known(tmp_path):
+    with pytest.raises(InputError, match="Options of coco2014 must be among store_size, .* Received: 'variant'"):
+        make_builder("coco2014", tmp_path, options={"variant": "official"})
+    with pytest.raises(InputError, match="scenes has no options. Received: store_size. Remove them."):
+        make_builder("scenes", tmp_path, options={"store_size": 256})
 
 
 def test_folder_missing_or_empty(tmp_path):

@@ -1,6 +1,7 @@
 """The record shared by all data sets: what goes in comes out, and the label names travel with it."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -91,14 +92,33 @@ def test_label_names_are_read_from_the_records_folder(builder):
     assert examples.label_names(TwoRecords(data_dir=builder.data_dir_root)) == ["other", "names", "here"]
 
 
-def test_label_names_need_a_prepared_data_set(builder, tmp_path):
+def test_metadata_holds_names_and_options():
+    assert examples.metadata(NAMES) == {"labels": NAMES, "options": {}}
+    options = {"variant": "official", "store_size": 256}
+    metadata = examples.metadata(tuple(NAMES), options)
+    assert isinstance(metadata, tfds.core.MetadataDict)
+    assert metadata == {"labels": NAMES, "options": options}
+
+
+def test_stored_metadata(builder):
+    assert examples.stored_metadata(builder) == {"labels": NAMES, "options": {}}
+    stored = {"labels": ["other"], "options": {"store_size": 256}, "audit": {"splits": {}}}
+    (builder.data_path / "metadata.json").write_text(json.dumps(stored))
+    assert examples.stored_metadata(builder) == stored
+    assert examples.stored_metadata(tfds.builder_from_directory(builder.data_dir)) == stored
+    (builder.data_path / "metadata.json").write_text('{"labels": ["other"]}')  # as of a program without options
+    assert examples.stored_metadata(builder) == {"labels": ["other"], "options": {}}
+
+
+@pytest.mark.parametrize("read", [examples.label_names, examples.stored_metadata])
+def test_metadata_needs_a_prepared_data_set(builder, tmp_path, read):
     unprepared = TwoRecords(data_dir=tmp_path / "elsewhere")
     with pytest.raises(InputError, match="two_records must be prepared, with its label names in metadata.json"):
-        examples.label_names(unprepared)
-    for text in ("{}", "not JSON", '{"labels": []}'):
+        read(unprepared)
+    for text in ("{}", "not JSON", '{"labels": []}', '{"labels": "sky"}'):
         (builder.data_path / "metadata.json").write_text(text)
         with pytest.raises(InputError, match="two_records must be prepared"):
-            examples.label_names(builder)
+            read(builder)
 
 
 @pytest.mark.parametrize(

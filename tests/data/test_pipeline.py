@@ -1,6 +1,7 @@
 """Batches: every image exactly once in evaluation, an order that seed and epoch decide in training."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from srn_tf.data.pipeline import evaluation_batches, read_records, training_batches
+from srn_tf.data import pipeline
+from srn_tf.data.pipeline import CACHES, cached, evaluation_batches, read_records, training_batches
 from tests.data.conftest import SMALL_SPLITS
 
 S_PX, C = 56, 16
@@ -57,6 +59,35 @@ def test_records_are_encoded_and_in_their_stored_order(small_scenes, records, st
     later = read_records(small_scenes, "train[5:]")
     assert [record["name"] for record in tfds.as_numpy(later)] == names[5:]
     assert records.element_spec["image"].dtype == tf.string
+
+
+def names_of(records):
+    return [record["name"] for record in tfds.as_numpy(records)]
+
+
+@pytest.mark.parametrize(
+    "split, sizes",
+    [
+        ("train", [12]),
+        ("train", [3, 3, 2, 2, 2]),
+        ("train", [1] * 12 + [0] * 3),
+        ("train[3:]", [5, 4]),
+        ("train[3:5]", [1, 1, 0]),
+        ("train[:4]+test", [5, 4]),  # 2 and 3, 2 and 2
+    ],
+)
+def test_workers_share_a_split(small_scenes, split, sizes):
+    shares = [read_records(small_scenes, split, (index, len(sizes))) for index in range(len(sizes))]
+    assert [int(share.cardinality()) for share in shares] == sizes
+    names = [names_of(share) for share in shares]
+    assert [len(share) for share in names] == sizes
+    assert sorted(sum(names, [])) == sorted(names_of(small_scenes.as_dataset(split=split)))
+
+
+def test_one_worker_reads_all_in_the_stored_order(small_scenes):
+    assert (
+        names_of(read_records(small_scenes, "train[3:]", (0, 1))) == names_of(read_records(small_scenes, "train"))[3:]
+    )
 
 
 # Evaluation.
@@ -196,3 +227,88 @@ def test_mirror_alone_turns_some_images(records, stored):
     is_turned = [bool(np.abs(a - b[:, ::-1]).max() < 1e-3) for a, b in zip(images, plain, strict=True)]
     assert all(a != b for a, b in zip(is_plain, is_turned, strict=True))
     assert 0 < sum(is_turned) < NUM_TRAIN
+
+
+def test_the_shuffle_buffer_bounds_how_far_a_record_moves_forward(records, stored):
+    def order(size):
+        return order_of(
+            joined(training_batches(records, S_PX, 1, seed=0, epoch=0, shuffle_buffer=size), "image"), stored
+        )
+
+    assert order(1) == list(range(NUM_TRAIN))
+    assert all(index <= position + 2 for position, index in enumerate(order(3)))  # among the next 3
+    assert any(index > position + 2 for position, index in enumerate(order(NUM_TRAIN)))
+    assert sorted(order(3)) == list(range(NUM_TRAIN))
+
+
+def test_unspecified_entries_are_negative_and_counted_unless_ignored(records):
+    changed = records.map(lambda record: {**record, "labels": tf.concat([[-1, 0, 1], record["labels"][3:] * 2 - 1], 0)})
+    assert "counted" not in training_batches(changed, S_PX, 4, seed=0, epoch=0).element_spec
+    batches = training_batches(changed, S_PX, 4, seed=0, epoch=0, ignore_unspecified=True)
+    assert batches.element_spec["counted"] == tf.TensorSpec((4, C), tf.float32)
+    for batch in as_numpy(batches):
+        assert (batch["y"][:, :3] == [0, 0, 1]).all()
+        assert (batch["counted"] == [1, 0, *[1] * (C - 2)]).all()
+
+
+# Memory.
+
+
+@pytest.mark.parametrize("crops", [True, False])
+def test_batches_do_not_depend_on_the_cache(records, crops):
+    kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES}
+    for epoch in (0, 1):
+        batches = {
+            cache: as_numpy(
+                training_batches(kept[cache], S_PX, 5, 1, epoch, crops=crops, mirror=True, max_distortion=1)
+            )
+            for cache in CACHES
+        }
+        assert len(batches["none"]) == 2
+        for cache in ("encoded", "decoded"):
+            for received, expected in zip(batches[cache], batches["none"], strict=True):
+                np.testing.assert_array_equal(received["image"], expected["image"])
+                np.testing.assert_array_equal(received["y"], expected["y"])
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
+    folder = shutil.copytree(small_scenes.data_dir, tmp_path / "copy")
+    kept = cached(read_records(tfds.builder_from_directory(folder), "train"), cache, S_PX, crops=True)
+    num_read = [len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=0, crops=True)))]
+    for file in folder.glob("*tfrecord*"):
+        file.unlink()
+    if cache == "none":
+        with pytest.raises(tf.errors.NotFoundError):
+            as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=True))
+    else:
+        num_read.append(len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=True))))
+        assert num_read == [3, 3]
+
+
+@pytest.mark.parametrize("cache, expected", [("none", [12, 24, 36]), ("encoded", [12, 24, 36]), ("decoded", [12] * 3)])
+def test_what_is_kept_decoded_is_not_decoded_again(records, monkeypatch, cache, expected):
+    decoded = []
+    preprocess = pipeline.preprocess
+
+    def counting(image_bytes, size_px):
+        counted = tf.numpy_function(lambda data: decoded.append(size_px) or data, [image_bytes], tf.string)
+        return preprocess(tf.ensure_shape(counted, []), size_px)
+
+    monkeypatch.setattr(pipeline, "preprocess", counting)
+    kept = cached(records, cache, S_PX, crops=True)
+    counts = []
+    for epoch in range(3):
+        as_numpy(training_batches(kept, S_PX, 5, seed=0, epoch=epoch, crops=True))
+        counts.append(len(decoded))
+    assert counts == expected
+    assert set(decoded) == {64}  # 56 * 256 / 224
+
+
+def test_the_memory_of_decoded_images_is_announced(records, caplog):
+    with caplog.at_level("INFO", "srn_tf"):
+        cached(records.take(4).repeat(250), "decoded", 224, crops=True)
+        cached(records.take(4).repeat(250), "decoded", 224, crops=False)
+        cached(records, "encoded", 224, crops=True)
+    # 1,000 images of 786,432 and of 602,112 bytes.
+    assert [record.getMessage()[-17:] for record in caplog.records] == ["0.8 GB of memory.", "0.6 GB of memory."]

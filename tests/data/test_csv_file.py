@@ -1,0 +1,285 @@
+"""A user's photographs from CSV files: labels, splits, and what is refused; records from a tiny folder."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from srn_tf.data import examples
+from srn_tf.data.csv_file import CsvFile
+from srn_tf.data.prepare import prepare
+from srn_tf.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A source folder with empty files a.jpg to f.jpg, beside the working directory; reading opens no image."""
+    (tmp_path / "photos").mkdir()
+    for name in "abcdef":
+        (tmp_path / "photos" / f"{name}.jpg").touch()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "photos"
+
+
+def read(folder, **options):
+    """Reads with the given options; values that hold a newline are written to files first."""
+    for name, value in options.items():
+        if isinstance(value, str) and "\n" in value:
+            options[name] = f"{name}.txt"
+            (folder / options[name]).write_text(value)
+    return CsvFile.read(str(folder), {**CsvFile.OPTIONS, **options})
+
+
+def truths(source):
+    """split -> path -> labels."""
+    return {
+        split: {photo.path: photo.examples[0].labels for photo in photos} for split, photos in source.splits.items()
+    }
+
+
+COLUMNS = "image,dog,cat,split\nb.jpg,1,0,test\na.jpg,1,1,train\nc.jpg,0,0,val\nd.jpg,0,1,train\n"
+LISTS = "image,labels,split\nb.jpg,dog,test\na.jpg,dog;cat,train\nc.jpg,,val\nd.jpg,cat,train\n"
+
+
+def test_records_of_both_forms(folder):
+    source = read(folder, csv=COLUMNS)
+    assert source.labels == ("dog", "cat")
+    assert truths(source) == {
+        "train": {"a.jpg": (1, 1), "d.jpg": (0, 1)},
+        "validation": {"c.jpg": (0, 0)},
+        "test": {"b.jpg": (1, 0)},
+    }
+    assert list(source.splits) == ["train", "validation", "test"]
+    photo = source.splits["test"][0]
+    assert (photo.path, len(photo.examples), photo.examples[0].name) == ("b.jpg", 1, "b.jpg")
+    assert (photo.examples[0].objects, photo.examples[0].crop, source.counts) == ((), None, ())
+
+    lists = read(folder, csv=LISTS)  # The same photographs; their labels by the alphabet.
+    assert lists.labels == ("cat", "dog")
+    assert truths(lists) == {
+        split: {path: labels[::-1] for path, labels in photos.items()} for split, photos in truths(source).items()
+    }
+
+
+@pytest.mark.parametrize("content", [COLUMNS, LISTS])
+def test_labels_file_gives_the_order(folder, content):
+    source = read(folder, csv=content, labels_file="\n cat \n\ndog\n")
+    assert source.labels == ("cat", "dog")
+    assert truths(source)["test"] == {"b.jpg": (0, 1)}
+
+
+def test_a_label_without_image_is_noted(folder):
+    source = read(folder, csv=LISTS, labels_file="cat\ncow\ndog\n")
+    assert truths(source)["test"] == {"b.jpg": (0, 0, 1)}
+    assert source.notes == (
+        "No image of train has: cow.",
+        "No image of validation has: cat, cow, dog.",
+        "No image of test has: cat, cow.",
+    )
+
+
+def test_names_by_the_case_are_different_and_noted(folder):
+    source = read(folder, csv="image,labels,split\na.jpg,Cat;cat,train\nb.jpg,Cat;cat,test\n")
+    assert source.labels == ("Cat", "cat")
+    assert source.notes == ("Labels that differ in upper and lower case only: Cat, cat.",)
+
+
+def test_split_by_files(folder):
+    source = read(
+        folder,
+        csv="image,dog,cat\na.jpg,1,0\nb.jpg,0,1\n",
+        test_csv="photo,cat,dog\nc.jpg,1,0\n",  # other order of columns
+        validation_csv="image,labels\nd.jpg,dog;cat\n",  # the other form
+    )
+    assert source.labels == ("dog", "cat")
+    assert truths(source) == {
+        "train": {"a.jpg": (1, 0), "b.jpg": (0, 1)},
+        "test": {"c.jpg": (0, 1)},
+        "validation": {"d.jpg": (1, 1)},
+    }
+
+
+def test_lists_in_two_files_share_the_alphabet(folder):
+    source = read(folder, csv="image,labels\na.jpg,dog\n", test_csv="image,labels\nb.jpg,ape;dog\n")
+    assert source.labels == ("ape", "dog")
+    assert truths(source) == {"train": {"a.jpg": (0, 1)}, "test": {"b.jpg": (1, 1)}}
+    assert "No image of train has: ape." in source.notes
+
+
+def test_files_are_looked_for_here_first(folder):
+    (folder / "labels.csv").write_text("image,labels,split\na.jpg,old,train\nb.jpg,old,test\n")
+    assert read(folder, csv="labels.csv").labels == ("old",)
+    (folder.parent / "work" / "labels.csv").write_text("image,labels,split\na.jpg,new,train\nb.jpg,new,test\n")
+    assert read(folder, csv="labels.csv").labels == ("new",)
+    assert read(folder, csv=str(folder / "labels.csv")).labels == ("old",)
+
+
+def test_repeated_rows_are_merged(folder):
+    source = read(folder, csv="image,cat,split\na.jpg,1,train\nb.jpg,0,test\n.\\a.jpg,1,train\na.jpg,1,train\n")
+    assert truths(source) == {"train": {"a.jpg": (1,)}, "test": {"b.jpg": (0,)}}
+    assert "2 rows merged with an earlier row of the same image." in source.notes
+
+
+def test_columns_that_are_not_used_are_noted(folder):
+    source = read(folder, csv="image,labels,year,split\na.jpg,cat,1999,train\nb.jpg,cat,2001,test\n")
+    assert source.notes == (f"{folder}/csv.txt: columns not used: year.",)
+
+
+def fifty(folder):
+    """A CSV file of fifty photographs: every second has a cat, every fifth a dog, one an emu."""
+    lines = ["image,cat,dog,emu"]
+    for i in range(50):
+        (folder / f"{i}.png").touch()
+        lines.append(f"{i}.png,{int(i % 2 == 1)},{int(i % 5 == 2)},{int(i == 3)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_stratified_split_of_fifty_photographs(folder):
+    source = read(folder, csv=fifty(folder))
+    found = truths(source)
+    assert {split: len(photos) for split, photos in found.items()} == {"train": 40, "test": 10}
+    assert {**found["train"], **found["test"]}.keys() == {f"{i}.png" for i in range(50)}
+    positives = {split: np.sum(list(photos.values()), axis=0).tolist() for split, photos in found.items()}
+    assert positives == {"train": [20, 8, 1], "test": [5, 2, 0]}  # 25, 10 and 1, by 4 to 1
+    assert source.notes == ("No image of test has: emu.",)
+    assert list(found["train"]) == sorted(found["train"], key=lambda name: int(name[:-4]))  # the file's order
+
+
+def test_stratified_split_has_its_options(folder):
+    content = fifty(folder)
+    tests = [set(truths(read(folder, csv=content, split_seed=seed, test_fraction=0.3))["test"]) for seed in (0, 0, 1)]
+    assert len(tests[0]) == 15 and tests[0] == tests[1] != tests[2]
+    splits = read(folder, csv=content, validation_fraction=0.1).splits
+    assert {split: len(photos) for split, photos in splits.items()} == {"train": 35, "test": 10, "validation": 5}
+
+
+# Bad input: one line that says where.
+
+PLAIN = "image,labels\na.jpg,cat\nb.jpg,dog\n"
+
+BAD = {
+    "no csv": ({}, "csv must name the file", "--csv=labels.csv"),
+    "csv missing": ({"csv": "none.csv"}, "none.csv must be a file, here or in {folder}"),
+    "test_csv missing": ({"csv": PLAIN, "test_csv": "none.csv"}, "none.csv must be a file"),
+    "labels_file missing": ({"csv": PLAIN, "labels_file": "none.txt"}, "none.txt must be a file"),
+    "no label at all": ({"csv": "image,labels\na.jpg,\nb.jpg,\n"}, "csv.txt must name at least one label"),
+    "names by commas": (
+        {"csv": 'image,labels\na.jpg,"cat,dog"\n'},
+        "csv.txt, line 2: names must be separated by ';'. Received: 'cat,dog'",
+        "--labels_file",
+    ),
+    "names by bars": ({"csv": "image,labels\na.jpg,cat|dog\n"}, "must be separated by ';'. Received: 'cat|dog'"),
+    "unknown label": (
+        {"csv": "image,labels\na.jpg,cat\nb.jpg,dog;catt\n", "labels_file": "cat\ndog\n"},
+        "csv.txt, line 3: labels must be among the 2 of {folder}/labels_file.txt. Received: 'catt'",
+        "Did you mean 'cat'?",
+    ),
+    "label in another case": ({"csv": PLAIN, "labels_file": "Cat\ndog\n"}, "line 2", "'cat'. Did you mean 'Cat'?"),
+    "unlike all labels": ({"csv": PLAIN, "labels_file": "dog\n"}, "Received: 'cat'. Correct the name"),
+    "unknown column": (
+        {"csv": "image,cat,dogs\na.jpg,1,0\n", "labels_file": "cat\ndog\n"},
+        "csv.txt, header: labels must be among the 2 of",
+        "Received: 'dogs'. Did you mean 'dog'?",
+    ),
+    "column missing": (
+        {"csv": "image,dog\na.jpg,1\n", "labels_file": "cat\ndog\ncow\n"},
+        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: none for cat, cow",
+    ),
+    "test columns differ": (
+        {"csv": "image,cat,dog\na.jpg,1,0\n", "test_csv": "image,cat,cow\nb.jpg,1,0\n"},
+        "test_csv.txt, header: labels must be among the 2 of {folder}/csv.txt. Received: 'cow'",
+    ),
+    "test column missing": (
+        {"csv": "image,cat,dog\na.jpg,1,0\n", "test_csv": "image,cat\nb.jpg,1\n"},
+        "test_csv.txt must have a column for every label of {folder}/csv.txt. Received: none for dog",
+    ),
+    "label file empty": ({"csv": PLAIN, "labels_file": "\n \n"}, "labels_file.txt must hold label names"),
+    "label twice": ({"csv": PLAIN, "labels_file": "cat\ndog\ncat \n"}, "must differ. Received: 'cat' twice"),
+    "image with other labels": (
+        {"csv": "image,labels\na.jpg,cat\nb.jpg,cat\na.jpg,dog\n"},
+        "csv.txt, line 4: rows of the same image must have the same labels. Received: a.jpg",
+    ),
+    "image in two splits": (
+        {"csv": "image,labels,split\na.jpg,cat,train\nb.jpg,cat,test\na.jpg,cat,test\n"},
+        "csv.txt, line 4: an image must be in one split. Received: a.jpg in test, but in train in {folder}/csv.txt, "
+        "line 2",
+    ),
+    "image in two files": (
+        {"csv": PLAIN, "test_csv": "image,labels\nc.jpg,cat\n./b.jpg,dog\n"},
+        "test_csv.txt, line 3: an image must be in one split. Received: b.jpg in test, but in train in "
+        "{folder}/csv.txt, line 3",
+    ),
+    "image missing": (
+        {"csv": "image,labels\na.jpg,cat\nz.jpg,dog\ny.jpg,dog\n"},
+        "Every image of {folder}/csv.txt must be in {folder}. Received: 2 of 3 missing, the first y.jpg",
+        "relative to source_dir",
+    ),
+    "split column and test_csv": (
+        {"csv": COLUMNS, "test_csv": "image,dog,cat\ne.jpg,1,0\n"},
+        "either by a column 'split' or by test_csv. Received: {folder}/csv.txt with that column, and test_csv",
+    ),
+    "split column in test_csv": (
+        {"csv": PLAIN, "test_csv": "image,labels,split\ne.jpg,cat,test\n"},
+        "either by a column 'split' or by test_csv. Received: {folder}/test_csv.txt with that column",
+    ),
+    "no test rows": ({"csv": "image,labels,split\na.jpg,cat,train\nb.jpg,cat,val\n"}, "no row with split test"),
+    "no train rows": ({"csv": "image,labels,split\na.jpg,cat,test\n"}, "no row with split train"),
+    "validation_csv alone": ({"csv": PLAIN, "validation_csv": PLAIN}, "validation_csv needs a test_csv"),
+    "fraction and split column": (
+        {"csv": COLUMNS, "validation_fraction": 0.1},
+        "validation_fraction is for a stratified split. Received: 0.1, and a column split",
+    ),
+    "fraction and files": (
+        {"csv": PLAIN, "test_csv": "image,labels\nc.jpg,cat\n", "validation_fraction": 0.1},
+        "validation_fraction is for a stratified split. Received: 0.1, and test_csv",
+    ),
+    "fraction of 1": ({"csv": PLAIN, "test_fraction": 1.0}, "test_fraction must be above 0", "Received: 1.0"),
+    "one image": ({"csv": "image,labels\na.jpg,cat\n"}, "The splits train, test need an image each. Received: 1"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input(folder, kind):
+    options, *parts = BAD[kind]
+    with pytest.raises(InputError) as error:
+        read(folder, **options)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part.format(folder=folder) in text
+
+
+def test_source_folder_missing_or_empty(tmp_path):
+    with pytest.raises(InputError, match="source_dir must be a folder. Received: .*photos. Give a folder with"):
+        read(tmp_path / "photos")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="source_dir must hold .* which is empty"):
+        read(tmp_path / "photos")
+
+
+# Records.
+
+
+def test_records_of_a_prepared_folder(tmp_path):
+    source = tmp_path / "photos"
+    (source / "sub").mkdir(parents=True)
+    rows = {"sub/a, b.png": ("red", "train"), "c.jpg": ("blue;red", "train"), "d.png": ("", "test")}
+    lines = ["image,labels,split"]
+    for i, (path, (labels, split)) in enumerate(rows.items()):
+        Image.new("RGB", (20 + i, 10), (80 * i, 0, 9)).save(source / path)
+        lines.append(f'"{path}",{labels},{split}')
+    (source / "labels.csv").write_text("\n".join(lines))
+    builder = CsvFile(data_dir=tmp_path / "data", source_dir=source, options={"csv": "labels.csv"})
+    prepare(builder)
+    assert builder.data_path.parts[-2:] == ("csv", "1.0.0")
+    assert examples.label_names(builder) == ["blue", "red"]
+    truth = {"sub/a, b.png": [0, 1], "c.jpg": [1, 1], "d.png": [0, 0]}
+    for split, names in (("train", ["c.jpg", "sub/a, b.png"]), ("test", ["d.png"])):
+        stored = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        records = {record["name"].decode(): record for record in tfds.as_numpy(stored)}
+        assert sorted(records) == names
+        for name, record in records.items():
+            assert record["image"] == (source / name).read_bytes()
+            assert record["labels"].dtype == np.int8 and record["labels"].tolist() == truth[name]
+            assert len(record["objects"]["label"]) == 0

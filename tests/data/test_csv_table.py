@@ -1,0 +1,126 @@
+"""CSV files of photographs and labels: both forms row by row, and what is refused."""
+
+import pytest
+
+from srn_tf.data.csv_table import Row, read_table
+from srn_tf.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a CSV file of the given text or bytes, and returns its path."""
+
+    def write_file(content):
+        path = tmp_path / "labels.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
+def row(path, line, name, present, split=None):
+    return Row(f"{path}, line {line}", name, frozenset(present), split)
+
+
+def test_lists_of_names(write):
+    path = write("image,labels\na.jpg,cat;dog\nsub/b.jpg,\nc.jpg, hot  dog ;;cat; cat\n")
+    table = read_table(path)
+    assert (table.path, table.columns, table.has_split, table.unused) == (path, None, False, ())
+    assert table.rows == (
+        row(path, 2, "a.jpg", ["cat", "dog"]),
+        row(path, 3, "sub/b.jpg", []),
+        row(path, 4, "c.jpg", ["cat", "hot dog"]),
+    )
+
+
+def test_columns_of_0_and_1(write):
+    path = write("file,dog,SPLIT,cat\na.jpg,0,train,1\nb.jpg,1,Val,1\nc.jpg, 0 ,test,0\nd.jpg,1,validation,0\n")
+    table = read_table(path)
+    assert (table.columns, table.has_split, table.unused) == (("dog", "cat"), True, ())
+    assert table.rows == (
+        row(path, 2, "a.jpg", ["cat"], "train"),
+        row(path, 3, "b.jpg", ["dog", "cat"], "validation"),
+        row(path, 4, "c.jpg", [], "test"),
+        row(path, 5, "d.jpg", ["dog"], "validation"),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfimage,labels\r\na.jpg,cat\r\n",  # as spreadsheets save it
+        b"image,labels\ra.jpg,cat",
+        b"\n\nimage,labels\n,\na.jpg,cat\n,\n\n",  # rows without any text
+        b'"image", "labels"\n"a.jpg", "cat"\n',
+        b".\\path,Label\n .\\a.jpg , cat \n",
+    ],
+)
+def test_ways_to_write_the_same(write, content):
+    (only,) = read_table(write(content)).rows
+    assert (only.path, only.present) == ("a.jpg", {"cat"})
+
+
+def test_quotes_and_other_alphabets(write):
+    path = write('image,labels\n"a, ""b"".jpg",Käse\n夏/c.jpg,猫;Käse\n')
+    assert read_table(path).rows == (
+        row(path, 2, 'a, "b".jpg', ["Käse"]),
+        row(path, 3, "夏/c.jpg", ["猫", "Käse"]),
+    )
+
+
+def test_further_columns_beside_a_list_are_not_used(write):
+    table = read_table(write("image,photographer,labels,cat\na.jpg,Ann,dog,1\n"))
+    assert (table.columns, table.unused, table.rows[0].present) == (None, ("photographer", "cat"), {"dog"})
+
+
+HEADER = "the first row must be a header, such as image,labels (then names separated by ';') or image,cat,dog"
+
+BAD = {
+    "empty": ("", HEADER, "Received: ''"),
+    "no header, list": ("a.jpg,cat;dog\nb.jpg,dog\n", HEADER, "Received: 'a.jpg,cat;dog'"),
+    "no header, columns": ("a.JPEG,1,0\nb.jpg,0,1\n", HEADER, "Received: 'a.JPEG,1,0'"),
+    "no header, path without ending": ("photos/a,1,0\nphotos/b,0,1\n", HEADER, "Received: 'photos/a,1,0'"),
+    "paths alone": ("image\na.jpg\n", HEADER, "Received: 'image'"),
+    "no label column": ("image,split\na.jpg,train\n", HEADER, "Received: 'image,split'"),
+    "semicolons": ("image;labels\na.jpg;cat\n", "must be separated by commas. Received: semicolons"),
+    "tabs": ("image\tcat\tdog\na.jpg\t1\t0\n", "must be separated by commas. Received: tabs"),
+    "header alone": ("image,labels\n", "must list at least one image. Received: a header alone"),
+    "path not first": ("labels,image\ncat,a.jpg\n", "the first column must be the image's path. Received: 'labels'"),
+    "column without name": ("image,cat,,dog\na.jpg,1,,0\n", "Received: none for column 3"),
+    "column twice": ("image,cat,dog, cat\na.jpg,1,0,1\n", "must have different names. Received: 'cat' twice"),
+    "labels twice": ("image,labels,Label\na.jpg,cat,dog\n", "must have different names. Received: 'labels' twice"),
+    "split twice": ("image,cat,split,Split\na.jpg,1,train,test\n", "Received: 'split' twice"),
+    "too few cells": ("image,cat,dog\na.jpg,1,0\nb.jpg,1\n", "line 3: a row must have 3 cells", "Received: 2"),
+    "comma between names": ("image,labels\na.jpg,cat,dog\n", "line 2: a row must have 2 cells", "Received: 3"),
+    "value 2": ("image,cat,dog\na.jpg,1,0\n\nb.jpg,0,2\n", "line 4, column 'dog': a label must be 0 or 1", "'2'"),
+    "value empty": ("image,cat\na.jpg,\n", "line 2, column 'cat': a label must be 0 or 1. Received: ''"),
+    "list in a column": (
+        "image,tags\na.jpg,cat;dog\n",
+        "column 'tags'",
+        "lists of names go into a column named 'labels'",
+    ),
+    "unknown split": ("image,labels,split\na.jpg,cat,dev\n", "line 2: split must be one of", "Received: 'dev'"),
+    "no split": ("image,labels,split\na.jpg,cat,\n", "line 2: split must be one of", "Received: ''"),
+    "no path": ("image,labels\na.jpg,cat\n,dog\n", "line 3: a path must stay inside the source folder. Received: ''"),
+    "absolute path": ("image,labels\n/data/a.jpg,cat\n", "line 2: a path must stay inside", "'/data/a.jpg'"),
+    "Windows drive": ("image,labels\nC:\\a.jpg,cat\n", "line 2: a path must stay inside"),
+    "climbing path": ("image,labels\nsub/../../a.jpg,cat\n", "line 2: a path must stay inside"),
+    "open quote": ('image,labels\na.jpg,"cat\nb.jpg,dog\n', "line 3: must be CSV. Received: unexpected end of data"),
+    "text after a quote": ('image,labels\na.jpg,"cat"dog\n', "line 2: must be CSV. Received: "),
+    "NUL": ("image,labels\na.jpg,c\0at\n", "line 2: must be CSV. Received: line contains NUL"),
+    "huge cell": ("image,labels\na.jpg," + "x" * 200_000, "line 2: must be CSV. Received: field larger than"),
+    "UTF-16": ("image,labels\na.jpg,cat\n".encode("utf-16"), "must be text in UTF-8. Received: byte 0xff in line 1"),
+    "Latin-1": ("image,labels\na.jpg,Käse\n".encode("latin-1"), "must be text in UTF-8. Received: byte 0xe4 in line 2"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files(write, kind):
+    content, *parts = BAD[kind]
+    path = write(content)
+    with pytest.raises(InputError) as error:
+        read_table(path)
+    text = str(error.value)
+    assert "\n" not in text and text.startswith(path)
+    for part in parts:
+        assert part in text

@@ -1,0 +1,143 @@
+"""tools/prepare_data.py as a user runs it: a data set, or one line on stderr, a status, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow_datasets as tfds
+
+from tests.data.folder_of_images import left_in
+from tests.data.test_coco2014 import source  # noqa: F401 (a fixture)
+
+ROOT = Path(__file__).parents[2]
+
+
+def start_tool(*arguments):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "tools" / "prepare_data.py", *arguments],
+        env={**environment, "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def output_of(process):
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, ""), errors
+    return output.splitlines()
+
+
+def assert_refused(process, *parts, status=1):
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == status, errors
+    assert len(errors.splitlines()) == 1 and errors.startswith("error: "), errors
+    for part in parts:
+        assert part in errors
+
+
+def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F811
+    data_dir = tmp_path / "data"
+    prepare = ["--dataset=coco2014", f"--source_dir={source}", f"--data_dir={data_dir}"]
+    lines = output_of(start_tool(*prepare, "--processes=2", "--store_size=32", "--label_order=alphabetical"))
+    folder = data_dir / "coco2014" / "1.0.0"
+    last_lines = [
+        f"coco2014: 3 train, 2 test images, 80 labels, in {folder}",
+        f"Look at it:  python tools/describe_data.py --dataset=coco2014 --data_dir={data_dir} --output_dir=OUT",
+        f"Train on it: python tools/train.py --dataset=coco2014 --data_dir={data_dir} --work_dir=RUN",
+    ]
+    assert lines[0] == "Warning: coco2014: train images: found 3, published 82,783."
+    assert "coco2014 train: 3 images kept, 1 without label, 0 rejected." in lines
+    assert lines[-3:] == last_lines
+    (first, *_) = tfds.as_numpy(tfds.builder_from_directory(folder).as_dataset(split="test"))
+    assert first["image"].shape == (32, 32, 3)
+
+    before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
+    for path in source.rglob("*.jpg"):  # A prepared data set needs none of them.
+        path.unlink()
+    again = start_tool(*prepare, "--store_size=32", "--label_order=alphabetical")
+    other_options = start_tool(*prepare, "--nokeep_unlabelled")
+    assert output_of(again) == ["Prepared earlier; nothing to do.", *last_lines]
+    assert_refused(
+        other_options,
+        f"{folder} must be prepared with the options asked for. Received: store_size 32 there, 0 asked; "
+        "keep_unlabelled True there, False asked; label_order 'alphabetical' there, 'category_id' asked. Remove it",
+    )
+    assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--dataset=imagenet"], ["dataset", "imagenet", "coco2014"]),
+        (["--dataset=coco2014", "--store_size=-1"], ["store_size", "-1"]),
+        (["--dataset=coco2014", "--max_rejected=2"], ["max_rejected", "2"]),
+        (["--dataset=coco2014", "--processes=all"], ["processes", "all"]),
+        (["--dataset=coco2014", "--label_order=any"], ["label_order", "any", "alphabetical"]),
+        (["--dataset=coco2014", "--stor_size=32"], ["Unknown command line flag 'stor_size'", "prepare_data.py --help"]),
+        (["--dataset=coco2014", "DOWNLOADED"], ["Every option is written --name=value. Received: 'DOWNLOADED'"]),
+        (["--source_dir=S"], ["dataset"]),
+        (["--dataset=coco2014", "--beam_options=--a=1"], ["--beam_options needs --beam_runner"]),
+        (
+            ["--dataset=coco2014", "--beam_runner=DirectRunner", "--beam_options='--a"],
+            ["--beam_options must be flags as one writes them in a shell. Received: '--a (No closing quotation)"],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:60],
+)
+def test_bad_flags(arguments, parts, tmp_path):
+    """Found before TensorFlow is loaded."""
+    assert_refused(start_tool(f"--data_dir={tmp_path}/data", *arguments), *parts)
+    assert left_in(tmp_path) == []
+
+
+def test_bad_sources_and_options(source, tmp_path):  # noqa: F811
+    """These load TensorFlow, so they run beside one another."""
+    damaged = source / "val2014" / "COCO_val2014_000000000073.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    start = ["--dataset=coco2014", f"--source_dir={source}"]
+    cases = {
+        "absent": (
+            ["--dataset=voc2007", f"--source_dir={tmp_path}/absent"],
+            [f"The source folder of voc2007 must exist. Received: {tmp_path}/absent. "],
+        ),
+        "options": (
+            [*start, "--variant=labelled"],
+            ["Options of coco2014 must be among store_size, keep_unlabelled, label_order. Received: 'variant'"],
+        ),
+        "damaged": (
+            start,
+            [
+                "At most 0.10% of the 5 images of coco2014 may be damaged (--max_rejected). Received: 1 so far",
+                f"{damaged} must be a whole image",
+                f"listed in {tmp_path}/damaged/coco2014_rejected.csv",
+            ],
+        ),
+    }
+    processes = {name: start_tool(*command, f"--data_dir={tmp_path / name}") for name, (command, _) in cases.items()}
+    for name, (_, parts) in cases.items():
+        assert_refused(processes[name], *parts)
+        assert left_in(tmp_path / name) == (["coco2014_rejected.csv"] if name == "damaged" else []), name
+
+
+def test_interrupted(source, tmp_path):  # noqa: F811
+    annotations = source / "annotations" / "instances_val2014.json"
+    annotations.unlink()
+    os.mkfifo(annotations)
+    process = start_tool("--dataset=coco2014", f"--source_dir={source}", f"--data_dir={tmp_path}/data")
+    with open(annotations, "w"):  # Goes on once the tool is about to read.
+        process.send_signal(signal.SIGINT)
+        assert_refused(process, "Interrupted.", status=130)
+    assert left_in(tmp_path / "data") == []
+
+
+def test_help_shows_the_flags():
+    process = start_tool("--help")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    for flag in ("--source_dir", "--store_size", "--max_rejected", "--beam_runner"):
+        assert flag in output
