@@ -11,10 +11,18 @@ from absl import flags
 from srn_tf.errors import InputError
 
 # Names only, so that `--help` answers without loading TensorFlow; a test holds them to the packages' own lists.
-_DATASETS = ("scenes", "coco2014")
-_MODELS = ("srn", "main_net")
+DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
+_STAGES = {
+    "srn": ("cls", "att", "sr", "all"),
+    "srn_att": ("cls", "att", "sr", "all"),
+    "main_net": ("cls",),
+    "resnet107": ("cls",),
+    "semantic": ("cls", "sem", "all"),
+}
 _BACKBONES = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
-_PLACES = ("data_dir", "work_dir", "prepared_dir")  # where, not what: never part of a flagfile
+_CACHES = ("none", "encoded", "decoded")
+# Where, and how fast, but not what: never part of a run's flagfile, so that a run may move or continue otherwise.
+_UNRECORDED = ("data_dir", "work_dir", "prepared_dir", "cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +39,6 @@ class Options:
     backbone_weights: str
     image_size: int
     srn_head: str
-    regularize_from: str
     head_channels: int
     learn_alpha: bool
     stages: tuple
@@ -47,14 +54,16 @@ class Options:
     crops: bool
     mirror: bool
     max_distortion: int
+    shuffle_buffer: int
+    cache: str
     logical_cpus: int
     seed: int
 
     def as_flagfile(self):
-        """The options as lines of a flagfile, without the places."""
+        """The options as lines of a flagfile, without the places and the cache."""
         lines = []
         for field in dataclasses.fields(self):
-            if field.name in _PLACES:
+            if field.name in _UNRECORDED:
                 continue
             value = getattr(self, field.name)
             if isinstance(value, tuple):
@@ -70,7 +79,7 @@ def define_flags():
     flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
     flags.DEFINE_string("work_dir", None, "Folder for everything the run leaves behind.", required=True)
     flags.DEFINE_string("prepared_dir", "", "Where an official layout is prepared to. Default: <work_dir>/dataset.")
-    flags.DEFINE_enum("dataset", "coco2014", _DATASETS, "Data set.")
+    flags.DEFINE_enum("dataset", "coco2014", DATASETS, "Data set.")
     flags.DEFINE_float(
         "validation_fraction",
         0.1,
@@ -79,20 +88,20 @@ def define_flags():
         lower_bound=0.0,
         upper_bound=0.9,
     )
-    flags.DEFINE_enum("model", "srn", _MODELS, "Model; main_net is the paper's baseline (ResNet-101).")
+    flags.DEFINE_enum(
+        "model",
+        "srn",
+        tuple(_STAGES),
+        "The paper's ResNet-SRN, ResNet-SRN-att (f_sr reads attention unweighted), ResNet-101, ResNet-107 and "
+        "ResNet-101-semantic, in this order.",
+    )
     flags.DEFINE_enum("backbone", "resnet101v2", _BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
     flags.DEFINE_string("backbone_weights", "imagenet", "imagenet (downloaded by Keras), none, or a Keras .h5 file.")
     flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
     flags.DEFINE_enum("srn_head", "released", ("released", "paper"), "Heads of the released nets or of the text.")
-    flags.DEFINE_enum(
-        "regularize_from",
-        "weighted",
-        ("weighted", "attention"),
-        "What f_sr reads: weighted attention U (ResNet-SRN) or plain attention A (ResNet-SRN-att).",
-    )
     flags.DEFINE_integer("head_channels", 512, "Width of the heads' hidden convolutions. Paper: 512.", 1)
     flags.DEFINE_bool("learn_alpha", False, "Learn the weight of y_cls in y_hat. Paper: fixed at 0.5.")
-    flags.DEFINE_list("stages", "cls,att,sr,all", "Stages to train, in order. Default: all of the model's.")
+    flags.DEFINE_list("stages", None, "Stages to train, in order. Default: all of the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
     flags.DEFINE_integer("batch_size", 96, "Images a step over all devices. Paper: 96.", 1)
@@ -109,6 +118,16 @@ def define_flags():
     flags.DEFINE_integer(
         "max_distortion", -1, "Steps a crop's width and height may lie apart; -1 no limit (paper's text).", -1
     )
+    flags.DEFINE_integer(
+        "shuffle_buffer", 20_000, "Training images among which the next is drawn; all of them mixes best.", 1
+    )
+    flags.DEFINE_enum(
+        "cache",
+        "none",
+        _CACHES,
+        "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
+        "(0.8 MB an image at the paper's sizes). No result depends on it.",
+    )
     flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
     flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
 
@@ -124,10 +143,7 @@ def read_options(values=flags.FLAGS):
         InputError: no stage, or a list that is not of positive numbers or not one value per stage.
     """
     options = {field.name: values[field.name].value for field in dataclasses.fields(Options)}
-    # The default lists SRN's stages; a model with fewer trains those it has.
-    if options["model"] == "main_net" and not values["stages"].present:
-        options["stages"] = ["cls"]
-    options["stages"] = tuple(options["stages"])
+    options["stages"] = _STAGES[options["model"]] if options["stages"] is None else tuple(options["stages"])
     if not options["stages"]:
         raise InputError("stages must name at least one stage. Received: ''.")
     if len(set(options["stages"])) < len(options["stages"]):

@@ -13,6 +13,7 @@ import srn_tf
 from srn_tf.data.datasets import open_dataset
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.report import write_json
 from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.serving.export import export
@@ -74,6 +75,8 @@ def train_run(options):
         crops=options.crops,
         mirror=options.mirror,
         max_distortion=None if options.max_distortion < 0 else options.max_distortion,
+        shuffle_buffer=options.shuffle_buffer,
+        cache=options.cache,
         seed=options.seed,
     )
     if os.path.isfile(work.final):
@@ -87,7 +90,8 @@ def train_run(options):
         summaries.close()
         shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
         os.replace(f"{work.final}.writing", work.final)
-    metrics = _evaluate(model, strategy, dataset, "test", plan.stages)
+    _evaluate(model, strategy, dataset, "validation", plan.stages, work)  # for its predictions
+    metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work)
     write_json(work.metrics, metrics)
     if not os.path.isdir(os.path.join(work.export, "1")):
         export(model, dataset.labels, os.path.join(work.export, "1"))
@@ -119,7 +123,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir=""):
     strategy = make_strategy()
     with strategy.scope():
         model = load_model(work, description)
-    return _evaluate(model, strategy, dataset, split, description["stages"])
+    return _evaluate(model, strategy, dataset, split, description["stages"], work)
 
 
 def load_model(work, description):
@@ -135,7 +139,7 @@ def load_model(work, description):
     """
     if not os.path.isfile(work.final):
         raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
-    model = build_model(ModelConfig(**description["model"]), len(description["labels"]))
+    model = build_model(ModelConfig.from_record(description["model"]), len(description["labels"]))
     checkpoint.load_weights(work.final, model, description["labels"])
     return model
 
@@ -179,9 +183,14 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages):
+def _evaluate(model, strategy, dataset, split, stages, work):
+    """The metrics of a split; its predictions are kept in the work folder."""
     evaluator = Evaluator(model, strategy, with_attention=True)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+    save_predictions(
+        work.predictions(split),
+        SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits),
+    )
     return {
         "dataset": dataset.name,
         "split": split,

@@ -50,23 +50,24 @@ def test_defaults_are_the_papers():
     assert parsed.stages == ("cls", "att", "sr", "all")
     assert parsed.learning_rate == (0.001,) * 4
     assert (parsed.crops, parsed.mirror, parsed.max_distortion) == (True, False, -1)
+    assert (parsed.shuffle_buffer, parsed.cache) == (20_000, "none")
     # The published numbers come from the released nets.
-    assert (parsed.srn_head, parsed.regularize_from) == ("released", "weighted")
+    assert parsed.srn_head == "released"
 
 
 def test_names_are_those_of_the_packages():
     from srn_tf.data.datasets import DATASETS
+    from srn_tf.data.pipeline import CACHES
     from srn_tf.models.backbones import BACKBONES
     from srn_tf.models.build import MODELS
     from srn_tf.models.heads import SRN_HEADS
-    from srn_tf.models.srn import REGULARIZE_FROM
 
     expected = {
         "dataset": DATASETS,
         "model": MODELS,
         "backbone": BACKBONES,
         "srn_head": SRN_HEADS,
-        "regularize_from": REGULARIZE_FROM,
+        "cache": CACHES,
     }
     for name, values in expected.items():
         for value in values:
@@ -84,11 +85,13 @@ def test_options_agree_with_the_model_config():
 
 
 def test_stages_are_those_of_the_models():
-    from srn_tf.models.main_net import STAGES
+    from srn_tf.models.build import MODELS, ModelConfig, build_model
     from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES
 
+    for model in MODELS:
+        stages = build_model(ModelConfig(model, "small", 56), 2).stages
+        assert parse(*PLACES, f"--model={model}").stages == tuple(stages), model
     assert parse(*PLACES).stages == tuple(PAPER_STAGES) == tuple(RELEASED_STAGES)
-    assert parse(*PLACES, "--model=main_net").stages == tuple(STAGES)
 
 
 def test_options_load_without_tensorflow():
@@ -109,7 +112,9 @@ def test_one_number_per_stage():
     assert (parsed.stages, parsed.epochs, parsed.learning_rate) == (("cls", "all"), (7, 3), (0.01, 0.001))
 
 
-def test_main_net_has_one_stage_unless_stages_are_given():
+def test_a_model_trains_its_own_stages_unless_stages_are_given():
+    parsed = parse(*PLACES, "--model=semantic", "--epochs=5,6,7")
+    assert (parsed.stages, parsed.epochs) == (("cls", "sem", "all"), (5, 6, 7))
     parsed = parse(*PLACES, "--model=main_net", "--epochs=5")
     assert (parsed.stages, parsed.epochs, parsed.learning_rate) == (("cls",), (5,), (0.001,))
     assert parse(*PLACES, "--model=main_net", "--stages=cls,att").stages == ("cls", "att")  # for the trainer to refuse
@@ -145,6 +150,7 @@ def test_bad_lists(argument, message):
     [
         *("--validation_fraction=-0.1", "--validation_fraction=1", "--batch_size=0", "--image_size=0"),
         *("--momentum=1.5", "--ema_decay=1", "--patience=0", "--seed=-1", "--max_distortion=-2", "--head_channels=0"),
+        "--shuffle_buffer=0",
     ],
 )
 def test_values_out_of_range(argument):
@@ -162,12 +168,12 @@ def test_places_must_be_given(missing):
 
 
 EVERY_FLAG = (
-    *("--dataset=scenes", "--validation_fraction=0.25", "--model=srn", "--backbone=small"),
-    *("--backbone_weights=/weights/a b.h5", "--image_size=112", "--srn_head=paper", "--regularize_from=attention"),
+    *("--dataset=scenes", "--validation_fraction=0.25", "--model=srn_att", "--backbone=small"),
+    *("--backbone_weights=/weights/a b.h5", "--image_size=112", "--srn_head=paper"),
     *("--head_channels=8", "--learn_alpha", "--stages=cls,all", "--epochs=3,4", "--init_from=/runs/zero"),
     *("--batch_size=5", "--learning_rate=0.02,0.003", "--learning_rate_min=1e-7", "--momentum=0.5"),
     *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
-    *("--logical_cpus=2", "--seed=11"),
+    *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11"),
 )
 
 
@@ -182,15 +188,16 @@ def test_flagfile_round_trip(tmp_path, arguments):
 def test_every_flag_of_the_round_trip_differs_from_its_default():
     default, changed = parse(*PLACES), parse(*PLACES, *EVERY_FLAG)
     for field in dataclasses.fields(options.Options):
-        if field.name not in ("data_dir", "work_dir", "prepared_dir", "model"):
+        if field.name not in ("data_dir", "work_dir", "prepared_dir", "cache"):
             assert getattr(changed, field.name) != getattr(default, field.name), field.name
 
 
-def test_a_flagfile_says_what_and_not_where():
-    text = parse(*PLACES).as_flagfile()
-    assert "_dir" not in text and "/runs/one" not in text
+def test_a_flagfile_says_what_and_not_where_or_how_fast():
+    """So that a run that ran out of memory may continue with another --cache."""
+    text = parse(*PLACES, "--cache=decoded").as_flagfile()
+    assert "_dir" not in text and "/runs/one" not in text and "--cache" not in text
     lines = text.splitlines()
-    assert len(lines) == len(dataclasses.fields(options.Options)) - 3
+    assert len(lines) == len(dataclasses.fields(options.Options)) - 4
     assert all(line.startswith("--") and "=" in line for line in lines)
 
 

@@ -34,7 +34,6 @@ def make_options(data_dir, work_dir, **changes):
         "backbone_weights": "none",
         "image_size": 56,
         "srn_head": "released",
-        "regularize_from": "weighted",
         "head_channels": 8,
         "learn_alpha": False,
         "stages": STAGES,
@@ -50,6 +49,8 @@ def make_options(data_dir, work_dir, **changes):
         "crops": True,
         "mirror": False,
         "max_distortion": -1,
+        "shuffle_buffer": 1000,
+        "cache": "none",
         "logical_cpus": 0,
         "seed": 0,
     }
@@ -132,9 +133,25 @@ def test_tensorboard_shows_every_stage(srn_run):
             event = tf.compat.v1.Event.FromString(record.numpy())
             tags |= {value.tag for value in event.summary.value}
     for stage in STAGES:
-        names = ("learning_rate", "images_per_second", "validation/mAP", "validation/F1-macro", "validation/confusion")
-        assert {f"{stage}/{name}" for name in (*names, "attention")} <= tags
+        names = ("learning_rate", "images_per_second", "data_wait_share", "attention")
+        names += ("validation/mAP", "validation/F1-macro", "validation/confusion")
+        assert {f"{stage}/{name}" for name in names} <= tags
     assert {"cls/loss/y_cls", "att/loss/y_att", "sr/loss/y_sr", "all/loss/y_att", "all/loss/y_sr"} <= tags
+
+
+def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+    plans = []
+
+    def take_plan(model, strategy, dataset, plan, work, summaries):
+        plans.append(dataclasses.asdict(plan))
+        raise small_runs.Interrupted
+
+    monkeypatch.setattr(run, "Trainer", take_plan)
+    options = make_options(tiny_scenes_dir, tmp_path, **small_model, shuffle_buffer=7, cache="decoded", ema_decay=0.5)
+    with pytest.raises(small_runs.Interrupted):
+        run.train_run(options)
+    expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01), "max_distortion": None}
+    assert plans == [{name: expected[name] for name in plans[0]}]
 
 
 def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):

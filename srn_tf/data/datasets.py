@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from srn_tf.data.apparel import Apparel
 from srn_tf.data.builder import Settings
@@ -112,10 +113,10 @@ def open_dataset(name, data_dir, prepared_dir, validation_fraction=0.1):
     entry = _entry(name)
     if entry.has_source:
         _check_folder(name, data_dir)
-    builder = entry.builder(data_dir=data_dir)
+    builder = _open(entry, data_dir)
     if not is_prepared(builder):
         if entry.has_source:
-            builder = entry.builder(data_dir=prepared_dir, source_dir=data_dir)
+            builder = _open(entry, prepared_dir, source_dir=data_dir)
         prepare(builder)
     splits, note = _divide(builder, validation_fraction)
     labels = tuple(label_names(builder))
@@ -140,10 +141,8 @@ def make_builder(name, data_dir, source_dir=None, options=None, settings=None):
     if not entry.has_source:
         if options:
             raise InputError(f"{name} has no options. Received: {', '.join(options)}. Remove them.")
-        return entry.builder(data_dir=data_dir)
-    return entry.builder(
-        data_dir=data_dir, source_dir=source_dir, options=options or {}, settings=settings or Settings()
-    )
+        return _open(entry, data_dir)
+    return _open(entry, data_dir, source_dir=source_dir, options=options or {}, settings=settings or Settings())
 
 
 def open_prepared(name, data_dir):
@@ -157,7 +156,7 @@ def open_prepared(name, data_dir):
     Raises:
         InputError: an unknown name, or it is not prepared there.
     """
-    builder = _entry(name).builder(data_dir=data_dir)
+    builder = _open(_entry(name), data_dir)
     if not is_prepared(builder):
         raise InputError(
             f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: python "
@@ -175,6 +174,17 @@ def _entry(name):
     if name not in _DATASETS:
         raise InputError(f"dataset must be one of {', '.join(DATASETS)}. Received: {name!r}.")
     return _DATASETS[name]
+
+
+def _open(entry, data_dir, **arguments):
+    try:
+        return entry.builder(data_dir=data_dir, **arguments)
+    except ParseError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"The data set prepared in {data_dir} must have a readable dataset_info.json. Received: {reason}. "
+            "Remove that data set and prepare it again."
+        ) from None
 
 
 def _check_folder(name, data_dir):

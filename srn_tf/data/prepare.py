@@ -91,6 +91,8 @@ def _check_source_dir(builder):
         problem = f"is needed, since {builder.data_dir} is not prepared. Received: none"
     elif not os.path.isdir(source_dir):
         problem = f"must exist. Received: {source_dir}"
+    elif not os.access(source_dir, os.R_OK | os.X_OK):
+        problem = f"must be readable. Received: {source_dir}"
     elif not os.listdir(source_dir):
         problem = f"must not be empty. Received: {source_dir}"
     else:

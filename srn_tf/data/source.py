@@ -6,7 +6,7 @@ same for all. The functions here are what those modules share: reading lists, pa
 
 import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 from srn_tf.errors import InputError
 
@@ -86,6 +86,8 @@ def check_source_dir(source_dir, layout):
     """
     if not os.path.isdir(source_dir):
         raise InputError(f"source_dir must be a folder. Received: {source_dir}. Give a folder with {layout}.")
+    if not os.access(source_dir, os.R_OK | os.X_OK):
+        raise InputError(f"source_dir must be readable. Received: {source_dir}. Check its permissions.")
     if not os.listdir(source_dir):
         raise InputError(
             f"source_dir must hold the downloaded files. Received: {source_dir}, which is empty. "
@@ -150,7 +152,7 @@ def photo_path(text, where):
         InputError: the path is empty, absolute, or climbs out of the folder.
     """
     path = PurePosixPath(text.strip().replace("\\", "/"))
-    if not path.name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.name or path.is_absolute() or ".." in path.parts or PureWindowsPath(text).drive:
         raise InputError(
             f"{where}: a path must stay inside the source folder. Received: {text!r}. Write it relative to that folder."
         )

@@ -21,7 +21,7 @@ def build_main_net(backbone, image_size, num_labels, backbone_weights="none"):
     image = keras.Input((image_size, image_size, 3), name="image")
     return MultiLabelModel(
         image=image,
-        outputs={"y_cls": f_cls(f_cnn(image))},
+        outputs={"y_cls": f_cls(f_cnn(image))["y_cls"]},
         parts={"f_cnn": f_cnn, "f_cls": f_cls},
         stages=STAGES,
         logits=("y_cls",),

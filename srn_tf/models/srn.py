@@ -14,8 +14,6 @@ from srn_tf.models.backbones import build_backbone
 from srn_tf.models.layers import SoftmaxOverGrid, SumOverGrid, WeightedMean
 from srn_tf.models.model import MultiLabelModel, Stage
 
-REGULARIZE_FROM = ("weighted", "attention")
-
 # Section 3.4 as printed.
 PAPER_STAGES = {
     "cls": Stage(
@@ -80,7 +78,7 @@ def build_srn(
     num_labels,
     backbone_weights="none",
     head="released",
-    regularize_from="weighted",
+    use_weighted_attention=True,
     head_channels=512,
     learn_alpha=False,
 ):
@@ -92,7 +90,7 @@ def build_srn(
         num_labels: C.
         backbone_weights: "imagenet", "none" or a file, see `build_backbone`.
         head: "released" or "paper", see `heads`.
-        regularize_from: "weighted": f_sr reads U (ResNet-SRN); "attention": f_sr reads A (ResNet-SRN-att).
+        use_weighted_attention: True: f_sr reads U (ResNet-SRN); False: f_sr reads A (ResNet-SRN-att).
         head_channels: width of the heads' hidden convolutions, 512 in the paper.
         learn_alpha: learn the mixing weight, in the last stage, which then has a loss on y_hat with either
             head; False keeps it at 0.5.
@@ -103,8 +101,6 @@ def build_srn(
     """
     if head not in heads.SRN_HEADS:
         raise InputError(f"srn_head must be one of {', '.join(heads.SRN_HEADS)}. Received: {head!r}.")
-    if regularize_from not in REGULARIZE_FROM:
-        raise InputError(f"regularize_from must be one of {', '.join(REGULARIZE_FROM)}. Received: {regularize_from!r}.")
     f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
     *grid, channels = f_cnn.output_shape["X"][1:]
     f_att = heads.build_attention(grid, channels, num_labels, head_channels, head)
@@ -118,7 +114,7 @@ def build_srn(
     image = keras.Input((image_size, image_size, 3), name="image")
     features = f_cnn(image)  # Eq. (1)
     X = features["X"]
-    y_cls = f_cls(features)  # Eq. (2)
+    y_cls = f_cls(features)["y_cls"]  # Eq. (2)
     X_heads = parts["f_neck"](X) if head == "released" else X
     Z = f_att(X_heads)  # Eq. (3)
     A = SoftmaxOverGrid(name="attention")(Z)  # Eq. (4)
@@ -126,7 +122,7 @@ def build_srn(
     y_att = SumOverGrid(name="att_sum")(keras.layers.Multiply(name="att_product")([A, S]))  # Eq. (5) to (7)
     p_S = keras.layers.Activation("sigmoid", name="conf_sigmoid")(S)
     U = keras.layers.Multiply(name="weighted_attention")([p_S, A])  # Eq. (8)
-    y_sr = f_sr(U if regularize_from == "weighted" else A)  # Eq. (9)
+    y_sr = f_sr(U if use_weighted_attention else A)  # Eq. (9)
     y_hat = mix([y_cls, y_sr])  # section 3.4
 
     stages = RELEASED_STAGES if head == "released" else PAPER_STAGES

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def label_loss(y, logits):
+def label_loss(y, logits, counted=None):
     """Sigmoid cross-entropy of each image, summed over its labels.
 
     Paper: Eq. (10) with the sign that makes it a loss. The sum over labels (not the mean) is what
@@ -12,10 +12,13 @@ def label_loss(y, logits):
     Args:
         y: float32 (B, C) in {0, 1}.
         logits: float32 (B, C).
+        counted: float32 (B, C), 0 for the entries to leave out, else 1; None counts all. The sum is over what is
+            left and is not scaled up for what is not.
     Returns:
         float32 (B,), >= 0.
     """
-    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits), axis=1)
+    entries = tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits)
+    return tf.reduce_sum(entries if counted is None else entries * counted, axis=1)
 
 
 def train_step(network, losses, optimizer, variables, batch, global_batch_size, weight_decay, num_replicas=1):
@@ -26,7 +29,8 @@ def train_step(network, losses, optimizer, variables, batch, global_batch_size, 
         losses: output name -> weight of its loss.
         optimizer: keras optimizer; it sums gradients over replicas.
         variables: the trainable variables of this stage; nothing else is differentiated.
-        batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)}, this replica's share.
+        batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `label_loss`), this
+            replica's share.
         global_batch_size: images over all replicas.
         weight_decay: factor of w in every variable's gradient (Caffe's L2, biases and BatchNorm included).
         num_replicas: replicas whose gradients are summed.
@@ -37,7 +41,10 @@ def train_step(network, losses, optimizer, variables, batch, global_batch_size, 
         tape.watch(variables)
         outputs = network(batch["image"], training=True)
         # Sum over this replica's images, divided by the images of all replicas: the replicas' sum is a mean.
-        parts = {name: tf.reduce_sum(label_loss(batch["y"], outputs[name])) / global_batch_size for name in losses}
+        parts = {
+            name: tf.reduce_sum(label_loss(batch["y"], outputs[name], batch.get("counted"))) / global_batch_size
+            for name in losses
+        }
         total = tf.add_n([weight * parts[name] for name, weight in losses.items()])
     gradients = tape.gradient(total, variables)
     # The optimizer sums over replicas, so each contributes its share of the decay once.

@@ -35,8 +35,7 @@ class Summaries:
         """
         stage, step, validation = entry["stage"], entry["step"], entry["validation"]
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
-        scalars["learning_rate"] = entry["learning_rate"]
-        scalars["images_per_second"] = entry["images_per_second"]
+        scalars |= {name: entry[name] for name in ("learning_rate", "images_per_second", "data_wait_share")}
         scalars |= {f"validation/{name}": validation[name] for name in ("loss", "mAP", "F1-macro", "F1-micro")}
         table = ["| label | true - | false + | false - | true + |", "|---|---|---|---|---|"]
         table += [

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from srn_tf.data.pipeline import training_batches
+from srn_tf.data.pipeline import cached, training_batches
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.protocols import evaluate, protocol_named
@@ -50,6 +51,8 @@ class TrainingPlan:
     crops: bool
     mirror: bool
     max_distortion: int | None
+    shuffle_buffer: int
+    cache: str
     seed: int
 
 
@@ -86,7 +89,8 @@ class Trainer:
                 f"batch_size must not exceed the {dataset.num_images('train')} training images. "
                 f"Received: {plan.batch_size}."
             )
-        self._records = dataset.records("train")
+        # Made once, so that what it keeps in memory serves every epoch.
+        self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._meta = {"labels": list(dataset.labels)}
 
     def train(self):
@@ -190,11 +194,19 @@ class Trainer:
             crops=plan.crops,
             mirror=plan.mirror,
             max_distortion=plan.max_distortion,
+            shuffle_buffer=plan.shuffle_buffer,
+            ignore_unspecified=self._dataset.ignores_unspecified,
         )
         run.optimizer.learning_rate = run.schedule.learning_rate
         sums = dict.fromkeys(run.stage.losses, 0.0)
-        start_s = time.monotonic()
-        for step_number, batch in enumerate(self._strategy.experimental_distribute_dataset(batches), start=1):
+        waited_s, start_s = 0.0, time.monotonic()
+        iterator = iter(self._strategy.experimental_distribute_dataset(batches))
+        for step_number in itertools.count(1):
+            asked_s = time.monotonic()
+            batch = next(iterator, None)  # to the very end, without which nothing is cached
+            waited_s += time.monotonic() - asked_s
+            if batch is None:
+                break
             losses = {name: float(value) for name, value in step(batch).items()}
             if not all(np.isfinite(value) for value in losses.values()):
                 raise InputError(
@@ -207,6 +219,7 @@ class Trainer:
         run.epoch += 1
         run.total_steps += self._steps_per_epoch
         run.seconds = time.monotonic() - start_s
+        run.data_wait_share = waited_s / run.seconds
         run.losses = {name: value / self._steps_per_epoch for name, value in sums.items()}
 
     def _finish_epoch(self, run, evaluator):
@@ -229,6 +242,7 @@ class Trainer:
             "learning_rate": rate,
             "losses": run.losses,
             "images_per_second": images / run.seconds,
+            "data_wait_share": run.data_wait_share,
             "validation": validation,
         }
         with open(self._work.log, "a", encoding="utf-8") as log:
@@ -237,7 +251,8 @@ class Trainer:
         left_s = run.seconds * (self._plan.epochs[run.index] - run.epoch)
         logger.info(
             "%s %3d/%d  lr %g  loss %s  "
-            "validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  %.0f img/s  ETA %d:%02d",
+            "validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  "
+            "%.0f img/s (%.0f %% waiting for data)  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
@@ -248,6 +263,7 @@ class Trainer:
             validation["F1-macro"],
             validation["F1-micro"],
             entry["images_per_second"],
+            100 * entry["data_wait_share"],
             *divmod(round(left_s), 60),
         )
         self._save(run)
@@ -259,7 +275,9 @@ class Trainer:
                 weight.assign(weight.numpy())
 
     def _validate(self, run, evaluator):
-        """The watched output on the validation images: loss as in training, mAP, F1 and confusion."""
+        """The watched output on the validation images: loss as in training, mAP by the data set's protocol, F1 and
+        confusion with unspecified entries as negatives.
+        """
         predictions = evaluator.predict(self._dataset.records("validation"), self._plan.batch_size)
         logits = predictions.logits[run.stage.watched]
         if not np.isfinite(logits).all():
@@ -268,13 +286,14 @@ class Trainer:
                 f"learning rate {run.schedule.learning_rate:g}. Use a smaller --learning_rate."
             )
         y = (predictions.labels == 1).astype(np.float32)
+        counted = (predictions.labels != 0).astype(np.float32) if self._dataset.ignores_unspecified else None
         scored = evaluate(logits, predictions.labels, protocol_named(self._dataset.protocol))
         if scored["all"]["mAP"] is None:
             raise InputError("The validation images carry no label at all: use another --validation_fraction.")
         return {
             "output": run.stage.watched,
             "images": len(y),
-            "loss": float(tf.reduce_mean(label_loss(y, logits))),
+            "loss": float(tf.reduce_mean(label_loss(y, logits, counted))),
             "mAP": scored["all"]["mAP"],
             **f1_and_confusion(tf.sigmoid(logits).numpy(), y),
         }
@@ -332,4 +351,5 @@ class _StageRun:
     total_steps: int = 0
     best_map: float | None = None
     seconds: float = 0.0
+    data_wait_share: float = 0.0
     losses: dict = dataclasses.field(default_factory=dict)

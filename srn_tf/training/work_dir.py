@@ -34,6 +34,10 @@ class WorkDir:
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
 
+    def predictions(self, split):
+        """Path of the predictions on a split, see evaluation.predictions."""
+        return os.path.join(self.path, "predictions", f"{split}.npz")
+
     def stage_weights(self, stage_name):
         """Path of a stage's best weights."""
         return os.path.join(self.checkpoints, f"{stage_name}.npz")

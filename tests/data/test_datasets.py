@@ -251,6 +251,14 @@ def test_folder_with_something_else(tmp_path):
     assert "annotations/instances_train2014.json" in message and "\n" not in message
 
 
+def test_damaged_data_set(source, tmp_path):  # noqa: F811
+    prepare(Coco2014(data_dir=tmp_path / "data", source_dir=source))
+    (tmp_path / "data" / "coco2014" / "1.0.0" / "dataset_info.json").write_text("{")
+    for function in (open_prepared, lambda name, folder: open_dataset(name, folder, "")):
+        with pytest.raises(InputError, match="must have a readable dataset_info.json. Received: .*prepare it again"):
+            function("coco2014", str(tmp_path / "data"))
+
+
 def test_role_must_be_known(open_coco):
     with pytest.raises(InputError, match="split must be one of train, validation, test. Received: 'val'."):
         open_coco(0.34).records("val")

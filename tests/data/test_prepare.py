@@ -218,13 +218,16 @@ def test_folder_that_is_not_a_data_set(source, data_dir):
         prepare(make(data_dir, source))
 
 
-def test_source_is_checked(data_dir, tmp_path):
+def test_source_is_checked(data_dir, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="source folder of folder_of_images is needed, .*Any folder of images.$"):
         prepare(make(data_dir, None))
     with pytest.raises(InputError, match="source folder of folder_of_images must exist. Received: .*absent"):
         prepare(make(data_dir, tmp_path / "absent"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="source folder of folder_of_images must not be empty. Received: .*empty"):
+        prepare(make(data_dir, tmp_path / "empty"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root everything is readable
+    with pytest.raises(InputError, match="source folder of folder_of_images must be readable. Received: .*empty"):
         prepare(make(data_dir, tmp_path / "empty"))
     assert not data_dir.exists()
 

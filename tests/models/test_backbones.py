@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from srn_tf.errors import InputError
-from srn_tf.models.backbones import BACKBONES, build_backbone
+from srn_tf.models.backbones import BACKBONES, build_backbone, build_more_blocks
 from tests.models import reference
 
 S_PX, C = 64, 5
@@ -74,7 +74,12 @@ def test_x_is_at_stride_16_with_1024_channels(built, images, name):
     assert X.shape == (2, S_PX // 16, S_PX // 16, 1024)
     assert X.min() == 0.0 and X.max() > 0.0  # behind a ReLU
     assert (network.f_cnn.name, network.f_cls.name) == ("f_cnn", "f_cls")
-    assert network.f_cls.output_shape == (None, C)
+    side = S_PX // 32
+    assert network.f_cls.output_shape == {
+        "last_map": (None, side, side, 2048),
+        "pooled": (None, 2048),
+        "y_cls": (None, C),
+    }
 
 
 @RESNETS
@@ -83,9 +88,20 @@ def test_the_cut_network_equals_the_uncut_one_on_the_same_file(built, images, na
     kernel, bias = network.f_cls.get_layer("cls_logits").get_weights()
     features = network.uncut(network.preprocess_input(images.copy())).numpy()
     expected = features @ kernel + bias
-    received = network.f_cls(network.f_cnn(images)).numpy()
+    received = network.f_cls(network.f_cnn(images))["y_cls"].numpy()
     assert np.abs(expected).max() > 1e-3 and np.ptp(expected, axis=0).max() > 1e-6
     np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@RESNETS
+def test_what_y_cls_comes_of(built, images, name):
+    network = built(name)
+    received = {key: value.numpy() for key, value in network.f_cls(network.f_cnn(images)).items()}
+    kernel, bias = network.f_cls.get_layer("cls_logits").get_weights()
+    assert received["last_map"].min() == 0.0 and received["last_map"].max() > 0.0  # behind a ReLU
+    np.testing.assert_allclose(received["pooled"], received["last_map"].mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    expected = received["pooled"] @ kernel + bias
+    np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 @RESNETS
@@ -111,7 +127,7 @@ def test_no_weight_is_lost_or_doubled(built, name):
 def test_another_size_has_another_grid():
     f_cnn, f_cls = build_backbone("resnet50", 96, C)
     assert f_cnn.output_shape["X"] == (None, 6, 6, 1024)
-    assert f_cls.output_shape == (None, C)
+    assert f_cls.output_shape["last_map"] == (None, 3, 3, 2048)
 
 
 @pytest.mark.slow
@@ -130,8 +146,8 @@ def test_small_has_a_grid_of_14_whatever_the_input(size_px):
     features = f_cnn(images)
     assert set(features) == {"X"}
     assert features["X"].shape == (2, 14, 14, 64)
-    assert f_cls(features).shape == (2, C)
-    assert f_cls.get_layer("cls_last_relu").output_shape == (None, 7, 7, 128)
+    shapes = {name: value.shape for name, value in f_cls(features).items()}
+    assert shapes == {"last_map": (2, 7, 7, 128), "pooled": (2, 128), "y_cls": (2, C)}
     assert len(sums(f_cnn)) == 2 and len(sums(f_cls)) == 1  # one block a stage
 
 
@@ -140,8 +156,61 @@ def test_small_tells_images_apart_at_initialisation():
     f_cnn, f_cls = build_backbone("small", 56, C)
     images = np.random.default_rng(1).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
     images[1, :28] = 0.0
-    first, second = f_cls(f_cnn(images)).numpy()
+    first, second = f_cls(f_cnn(images))["y_cls"].numpy()
     assert np.abs(first - second).max() > 0.05
+
+
+# The two blocks that ResNet-107 has more.
+
+
+def more_blocks(weights, x, kind):
+    """What they compute, in NumPy. Pre-activation: BatchNorm, ReLU, convolution, and a last BatchNorm and ReLU."""
+
+    def norm(x, name):
+        return reference.batch_norm(x, *weights[f"{name}_bn"])
+
+    def convolve(x, name):
+        return reference.convolve(x, *weights[f"{name}_conv"])
+
+    for block in ("more_block1", "more_block2"):
+        if kind == "v1":
+            residual = reference.relu(norm(convolve(x, f"{block}_1"), f"{block}_1"))
+            residual = reference.relu(norm(convolve(residual, f"{block}_2"), f"{block}_2"))
+            x = reference.relu(x + norm(convolve(residual, f"{block}_3"), f"{block}_3"))
+        else:
+            residual = convolve(reference.relu(norm(x, f"{block}_pre")), f"{block}_1")
+            names = (("mid", "2"),) if kind == "small" else (("1", "2"), ("2", "3"))
+            for before, after in names:
+                residual = convolve(reference.relu(norm(residual, f"{block}_{before}")), f"{block}_{after}")
+            x = x + residual
+    return x if kind == "v1" else reference.relu(norm(x, "more_last"))
+
+
+KINDS = pytest.mark.parametrize(
+    "name, kind",
+    [("resnet101v2", "v2"), ("resnet50v2", "v2"), ("resnet101", "v1"), ("resnet50", "v1"), ("small", "small")],
+)
+
+
+@KINDS
+def test_more_blocks_equal_numpy(name, kind):
+    f_more = build_more_blocks(name, (3, 2, 8))
+    reference.randomise(f_more, seed=2)
+    x = np.random.default_rng(3).uniform(0, 2, (2, 3, 2, 8)).astype(np.float32)
+    expected = more_blocks(reference.weights_of(f_more), x, kind)
+    assert np.abs(expected - x).max() > 0.1
+    np.testing.assert_allclose(f_more(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@KINDS
+def test_weights_of_more_blocks(name, kind):
+    """A bottleneck's kernels have 2048 * 512 + 9 * 512 * 512 + 512 * 2048 = 4,456,448 weights, its BatchNorms 4 a
+    channel: 4 * (2048 + 512 + 512). Small's block has two kernels of 9 * 128 * 128 and BatchNorms of 4 * 256.
+    """
+    f_more = build_more_blocks(name, (7, 7, 128 if kind == "small" else 2048))
+    expected = {"v1": 2 * 4_468_736, "v2": 2 * 4_468_736 + 4 * 2048, "small": 2 * 295_936 + 4 * 128}
+    assert f_more.count_params() == expected[kind]
+    assert f_more.output_shape == f_more.input_shape and len(sums(f_more)) == 2
 
 
 # Bad input: one message of one line.

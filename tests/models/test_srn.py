@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.errors import InputError
-from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.models.main_net import build_main_net
 from srn_tf.models.model import Stage
 from srn_tf.models.srn import build_srn
@@ -33,11 +31,11 @@ def randomised(model):
 
 @pytest.fixture(scope="module")
 def models():
-    """(head, regularize_from) -> model whose biases and BatchNorm values are neither 0 nor 1."""
+    """(head, what f_sr reads) -> model whose biases and BatchNorm values are neither 0 nor 1."""
     return {
-        (head, source): randomised(build(head, regularize_from=source))
+        (head, source): randomised(build(head, use_weighted_attention=source == "U"))
         for head in ("paper", "released")
-        for source in ("weighted", "attention")
+        for source in ("U", "A")
     }
 
 
@@ -64,7 +62,7 @@ BOTH_HEADS = pytest.mark.parametrize("head", ["paper", "released"])
 
 @BOTH_HEADS
 def test_outputs(models, images, head):
-    model = models[head, "weighted"]
+    model = models[head, "U"]
     grid, logits = (B, 14, 14, C), (B, C)
     shapes = {name: value.shape for name, value in outputs_of(model, images).items()}
     assert shapes == {"y_hat": logits, "y_cls": logits, "y_att": logits, "y_sr": logits, "A": grid, "U": grid}
@@ -77,16 +75,16 @@ def test_outputs(models, images, head):
 
 
 @BOTH_HEADS
-@pytest.mark.parametrize("source", ["weighted", "attention"])
+@pytest.mark.parametrize("source", ["U", "A"])
 def test_equations_4_to_9_equal_numpy(models, images, head, source):
     model = models[head, source]
     X = heads_input(model, images)
     Z, S = model.parts["f_att"](X).numpy(), model.parts["f_conf"](X).numpy()
-    y_cls = model.parts["f_cls"](model.parts["f_cnn"](images)).numpy()
+    y_cls = model.parts["f_cls"](model.parts["f_cnn"](images))["y_cls"].numpy()
     A = np.exp(Z) / np.exp(Z).sum(axis=(1, 2), keepdims=True)  # Eq. (4)
     y_att = (A * S).sum(axis=(1, 2))  # Eq. (7)
     U = A / (1 + np.exp(-S))  # Eq. (8)
-    y_sr = reference.regularizer(model.parts["f_sr"], U if source == "weighted" else A, head)  # Eq. (9)
+    y_sr = reference.regularizer(model.parts["f_sr"], U if source == "U" else A, head)  # Eq. (9)
     expected = {"A": A, "U": U, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "y_hat": 0.5 * y_cls + 0.5 * y_sr}
     received = outputs_of(model, images)
     assert sorted(received) == sorted(expected)
@@ -97,7 +95,7 @@ def test_equations_4_to_9_equal_numpy(models, images, head, source):
 @BOTH_HEADS
 def test_heads_read_x(models, images, head):
     """f_att, f_conf and f_neck sit where the equations put them: all from X, in NumPy."""
-    model = models[head, "weighted"]
+    model = models[head, "U"]
     X = model.parts["f_cnn"](images)["X"].numpy()
     if head == "released":
         X = reference.neck(model.parts["f_neck"], X)
@@ -110,7 +108,7 @@ def test_heads_read_x(models, images, head):
 
 @BOTH_HEADS
 def test_attention_sums_to_1_and_bounds_u(models, images, head):
-    received = outputs_of(models[head, "weighted"], images)
+    received = outputs_of(models[head, "U"], images)
     A, U = received["A"], received["U"]
     assert (A >= 0).all() and (U >= 0).all() and (U <= A).all()
     np.testing.assert_allclose(A.sum(axis=(1, 2)), np.ones((B, C)), rtol=1e-5)
@@ -120,7 +118,7 @@ def test_attention_sums_to_1_and_bounds_u(models, images, head):
 @BOTH_HEADS
 def test_equation_6_equals_equation_7(models, images, head):
     """Averaging the features by attention and classifying once gives what the network sums up cell by cell."""
-    model = models[head, "weighted"]
+    model = models[head, "U"]
     received = outputs_of(model, images)
     _, read = reference.confidence(model.parts["f_conf"], heads_input(model, images), head)
     kernel, bias = model.parts["f_conf"].get_layer("conf_2_conv").get_weights()
@@ -129,18 +127,18 @@ def test_equation_6_equals_equation_7(models, images, head):
     np.testing.assert_allclose(received["y_att"], y_att, rtol=1e-3, atol=1e-4)
 
 
-def test_regularize_from_decides_what_f_sr_reads(images):
+def test_the_two_models_differ_in_what_f_sr_reads(images):
     received = {}
-    for source in ("weighted", "attention"):
+    for source in ("U", "A"):
         keras.utils.set_random_seed(0)
-        received[source] = outputs_of(build("paper", regularize_from=source), images)
+        received[source] = outputs_of(build("paper", use_weighted_attention=source == "U"), images)
     for name in ("A", "U", "y_cls", "y_att"):
-        np.testing.assert_array_equal(received["weighted"][name], received["attention"][name])
-    assert np.abs(received["weighted"]["y_sr"] - received["attention"]["y_sr"]).max() > 1e-3
+        np.testing.assert_array_equal(received["U"][name], received["A"][name])
+    assert np.abs(received["U"]["y_sr"] - received["A"]["y_sr"]).max() > 1e-3
 
 
 def test_one_image_gives_what_it_gives_in_a_batch(models, images):
-    model = models["released", "weighted"]
+    model = models["released", "U"]
     together = outputs_of(model, images)
     for i in range(B):
         alone = outputs_of(model, images[i : i + 1])
@@ -164,9 +162,9 @@ def test_the_same_seed_gives_the_same_weights():
 @BOTH_HEADS
 def test_learn_alpha_adds_exactly_one_weight(models, images, head):
     model = build(head, learn_alpha=True)
-    assert len(model.network.weights) == len(models[head, "weighted"].network.weights) + 1
-    assert model.network.count_params() == models[head, "weighted"].network.count_params() + 1
-    assert models[head, "weighted"].parts["mix"].weights == []
+    assert len(model.network.weights) == len(models[head, "U"].network.weights) + 1
+    assert model.network.count_params() == models[head, "U"].network.count_params() + 1
+    assert models[head, "U"].parts["mix"].weights == []
     (alpha_logit,) = model.parts["mix"].weights
     received = outputs_of(model, images)
     np.testing.assert_allclose(received["y_hat"], (received["y_cls"] + received["y_sr"]) / 2, rtol=1e-4, atol=1e-5)
@@ -195,7 +193,7 @@ LAST_LOSS = {"paper": {"y_hat": 1.0, "y_att": 1.0}, "released": {"y_att": 1.0, "
 
 @BOTH_HEADS
 def test_stage_tables(models, head):
-    model = models[head, "weighted"]
+    model = models[head, "U"]
     expected = {
         "cls": ({"f_cnn", "f_cls"}, {"y_cls": 1.0}, "y_cls"),
         "att": (HEADS_ONLY[head], {"y_att": 1.0}, "y_att"),
@@ -220,7 +218,7 @@ def network_ops(network):
 @BOTH_HEADS
 @pytest.mark.parametrize("stage", ["att", "sr"])
 def test_nothing_past_x_runs_in_the_middle_stages(models, head, stage):
-    model = models[head, "weighted"]
+    model = models[head, "U"]
     network = model.network_for(model.stages[stage].losses)
     assert set(network.output) == set(model.stages[stage].losses)
     in_network = {id(weight) for weight in network.weights}
@@ -233,7 +231,7 @@ def test_nothing_past_x_runs_in_the_middle_stages(models, head, stage):
 
 
 def test_network_for_shares_the_weights(models, images):
-    model = models["released", "weighted"]
+    model = models["released", "U"]
     network = model.network_for(("U", "y_cls"))
     received, expected = network(images), outputs_of(model, images)
     assert set(received) == {"U", "y_cls"}
@@ -246,7 +244,7 @@ def with_stage(model, stage):
 
 
 def test_a_stage_that_leaves_out_a_part_is_refused(models):
-    model = models["released", "weighted"]
+    model = models["released", "U"]
     stage = model.stages["sr"]
     without_neck = tuple(name for name in stage.fixed if name != "f_neck")
     with pytest.raises(ValueError, match=r"Stage sr must name every part once. Expected: .*'f_neck'.* Received: \["):
@@ -258,7 +256,7 @@ def test_a_stage_that_leaves_out_a_part_is_refused(models):
 
 
 def test_a_weight_in_no_part_or_in_two_is_refused(models):
-    model = models["paper", "weighted"]
+    model = models["paper", "U"]
     stages = {"only": Stage(tuple(name for name in model.parts if name != "f_sr"), (), {"y_sr": 1.0}, "y_sr")}
     parts = {name: part for name, part in model.parts.items() if name != "f_sr"}
     with pytest.raises(ValueError, match="Every weight must belong to exactly one part"):
@@ -279,7 +277,7 @@ def test_main_net(images):
     assert {name: (stage.trains, stage.fixed, stage.losses, stage.watched) for name, stage in model.stages.items()} == {
         "cls": (("f_cnn", "f_cls"), (), {"y_cls": 1.0}, "y_cls")
     }
-    expected = model.parts["f_cls"](model.parts["f_cnn"](images))
+    expected = model.parts["f_cls"](model.parts["f_cnn"](images))["y_cls"]
     np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-5, atol=1e-6)
     assert np.ptp(received["y_cls"], axis=0).min() > 1e-4  # the image matters
 
@@ -289,50 +287,3 @@ def test_main_net_is_the_first_stage_of_srn(images):
     for name in ("f_cnn", "f_cls"):
         srn.parts[name].set_weights(main_net.parts[name].get_weights())
     np.testing.assert_allclose(srn.network(images)["y_cls"], main_net.network(images)["y_cls"], rtol=1e-5, atol=1e-6)
-
-
-# From a description.
-
-
-def test_build_model_passes_every_field_on():
-    config = ModelConfig("srn", "small", 112, "paper", "attention", head_channels=8, learn_alpha=True)
-    model = build_model(config, 4)
-    assert (model.image_size, model.num_labels, set(model.parts)) == (112, 4, PARTS["paper"])
-    assert model.parts["f_att"].get_layer("att_1_conv").filters == 8
-    assert len(model.parts["mix"].weights) == 1
-    # y_sr comes of A alone: nothing of f_conf is needed for it.
-    names = {weight.name for weight in model.network_for(("y_sr",)).weights}
-    assert not any("conf_" in name for name in names)
-
-    config = dataclasses.replace(config, srn_head="released", regularize_from="weighted")
-    model = build_model(config, 4)
-    assert set(model.parts) == PARTS["released"]
-    assert any("conf_" in weight.name for weight in model.network_for(("y_sr",)).weights)
-
-    model = build_model(dataclasses.replace(config, model="main_net", image_size=56), 3)
-    assert (set(model.parts), model.image_size, model.num_labels) == ({"f_cnn", "f_cls"}, 56, 3)
-
-
-# Bad values.
-
-
-@pytest.mark.parametrize(
-    "field, value, message",
-    [
-        ("model", "resnet", "model must be one of srn, main_net. Received: 'resnet'."),
-        (
-            "backbone",
-            "vgg",
-            "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, small. Received: 'vgg'.",
-        ),
-        ("image_size", 60, "image_size must be a multiple of 56 for backbone small. Received: 60."),
-        ("image_size", 0, "image_size must be a multiple of 56 for backbone small. Received: 0."),
-        ("srn_head", "Paper", "srn_head must be one of released, paper. Received: 'Paper'."),
-        ("regularize_from", "U", "regularize_from must be one of weighted, attention. Received: 'U'."),
-    ],
-)
-def test_bad_values(field, value, message):
-    config = dataclasses.replace(ModelConfig("srn", "small", 56), **{field: value})
-    with pytest.raises(InputError) as error:
-        build_model(config, C)
-    assert str(error.value) == message

@@ -56,6 +56,20 @@ def open_tiny_scenes(folder, num_train=64):
     return dataclasses.replace(dataset, splits={**dataset.splits, "train": f"train[:{num_train}]"})
 
 
+class OtherRecords:
+    """Stands for a DataSet: its training records changed, everything else its own."""
+
+    def __init__(self, dataset, change, ignores_unspecified=False):
+        self._dataset, self._change, self.ignores_unspecified = dataset, change, ignores_unspecified
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def records(self, role):
+        records = self._dataset.records(role)
+        return records.map(self._change) if role == "train" else records
+
+
 def make_plan(**changes):
     values = {
         "stages": ("begin", "end"),
@@ -70,6 +84,8 @@ def make_plan(**changes):
         "crops": True,
         "mirror": True,
         "max_distortion": None,
+        "shuffle_buffer": 1000,
+        "cache": "none",
         "seed": 0,
     }
     return TrainingPlan(**{**values, **changes})
@@ -87,4 +103,5 @@ def read_log(path):
         entries = [json.loads(line) for line in log]
     for entry in entries:
         assert entry.pop("images_per_second") > 0
+        assert 0 < entry.pop("data_wait_share") < 1
     return entries

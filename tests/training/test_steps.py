@@ -26,6 +26,13 @@ def test_label_loss_by_hand():
     np.testing.assert_allclose(loss, [3 * np.log(2.0), 50.0], rtol=1e-6)
 
 
+def test_label_loss_leaves_out_what_is_not_counted():
+    y, logits = tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]), tf.constant([[0.0, 0.0, 0.0], [200, -200, -50]])
+    loss = label_loss(y, logits, tf.constant([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]))
+    np.testing.assert_allclose(loss, [2 * np.log(2.0), 0.0], rtol=1e-6)
+    np.testing.assert_array_equal(label_loss(y, logits, tf.ones((2, 3))), label_loss(y, logits))
+
+
 def expected_gradients(network, losses, variables, batch):
     with tf.GradientTape() as tape:
         outputs = network(batch["image"], training=True)
@@ -101,6 +108,19 @@ def test_l2_reaches_biases_and_batch_norm():
         )
         kinds.add(variable.name.split("/")[-1].split(":")[0])
     assert kinds == {"kernel", "depthwise_kernel", "bias", "gamma", "beta"}
+
+
+def test_entries_that_are_not_counted_move_nothing():
+    model = small.build_small_srn("paper")
+    stage, batch = model.stages["all"], small.random_batch(4)
+    counted = tf.constant([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    other_y = tf.where(counted == 1, batch["y"], 1.0 - batch["y"])
+    _, all_counted = recorded_gradients(model, stage, batch, 4, 0.0)
+    _, expected = recorded_gradients(model, stage, {**batch, "counted": counted}, 4, 0.0)
+    _, received = recorded_gradients(model, stage, {**batch, "y": other_y, "counted": counted}, 4, 0.0)
+    for one, other in zip(received, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-8)
+    assert any(np.abs(one - other).max() > 0.1 * np.abs(other).max() for one, other in zip(expected, all_counted))
 
 
 @pytest.mark.parametrize("stage_name", ["att", "sr"])

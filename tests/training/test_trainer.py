@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import types
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.training import checkpoint, trainer
 from srn_tf.training.trainer import Trainer
 from tests.training import small, small_runs
@@ -220,6 +222,89 @@ def test_a_subset_of_the_stages(dataset, tmp_path):
     assert {entry["stage"] for entry in small_runs.read_log(tmp_path)} == {"end"}
     for name, value in start.items():
         assert (final[name] == value).all() == name.startswith("first/"), name
+
+
+# What a run makes of its input.
+
+
+def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_path, monkeypatch):
+    set_validation(monkeypatch, [(5, 1)] * 4)
+    reads = {"none": 0, "decoded": 0}
+    for cache in reads:
+
+        def count(record, cache=cache):
+            def read(name):
+                reads[cache] += 1
+                return name
+
+            return {**record, "name": tf.numpy_function(read, [record["name"]], tf.string)}
+
+        strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+        with strategy.scope():
+            model = build()
+        plan = small_runs.make_plan(stages=("begin",), epochs=(2,), learning_rates=(0.01,), cache=cache)
+        counted = small_runs.OtherRecords(dataset, count)
+        small_runs.make_trainer(tmp_path / cache, model, counted, plan, strategy).train()
+    assert reads == {"none": 128, "decoded": 64}  # two epochs of 64 images
+    assert small_runs.read_log(tmp_path / "none") == small_runs.read_log(tmp_path / "decoded")
+    small.assert_bit_equal(*(arrays_of(tmp_path / cache, "last.npz") for cache in reads))
+
+
+def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch):
+    set_validation(monkeypatch, [(5, 1)] * 2)
+    plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
+    whole, little = (train(tmp_path / str(size), dataset, **plan, shuffle_buffer=size) for size in (64, 2))
+    assert any((whole[name] != little[name]).any() for name in whole)
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(dataset, tmp_path, monkeypatch, ignores):
+    set_validation(monkeypatch, [(5, 1)])
+    unspecified = small_runs.OtherRecords(
+        dataset, lambda record: {**record, "labels": tf.zeros_like(record["labels"])}, ignores_unspecified=ignores
+    )
+    train(tmp_path, unspecified, stages=("begin",), epochs=(1,), learning_rates=(0.01,))
+    losses = small_runs.read_log(tmp_path)[0]["losses"]
+    assert losses["y_first"] == 0.0 if ignores else losses["y_first"] > 0.0
+
+
+@pytest.mark.parametrize("ignores, expected", [(True, (0 + 3) * np.log(2) / 2), (False, (100 + 4) * np.log(2) / 2)])
+def test_the_validation_loss_follows_the_same_rule(dataset, tmp_path, ignores, expected):
+    labels = np.array([[0, 1, -1, -1], [1, -1, -1, 0]], np.int8)
+    logits = np.array([[100 * np.log(2), 200, -200, -200], [0, 0, 0, 0]], np.float32)
+    evaluator = types.SimpleNamespace(predict=lambda records, batch_size: Predictions({"y": logits}, labels, None))
+    run = types.SimpleNamespace(name="begin", epoch=1, stage=types.SimpleNamespace(watched="y"))
+    data = small_runs.OtherRecords(dataset, dict, ignores)
+    validation = small_runs.make_trainer(tmp_path, build(), data, small_runs.make_plan())._validate(run, evaluator)
+    assert validation["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch, caplog):
+    """A clock that stands still but for 3 s a batch and 1 s a step; the data set's end takes 3 s as well."""
+    clock = types.SimpleNamespace(now_s=100.0, monotonic=lambda: clock.now_s)
+
+    def batches(*args, **kwargs):
+        for batch in original(*args, **kwargs):
+            clock.now_s += 3.0
+            yield batch
+        clock.now_s += 3.0
+
+    class Bar(trainer.tqdm):
+        def update(self, n=1):
+            clock.now_s += 1.0
+            return super().update(n)
+
+    original = trainer.training_batches
+    monkeypatch.setattr(trainer, "training_batches", batches)
+    monkeypatch.setattr(trainer, "time", clock)
+    monkeypatch.setattr(trainer, "tqdm", Bar)
+    set_validation(monkeypatch, [(5, 1)])
+    with caplog.at_level("INFO", "srn_tf"):
+        train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,))
+    entry = json.loads((tmp_path / "log.jsonl").read_text())
+    assert entry["images_per_second"] == pytest.approx(64 / 19)  # 5 * 3 s + 4 * 1 s
+    assert entry["data_wait_share"] == pytest.approx(15 / 19)
+    assert "  3 img/s (79 % waiting for data)  " in caplog.text
 
 
 def test_bad_plans(dataset, tmp_path):
