@@ -7,8 +7,6 @@ from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
 
-_SHOWN = 20  # pairs of equal images that are kept for the metadata
-
 
 class Audit:
     """Gathers the reports of all images and judges them.
@@ -28,8 +26,7 @@ class Audit:
         self._num_examples = sum(len(photo.examples) for photos in source.splits.values() for photo in photos)
         self._splits = {split: {"photos": 0, "images": 0, "unlabelled": 0, "rejected": 0} for split in source.splits}
         self._first_of = {}  # digest -> (split, path) of the first photograph that has it
-        self._duplicates = {"count": 0, "pairs": []}
-        self._overlap = {"count": 0, "pairs": []}
+        self._equal = []  # rows (first split, first path, split, path) of photographs with the same pixels
         self.rejected = []  # rows (split, name, reason)
 
     def check_counts(self):
@@ -57,7 +54,7 @@ class Audit:
         counts["rejected"] += len(report["rejected"])
         self.rejected += [(split, name, reason) for name, reason in report["rejected"]]
         if len(self.rejected) / self._num_examples > self._max_rejected:
-            raise TooManyRejected(
+            raise AuditStop(
                 f"At most {self._max_rejected:.2%} of the {self._num_examples:,} images of {self._name} may be damaged "
                 f"(--max_rejected). Received: {len(self.rejected):,} so far, the first {self.rejected[0][1]} "
                 f"({self.rejected[0][2]})"
@@ -65,12 +62,8 @@ class Audit:
         if report["digest"] is None:
             return
         first = self._first_of.setdefault(report["digest"], (split, report["path"]))
-        if first == (split, report["path"]):
-            return
-        found = self._duplicates if first[0] == split else self._overlap
-        found["count"] += 1
-        if len(found["pairs"]) < _SHOWN:
-            found["pairs"].append([list(first), [split, report["path"]]])
+        if first != (split, report["path"]):
+            self._equal.append((*first, split, report["path"]))
 
     def finish(self):
         """States what was kept, and judges equal images.
@@ -82,60 +75,69 @@ class Audit:
         """
         for split, counts in self._splits.items():
             if not counts["images"]:
-                raise TooManyRejected(
-                    f"Split {split} of {self._name} must keep at least one image. Received: all damaged."
-                )
+                raise AuditStop(f"Split {split} of {self._name} must keep at least one image. Received: all damaged.")
             logger.info(
                 "%s %s: %s images kept, %s without label, %s rejected.",
                 self._name,
                 split,
                 *(f"{counts[key]:,}" for key in ("images", "unlabelled", "rejected")),
             )
-        if self._overlap["count"]:
-            message = (
-                f"{self._overlap['count']:,} images are in two splits (equal pixels), the first: "
-                f"{_pair(self._overlap['pairs'][0])}."
-            )
+        overlap = [row for row in self._equal if row[0] != row[2]]
+        duplicates = [row for row in self._equal if row[0] == row[2]]
+        if overlap:
+            message = f"{len(overlap):,} images are in two splits (equal pixels), the first: {_pair(overlap[0])}."
             if not self._allow_overlap:
-                raise InputError(
+                raise AuditStop(
                     f"{self._name}: {message} Training on test images makes results worthless: remove one of each "
                     "pair, or keep them with --allow_overlap."
                 )
             self._warn(message)
-        if self._duplicates["count"]:
+        if duplicates:
             self._warn(
-                f"{self._duplicates['count']:,} images occur again in their split (equal pixels), the first: "
-                f"{_pair(self._duplicates['pairs'][0])}."
+                f"{len(duplicates):,} images occur again in their split (equal pixels), the first: "
+                f"{_pair(duplicates[0])}."
             )
         return {
             "splits": self._splits,
             "counts": [{"what": c.what, "found": c.found, "published": c.published} for c in self._source.counts],
-            "duplicates": self._duplicates,
-            "overlap": self._overlap,
+            "duplicates": len(duplicates),
+            "overlap": len(overlap),
             "notes": list(self._source.notes),
         }
 
-    def write_rejected(self, path):
-        """Writes the damaged images as CSV.
+    def write_lists(self, folder, prefix=""):
+        """Writes what was found, in full.
 
         Args:
-            path: epath.Path; columns split, path, reason. A crop's path ends in "#" and its number.
+            folder: epath.Path.
+            prefix: str, start of the files' names.
+        Returns:
+            list of the paths written, none for nothing found:
+            rejected.csv, the damaged images: split, path, reason. A crop's path ends in "#" and its number.
+            equal_images.csv, pairs of photographs with equal pixels: split and path of either.
         """
-        with path.open("w") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(("split", "path", "reason"))
-            rows.writerows(self.rejected)
+        lists = {
+            "rejected.csv": (("split", "path", "reason"), self.rejected),
+            "equal_images.csv": (("first_split", "first_path", "split", "path"), self._equal),
+        }
+        written = []
+        for name, (header, rows) in lists.items():
+            if rows:
+                written.append(folder / f"{prefix}{name}")
+                with written[-1].open("w") as file:
+                    csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        return written
 
     def _warn(self, message):
         if self._fail_on_mismatch:
-            raise InputError(f"{self._name}: {message} (--fail_on_mismatch makes this an error.)")
+            raise AuditStop(f"{self._name}: {message} (--fail_on_mismatch makes this an error.)")
         logger.warning("Warning: %s: %s", self._name, message)
 
 
-class TooManyRejected(InputError):
-    """More images are damaged than allowed; the rows gathered so far are worth keeping."""
+class AuditStop(InputError):
+    """The data may not be used as it is; what was found so far is worth keeping."""
 
 
-def _pair(pair):
-    (first_split, first), (second_split, second) = pair
-    return f"{first} ({first_split}) and {second} ({second_split})"
+def _pair(row):
+    first_split, first, split, path = row
+    return f"{first} ({first_split}) and {path} ({split})"

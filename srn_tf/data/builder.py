@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from srn_tf.data import examples
-from srn_tf.data.audit import Audit, TooManyRejected
+from srn_tf.data.audit import Audit, AuditStop
 from srn_tf.data.shards import RemoteShard, Shard, plan_shards, watching
 from srn_tf.data.source import option_file
 from srn_tf.data.workers import parallel_map
@@ -169,7 +169,6 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         on_beam = bool(download_config and (download_config.beam_runner or download_config.beam_options))
         num_photos = sum(map(len, source.splits.values()))
         infos = []
-        stopped_csv = self.data_dir_root / f"{self.name}_rejected.csv"
         try:
             with (
                 tqdm(total=num_photos, desc=f"prepare {self.name}", unit="image", disable=None) as bar,
@@ -183,14 +182,16 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                         super()._download_and_prepare(dl_manager, download_config)
                     infos += [self._with_true_lengths(info) for info in self.info.splits.values()]
             summary = audit.finish()
-        except TooManyRejected as error:
-            audit.write_rejected(stopped_csv)
-            raise InputError(f"{error} Those found so far are listed in {stopped_csv}.") from None
+        except AuditStop as error:
+            lists = audit.write_lists(self.data_dir_root, f"{self.name}_")
+            found = f" Those found so far are listed in {', '.join(map(os.fspath, lists))}." if lists else ""
+            raise InputError(f"{error}{found}") from None
         self.info.set_splits(tfds.core.SplitDict(infos))
         self.info.metadata.update(options=options, audit=summary)
-        stopped_csv.unlink(missing_ok=True)
-        if audit.rejected:
-            audit.write_rejected(self.data_path / "rejected.csv")
+        audit.write_lists(self.data_path)
+        for earlier in self.data_dir_root.glob(f"{self.name}_*.csv"):  # of a preparation that was stopped
+            if earlier.name in (f"{self.name}_rejected.csv", f"{self.name}_equal_images.csv"):
+                earlier.unlink()
 
     def _shard_iterators_per_split(self, dl_manager):
         del dl_manager  # the source has been read

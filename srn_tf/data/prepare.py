@@ -36,8 +36,8 @@ def prepare(builder, beam_runner=None, beam_options=None):
         return
     if isinstance(builder, SourceBuilder):
         _check_source_dir(builder)
-    if isinstance(builder, SourceBuilder) or not sys.stderr.isatty():
-        tfds.disable_progress_bar()  # A SourceBuilder shows its own, which knows the total.
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     with _only_writer(builder):
         if not is_prepared(builder):  # Another process may have finished it just now.
             _write(builder, beam_runner, beam_options)

@@ -19,6 +19,7 @@ from srn_tf.data.source import Example, Photo
 _SHARD_BYTES = 64 * 2**20  # tfds holds a shard in memory while it writes it
 _SHARD_PHOTOS = 2000
 _BYTES_PER_PIXEL = 0.6  # of a resized image as it is stored
+_PNG_BYTES_PER_PIXEL = 2.0  # of a photograph
 _POLL_S = 2.0
 
 
@@ -41,8 +42,10 @@ def plan_shards(split, photos, source_dir, store_size):
         shards[-1].append(photo)
         if store_size:
             num_bytes += len(photo.examples) * _BYTES_PER_PIXEL * store_size**2
-        else:
+        elif photo.examples[0].crop is None:
             num_bytes += _file_bytes(os.path.join(source_dir, photo.path))
+        else:  # stored as PNG, whatever the file is
+            num_bytes += sum(_PNG_BYTES_PER_PIXEL * example.crop[2] * example.crop[3] for example in photo.examples)
     return [tuple(shard) for shard in shards]
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 from etils import epath
 
-from srn_tf.data.audit import Audit, TooManyRejected
+from srn_tf.data.audit import Audit, AuditStop
 from srn_tf.data.source import Count, Example, Photo, Source
 from srn_tf.errors import InputError
 
@@ -79,8 +79,8 @@ def test_what_is_stored(messages):
             {"what": "train images", "found": 1200, "published": 82783},
             {"what": "test images", "found": 40504, "published": 40504},
         ],
-        "duplicates": {"count": 0, "pairs": []},
-        "overlap": {"count": 0, "pairs": []},
+        "duplicates": 0,
+        "overlap": 0,
         "notes": ["a line"],
     }
     assert messages("INFO") == [
@@ -93,17 +93,23 @@ def test_what_is_stored(messages):
 # Equal images.
 
 
-def test_three_copies_in_a_split_are_two_duplicates(messages):
+def equal_images(audit, folder):
+    """The rows of equal_images.csv, without its header."""
+    (path,) = audit.write_lists(epath.Path(folder))
+    assert path.name == "equal_images.csv"
+    lines = path.read_text().splitlines()
+    assert lines[0] == "first_split,first_path,split,path"
+    return lines[1:]
+
+
+def test_three_copies_in_a_split_are_two_duplicates(messages, tmp_path):
     audit = make_audit()
     for path in ("train/0", "train/1", "train/2"):
         audit.add("train", report(path, digest="same"))
     audit.add("test", report("test/0"))
     summary = audit.finish()
-    assert summary["duplicates"] == {
-        "count": 2,
-        "pairs": [[["train", "train/0"], ["train", "train/1"]], [["train", "train/0"], ["train", "train/2"]]],
-    }
-    assert summary["overlap"] == {"count": 0, "pairs": []}
+    assert (summary["duplicates"], summary["overlap"]) == (2, 0)
+    assert equal_images(audit, tmp_path) == ["train,train/0,train,train/1", "train,train/0,train,train/2"]
     assert messages("WARNING") == [
         "Warning: some_data: 2 images occur again in their split (equal pixels), the first: "
         "train/0 (train) and train/1 (train)."
@@ -129,10 +135,11 @@ def test_overlap_is_an_error():
     )
 
 
-def test_overlap_can_be_allowed(messages):
-    summary = with_overlap(allow_overlap=True).finish()
-    assert summary["overlap"] == {"count": 1, "pairs": [[["train", "train/0"], ["test", "test/1"]]]}
-    assert summary["duplicates"] == {"count": 1, "pairs": [[["train", "train/0"], ["train", "train/1"]]]}
+def test_overlap_can_be_allowed(messages, tmp_path):
+    audit = with_overlap(allow_overlap=True)
+    summary = audit.finish()
+    assert (summary["duplicates"], summary["overlap"]) == (1, 1)
+    assert equal_images(audit, tmp_path) == ["train,train/0,train,train/1", "train,train/0,test,test/1"]
     overlap, duplicates = messages("WARNING")
     assert "1 images are in two splits" in overlap and "1 images occur again" in duplicates
 
@@ -147,21 +154,13 @@ def test_equal_images_are_errors_if_asked_for():
         audit.finish()
 
 
-def test_only_the_first_pairs_are_stored():
-    audit = make_audit(train=31)
-    for index in range(31):
-        audit.add("train", report(f"train/{index}", digest="same"))
-    duplicates = audit.finish()["duplicates"]
-    assert duplicates["count"] == 30 and len(duplicates["pairs"]) == 20
-
-
 def test_damaged_files_are_not_equal_to_each_other():
     audit = make_audit(max_rejected=1.0)
     audit.add("train", damaged("train/0"))
     audit.add("train", damaged("train/1"))
     audit.add("train", report("train/2"))
     audit.add("test", report("test/0"))
-    assert audit.finish()["duplicates"]["count"] == 0
+    assert audit.finish()["duplicates"] == 0
 
 
 # Damaged images.
@@ -184,7 +183,7 @@ def test_exactly_the_share_may_be_damaged(max_rejected, num_photos, allowed):
     for index in range(allowed):
         audit.add("train", damaged(f"train/{index}"))
     if allowed < num_photos:
-        with pytest.raises(TooManyRejected):
+        with pytest.raises(AuditStop):
             audit.add("train", damaged(f"train/{allowed}"))
     assert len(audit.rejected) == min(allowed + 1, num_photos)
 
@@ -195,7 +194,7 @@ def test_the_share_is_of_all_splits_and_examples():
     audit = Audit("some_data", source, 0.5, False, False)
     audit.add("train", report("0", rejected=[("0#0", "empty"), ("0#1", "empty")]))
     audit.add("train", report("1", rejected=[("1#0", "empty")]))  # 3 of 6
-    with pytest.raises(TooManyRejected):
+    with pytest.raises(AuditStop):
         audit.add("test", report("2", rejected=[("2#1", "empty")]))
 
 
@@ -216,7 +215,7 @@ def test_a_split_of_damaged_images_is_an_error():
         audit.add("train", report(f"train/{index}"))
     for index in range(2):
         audit.add("test", damaged(f"test/{index}"))
-    with pytest.raises(TooManyRejected, match="^Split test of some_data must keep at least one image. Received: all"):
+    with pytest.raises(AuditStop, match="^Split test of some_data must keep at least one image. Received: all"):
         audit.finish()
 
 
@@ -224,10 +223,16 @@ def test_the_list_of_damaged_images(tmp_path):
     audit = make_audit(max_rejected=1.0)
     audit.add("train", damaged("train/1"))
     audit.add("test", report("test/0", rejected=[("test/0#3", 'a "box", empty'), ("test/0#4", "été")]))
-    audit.write_rejected(epath.Path(tmp_path / "rejected.csv"))
+    assert audit.write_lists(epath.Path(tmp_path)) == [epath.Path(tmp_path / "rejected.csv")]
     assert (tmp_path / "rejected.csv").read_bytes().decode() == (
         "split,path,reason\n"
         "train,train/1,train/1 must be an image.\n"
         'test,test/0#3,"a ""box"", empty"\n'
         "test,test/0#4,été\n"
     )
+
+
+def test_nothing_found_leaves_no_list(tmp_path):
+    audit = make_audit()
+    audit.add("train", report("train/0"))
+    assert audit.write_lists(epath.Path(tmp_path)) == [] and list(tmp_path.iterdir()) == []

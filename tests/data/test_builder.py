@@ -166,8 +166,8 @@ def test_metadata(source, data_dir, caplog):
     write_image(source / "train" / "copy.png", 0)  # of red_0.png
     builder = prepared(FolderOfImages, data_dir, source, {"list": ""})
     stored = json.loads((builder.data_path / "metadata.json").read_text())
-    (pair,) = stored["audit"]["duplicates"].pop("pairs")
-    assert sorted(pair) == [["train", "train/copy.png"], ["train", "train/red_0.png"]]
+    (pair,) = (builder.data_path / "equal_images.csv").read_text().splitlines()[1:]
+    assert sorted(pair.split(",")) == ["train", "train", "train/copy.png", "train/red_0.png"]
     assert stored == {
         "labels": ["red", "blue"],
         "options": {"store_size": 0, "prefix": "", "list": ""},
@@ -177,8 +177,8 @@ def test_metadata(source, data_dir, caplog):
                 "test": {"photos": 2, "images": 2, "unlabelled": 0, "rejected": 0},
             },
             "counts": [{"what": "train images", "found": 4, "published": 3}],
-            "duplicates": {"count": 1},
-            "overlap": {"count": 0, "pairs": []},
+            "duplicates": 1,
+            "overlap": 0,
             "notes": [],
         },
     }
@@ -354,10 +354,14 @@ def test_equal_images_in_two_splits(source, data_dir):
     Image.open(source / "train" / "red_0.png").save(source / "test" / "copy.bmp")
     message = message_of(FolderOfImages, data_dir, source)
     assert "1 images are in two splits (equal pixels), the first: train/red_0.png (train) and test/copy.bmp" in message
-    assert left_in(data_dir) == []
+    stopped_csv = data_dir / "folder_of_images_equal_images.csv"
+    assert message.endswith(f"Those found so far are listed in {stopped_csv}.")
+    assert left_in(data_dir) == [stopped_csv.name]
+    found = stopped_csv.read_text()
+    assert found == "first_split,first_path,split,path\ntrain,train/red_0.png,test,test/copy.bmp\n"
     builder = prepared(FolderOfImages, data_dir, source, allow_overlap=True)
-    overlap = examples.stored_metadata(builder)["audit"]["overlap"]
-    assert overlap == {"count": 1, "pairs": [[["train", "train/red_0.png"], ["test", "test/copy.bmp"]]]}
+    assert examples.stored_metadata(builder)["audit"]["overlap"] == 1
+    assert (builder.data_path / "equal_images.csv").read_text() == found and not stopped_csv.exists()
 
 
 def test_a_mismatch_is_found_before_an_image_is_opened(source, data_dir, monkeypatch):

@@ -435,4 +435,4 @@ if REAL.is_dir():  # 256 images of COCO 2014, which do not belong to the reposit
                 assert set(record["objects"]["label"]) == set(np.flatnonzero(record["labels"]))
         audit = examples.stored_metadata(builder)["audit"]
         assert {split: part["unlabelled"] for split, part in audit["splits"].items()} == {"train": 2, "test": 0}
-        assert audit["duplicates"]["count"] == audit["overlap"]["count"] == 0
+        assert audit["duplicates"] == audit["overlap"] == 0

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -358,9 +359,12 @@ def output_of_preparing(data_dir, source, is_terminal):
 
 
 def test_progress_shows_on_a_terminal_only(source, data_dir, tmp_path):
-    unpacked, folder = output_of_preparing(tmp_path / "file", source, is_terminal=False)
+    with ThreadPoolExecutor() as pool:  # both at once, since each loads TensorFlow
+        to_file = pool.submit(output_of_preparing, tmp_path / "other", source, is_terminal=False)
+        to_terminal = pool.submit(output_of_preparing, data_dir, source, is_terminal=True)
+    unpacked, folder = to_file.result()
     assert (unpacked.strip(), folder.strip()) == ("", "")
-    unpacked, folder = output_of_preparing(data_dir, source, is_terminal=True)
+    unpacked, folder = to_terminal.result()
     assert "Generating train examples" in unpacked
     assert "prepare folder_of_images" in folder and "5/5" in folder and "Generating" not in folder
     assert "ownload" not in unpacked + folder

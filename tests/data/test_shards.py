@@ -67,6 +67,14 @@ def test_resized_images_are_estimated_by_their_pixels(tmp_path, monkeypatch):
     assert [len(shard) for shard in plan_shards("train", photos, str(tmp_path), 10)] == [1, 2, 2]
 
 
+def test_crops_are_estimated_by_their_own_pixels(tmp_path, monkeypatch):
+    # Stored as PNG, 2 bytes a pixel: crops of 4 x 5 and 3 x 5 pixels are 70 bytes; the file weighs nothing.
+    monkeypatch.setattr(shards, "_SHARD_BYTES", 100)
+    crops = (Example("#0", (1,), crop=(0, 0, 4, 5)), Example("#1", (1,), crop=(9, 9, 3.0, 5.0)))
+    photos = [Photo(path, crops) for path in ORDER]
+    assert [len(shard) for shard in plan_shards("train", photos, str(tmp_path), 0)] == [2, 2, 1]
+
+
 # Making.
 
 LABELLED = (
