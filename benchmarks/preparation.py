@@ -114,9 +114,7 @@ def main(_):
         seconds, main_mib, all_mib = prepare(photos, count, FLAGS.output_dir)
         rows.append([count, seconds, count / seconds, main_mib, all_mib])
     headers = ["images", "seconds", "images/s", "peak MiB, main process", "peak MiB, all processes"]
-    print(
-        f"{os.cpu_count()} CPUs, {file_bytes / 1000:.0f} kB a file, store_size {FLAGS.store_size}"
-    )
+    print(f"{os.cpu_count()} CPUs, {file_bytes / 1000:.0f} kB a file, store_size {FLAGS.store_size}")
     print(tabulate(rows, headers, floatfmt=".0f"))
     write_json(os.path.join(FLAGS.output_dir, "preparation.json"), [dict(zip(headers, row)) for row in rows])
 

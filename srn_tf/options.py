@@ -21,6 +21,7 @@ _STAGES = {
 }
 _BACKBONES = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
 _CACHES = ("none", "encoded", "decoded")
+_LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
 # Where, and how fast, but not what: never part of a run's flagfile, so that a run may move or continue otherwise.
 _UNRECORDED = ("data_dir", "work_dir", "prepared_dir", "cache")
 
@@ -44,6 +45,12 @@ class Options:
     stages: tuple
     epochs: tuple
     init_from: str
+    loss: str
+    focal_gamma: float
+    asl_gamma_pos: float
+    asl_gamma_neg: float
+    asl_margin: float
+    positive_weights: str
     batch_size: int
     learning_rate: tuple
     learning_rate_min: float
@@ -104,6 +111,24 @@ def define_flags():
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: all of the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
+    flags.DEFINE_enum(
+        "loss",
+        "sigmoid",
+        _LOSSES,
+        "Loss of every output. Paper: sigmoid. softmax, pairwise, warp (negatives drawn) and warp_exact (all of them) "
+        "only rank labels: of their results read mAP, not what is predicted at 0.5.",
+    )
+    flags.DEFINE_float("focal_gamma", 2.0, "loss=focal: exponent of (1 - p).", 0.0)
+    flags.DEFINE_float("asl_gamma_pos", 0.0, "loss=asymmetric: exponent of positives.", 0.0)
+    flags.DEFINE_float("asl_gamma_neg", 4.0, "loss=asymmetric: exponent of negatives.", 0.0)
+    flags.DEFINE_float("asl_margin", 0.05, "loss=asymmetric: negatives below this probability cost nothing.", 0.0, 0.99)
+    flags.DEFINE_enum(
+        "positive_weights",
+        "none",
+        ("none", "balanced"),
+        "loss=sigmoid: factor of each label's positive term; balanced is its negatives / positives in the training "
+        "images, at most 100. Paper: none.",
+    )
     flags.DEFINE_integer("batch_size", 96, "Images a step over all devices. Paper: 96.", 1)
     flags.DEFINE_list(
         "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."
@@ -140,7 +165,8 @@ def read_options(values=flags.FLAGS):
     Returns:
         Options.
     Raises:
-        InputError: no stage, or a list that is not of positive numbers or not one value per stage.
+        InputError: no stage, weights for a loss that has none, or a list that is not of positive numbers or not one
+            value per stage.
     """
     options = {field.name: values[field.name].value for field in dataclasses.fields(Options)}
     options["stages"] = _STAGES[options["model"]] if options["stages"] is None else tuple(options["stages"])
@@ -151,6 +177,11 @@ def read_options(values=flags.FLAGS):
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{name} must be a finite number. Received: {value}.")
+    if options["positive_weights"] != "none" and options["loss"] != "sigmoid":
+        raise InputError(
+            f"positive_weights belong to --loss=sigmoid. Received: --positive_weights={options['positive_weights']} "
+            f"and --loss={options['loss']}. Use --positive_weights=none."
+        )
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"

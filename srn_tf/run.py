@@ -66,6 +66,12 @@ def train_run(options):
         stages=options.stages,
         epochs=options.epochs,
         learning_rates=options.learning_rate,
+        loss=options.loss,
+        focal_gamma=options.focal_gamma,
+        asl_gamma_pos=options.asl_gamma_pos,
+        asl_gamma_neg=options.asl_gamma_neg,
+        asl_margin=options.asl_margin,
+        positive_weights=options.positive_weights,
         batch_size=options.batch_size,
         learning_rate_min=options.learning_rate_min,
         momentum=options.momentum,
@@ -98,7 +104,7 @@ def train_run(options):
     return metrics
 
 
-def evaluate_run(work_dir, data_dir, split, prepared_dir=""):
+def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None):
     """Evaluates the final weights of a run on a split of its data set.
 
     Args:
@@ -106,10 +112,11 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir=""):
         data_dir: folder of the data set, as in training.
         split: "train", "validation" or "test"; which images each holds is the run's own division.
         prepared_dir: as in training; default <work_dir>/dataset.
+        thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None; the others are decided by 0.5.
     Returns:
         dict: the metrics, in the form of metrics.json.
     Raises:
-        InputError: not a work folder, an untrained run, other labels, an unknown split.
+        InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
@@ -123,7 +130,9 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir=""):
     strategy = make_strategy()
     with strategy.scope():
         model = load_model(work, description)
-    return _evaluate(model, strategy, dataset, split, description["stages"], work)
+    if thresholds is not None:
+        thresholds.check_fit(description["labels"], model.logits)
+    return _evaluate(model, strategy, dataset, split, description["stages"], work, thresholds)
 
 
 def load_model(work, description):
@@ -173,6 +182,7 @@ def _describe(options, config, dataset):
         "dataset": dataset.name,
         "protocol": dataset.protocol,
         "validation_fraction": options.validation_fraction,
+        "validation_is_train": dataset.splits["validation"] == dataset.splits["train"],
         "labels": list(dataset.labels),
         "model": dataclasses.asdict(config),
         "stages": list(options.stages),
@@ -183,7 +193,7 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work):
+def _evaluate(model, strategy, dataset, split, stages, work, thresholds=None):
     """The metrics of a split; its predictions are kept in the work folder."""
     evaluator = Evaluator(model, strategy, with_attention=True)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
@@ -195,5 +205,5 @@ def _evaluate(model, strategy, dataset, split, stages, work):
         "dataset": dataset.name,
         "split": split,
         "stages": list(stages),
-        **score(predictions, dataset.protocol, dataset.labels),
+        **score(predictions, dataset.protocol, dataset.labels, thresholds),
     }

@@ -1,6 +1,7 @@
 """The flags of a run: their sets, per-stage lists, and their way through a flagfile and back."""
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def test_defaults_are_the_papers():
     assert (parsed.shuffle_buffer, parsed.cache) == (20_000, "none")
     # The published numbers come from the released nets.
     assert parsed.srn_head == "released"
+    assert (parsed.loss, parsed.positive_weights) == ("sigmoid", "none")
 
 
 def test_names_are_those_of_the_packages():
@@ -61,6 +63,7 @@ def test_names_are_those_of_the_packages():
     from srn_tf.models.backbones import BACKBONES
     from srn_tf.models.build import MODELS
     from srn_tf.models.heads import SRN_HEADS
+    from srn_tf.training.losses import LOSSES, POSITIVE_WEIGHTS
 
     expected = {
         "dataset": DATASETS,
@@ -68,6 +71,8 @@ def test_names_are_those_of_the_packages():
         "backbone": BACKBONES,
         "srn_head": SRN_HEADS,
         "cache": CACHES,
+        "loss": LOSSES,
+        "positive_weights": POSITIVE_WEIGHTS,
     }
     for name, values in expected.items():
         for value in values:
@@ -145,12 +150,30 @@ def test_bad_lists(argument, message):
     assert str(error.value) == message
 
 
+def test_weights_of_positives_need_a_loss_that_has_them():
+    assert parse(*PLACES, "--positive_weights=balanced").positive_weights == "balanced"
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, "--positive_weights=balanced", "--loss=focal")
+    assert str(error.value) == (
+        "positive_weights belong to --loss=sigmoid. Received: --positive_weights=balanced and --loss=focal. "
+        "Use --positive_weights=none."
+    )
+
+
+def test_the_defaults_of_the_losses_are_those_of_the_functions():
+    from srn_tf.training.losses import make_loss
+
+    parsed = parse(*PLACES)
+    for name in ("focal_gamma", "asl_gamma_pos", "asl_gamma_neg", "asl_margin"):
+        assert getattr(parsed, name) == inspect.signature(make_loss).parameters[name].default
+
+
 @pytest.mark.parametrize(
     "argument",
     [
         *("--validation_fraction=-0.1", "--validation_fraction=1", "--batch_size=0", "--image_size=0"),
         *("--momentum=1.5", "--ema_decay=1", "--patience=0", "--seed=-1", "--max_distortion=-2", "--head_channels=0"),
-        "--shuffle_buffer=0",
+        *("--shuffle_buffer=0", "--focal_gamma=-1", "--asl_gamma_pos=-1", "--asl_gamma_neg=-1", "--asl_margin=1"),
     ],
 )
 def test_values_out_of_range(argument):
@@ -173,11 +196,12 @@ EVERY_FLAG = (
     *("--head_channels=8", "--learn_alpha", "--stages=cls,all", "--epochs=3,4", "--init_from=/runs/zero"),
     *("--batch_size=5", "--learning_rate=0.02,0.003", "--learning_rate_min=1e-7", "--momentum=0.5"),
     *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
-    *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11"),
+    *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11", "--positive_weights=balanced"),
+    *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1"),
 )
 
 
-@pytest.mark.parametrize("arguments", [(), EVERY_FLAG, ("--model=main_net",)])
+@pytest.mark.parametrize("arguments", [(), EVERY_FLAG, ("--model=main_net",), ("--loss=warp",)])
 def test_flagfile_round_trip(tmp_path, arguments):
     written = parse(*PLACES, "--prepared_dir=/prepared", *arguments)
     flagfile = tmp_path / "flags.txt"
@@ -188,7 +212,7 @@ def test_flagfile_round_trip(tmp_path, arguments):
 def test_every_flag_of_the_round_trip_differs_from_its_default():
     default, changed = parse(*PLACES), parse(*PLACES, *EVERY_FLAG)
     for field in dataclasses.fields(options.Options):
-        if field.name not in ("data_dir", "work_dir", "prepared_dir", "cache"):
+        if field.name not in ("data_dir", "work_dir", "prepared_dir", "cache", "loss"):
             assert getattr(changed, field.name) != getattr(default, field.name), field.name
 
 

@@ -39,6 +39,12 @@ def make_options(data_dir, work_dir, **changes):
         "stages": STAGES,
         "epochs": (2, 1, 1, 1),
         "init_from": "",
+        "loss": "sigmoid",
+        "focal_gamma": 2.0,
+        "asl_gamma_pos": 0.0,
+        "asl_gamma_neg": 4.0,
+        "asl_margin": 0.05,
+        "positive_weights": "none",
         "batch_size": 16,
         "learning_rate": (0.01,) * 4,
         "learning_rate_min": 1e-5,
@@ -81,8 +87,10 @@ def small_model(monkeypatch):
 
 def test_what_a_run_leaves(srn_run):
     options, metrics = srn_run
-    files = set(os.listdir(options.work_dir))
-    assert files == {"flags.txt", "run.json", "log.jsonl", "metrics.json", "tensorboard", "checkpoints", "export"}
+    files = sorted(os.listdir(options.work_dir))
+    folders = ["checkpoints", "export", "predictions", "tensorboard"]
+    assert files == sorted(["flags.txt", "run.json", "log.jsonl", "metrics.json", *folders])
+    assert sorted(os.listdir(os.path.join(options.work_dir, "predictions"))) == ["test.npz", "validation.npz"]
     expected = [f"{name}.npz" for name in ("all", "att", "cls", "final", "last", "sr")]
     assert sorted(os.listdir(os.path.join(options.work_dir, "checkpoints"))) == expected
     assert os.listdir(os.path.join(options.work_dir, "export")) == ["1"]

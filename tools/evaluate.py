@@ -1,18 +1,24 @@
-"""Evaluates a trained run on a split, or a file of scores against a file of truths.
+"""Evaluates a trained run or an exported model on a split, or a file of scores against a file of truths.
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=metrics.json] [--per_label]
-python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json
+python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=metrics.json]
+python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits, one image a line, one label a column (csv, text, .npy or .npz); truths likewise: 1 positive,
-0 and -1 negative (wider_attribute: 1 positive, -1 negative, 0 unspecified).
+0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative, 0 unspecified or difficult).
+Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
 """
+
+import dataclasses
+import os
 
 import cli
 from absl import flags
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
-from srn_tf.evaluation.report import per_label_table, summary_table, write_json
+from srn_tf.evaluation.report import per_label_table, score_table, summary_table, write_json
+from srn_tf.options import DATASETS
 
 FLAGS = flags.FLAGS
 
@@ -22,18 +28,32 @@ def define_flags():
     flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
     flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
+    flags.DEFINE_string("saved_model", "", "Exported model, instead of a run: the probabilities it serves are scored.")
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
     flags.DEFINE_string("scores", "", "File of logits, instead of a run.")
     flags.DEFINE_string("labels", "", "File of truths for --scores.")
-    flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What the labels mean and which tables are made.")
+    flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What --labels mean and which tables are made.")
+    flags.DEFINE_enum("zero_in_ap", None, ("negative", "excluded"), "What an unspecified 0 in --labels is in AP.")
+    flags.DEFINE_enum("zero_in_rates", None, ("negative", "excluded"), "What it is in precision, recall and F1.")
+    flags.DEFINE_integer("top_k", None, "With --scores: also a table of the so many highest labels an image.", 1)
+    flags.DEFINE_float("top_k_floor", None, "Probability below which none of those is predicted.", 0.0, 1.0)
+    flags.DEFINE_bool("ranking", False, "Also LRAP, coverage error, ranking loss, Hamming loss, subset accuracy.")
+    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram, of the final output of a run.")
+    flags.DEFINE_string("thresholds", "", "File of tools/tune_thresholds.py, in place of 0.5.")
     flags.DEFINE_string("output", "", "JSON file to write.")
-    flags.DEFINE_bool("per_label", False, "Also print every label's AP.")
+    flags.DEFINE_bool("per_label", False, "Also print every label's AP, of a run.")
 
 
 def main(_):
-    if bool(FLAGS.work_dir) == bool(FLAGS.scores):
-        raise InputError("Give either --work_dir (with --data_dir) or --scores (with --labels).")
+    if sum(map(bool, (FLAGS.work_dir, FLAGS.saved_model, FLAGS.scores))) != 1:
+        raise InputError(
+            "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
+            "(with --labels)."
+        )
     if FLAGS.scores:
         _evaluate_files()
+    elif FLAGS.saved_model:
+        _evaluate_saved_model()
     else:
         _evaluate_run()
 
@@ -44,22 +64,104 @@ def _evaluate_files():
 
     if not FLAGS.labels or not FLAGS.output:
         raise InputError("--scores needs --labels and --output.")
-    result = evaluate_score_files(FLAGS.scores, FLAGS.labels, protocol_named(FLAGS.protocol))
+    if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
+        raise InputError("--top_k_floor needs --top_k.")
+    thresholds = _load_thresholds()
+    policies = {name: FLAGS[name].value for name in ("zero_in_ap", "zero_in_rates") if FLAGS[name].value}
+    protocol = dataclasses.replace(protocol_named(FLAGS.protocol), **policies)
+    result = evaluate_score_files(
+        FLAGS.scores,
+        FLAGS.labels,
+        protocol,
+        thresholds=None if thresholds is None else thresholds.values,
+        ranking=FLAGS.ranking,
+        top_k=FLAGS.top_k,
+        top_k_floor=FLAGS.top_k_floor,
+    )
+    if thresholds is not None and len(thresholds.labels) != result["labels"]:
+        raise InputError(
+            f"{FLAGS.thresholds} must be of as many labels as {FLAGS.scores} has columns. Received: "
+            f"{len(thresholds.labels)} labels, {result['labels']} columns. Tune thresholds for these labels."
+        )
     write_json(FLAGS.output, result)
-    print(f"{result['images']} images, protocol {result['protocol']}: {FLAGS.output}")
+    _draw_reliability(result, os.path.basename(FLAGS.scores))
+    print(score_table(result, FLAGS.output))
+
+
+def _evaluate_saved_model():
+    if not FLAGS.data_dir or not FLAGS.dataset:
+        raise InputError("--saved_model needs --dataset and --data_dir.")
+    _refuse("zero_in_ap", "zero_in_rates", "top_k", "top_k_floor", "thresholds", "ranking")
+    from srn_tf.serving.evaluation import evaluate_saved_model
+
+    _report(evaluate_saved_model(FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split))
+
+
+def _refuse(*names):
+    for name in names:
+        if FLAGS[name].value:
+            raise InputError(
+                f"--{name} does not go with --{'work_dir' if FLAGS.work_dir else 'saved_model'}. Remove it."
+            )
+
+
+def _report(metrics):
+    if FLAGS.output:
+        write_json(FLAGS.output, metrics)
+    final, output = next(iter(metrics["outputs"].items()))
+    _draw_reliability(output, f"{metrics['dataset']} {FLAGS.split}, {final}")
+    print(summary_table(metrics))
+    if FLAGS.per_label:
+        print(per_label_table(metrics))
 
 
 def _evaluate_run():
     if not FLAGS.data_dir:
         raise InputError("--work_dir needs --data_dir.")
+    _refuse("zero_in_ap", "zero_in_rates", "top_k", "top_k_floor")
     from srn_tf.run import evaluate_run
 
-    metrics = evaluate_run(FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
-    if FLAGS.output:
-        write_json(FLAGS.output, metrics)
-    print(summary_table(metrics))
-    if FLAGS.per_label:
-        print(per_label_table(metrics))
+    thresholds = _load_thresholds()
+    metrics = evaluate_run(FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir, thresholds)
+    if FLAGS.ranking:
+        _add_ranking(metrics)
+    _report(metrics)
+    if thresholds is not None:
+        print(f"In the tables, {thresholds.statement}; every other output by 0.5.")
+
+
+def _load_thresholds():
+    if not FLAGS.thresholds:
+        return None
+    from srn_tf.evaluation.thresholds import load_thresholds
+
+    return load_thresholds(FLAGS.thresholds)
+
+
+def _add_ranking(metrics):
+    """Adds what costs scikit-learn's start to each output, from the predictions that the run has just kept."""
+    from srn_tf.evaluation.metrics import sigmoid
+    from srn_tf.evaluation.predictions import load_predictions
+    from srn_tf.evaluation.ranking import ranking_metrics
+    from srn_tf.training.work_dir import WorkDir
+
+    predictions = load_predictions(WorkDir(FLAGS.work_dir).predictions(FLAGS.split))
+    for name, output in metrics["outputs"].items():
+        logits = predictions.logits[name]
+        output["ranking"] = ranking_metrics(logits, predictions.labels == 1, sigmoid(logits) > output["threshold"])
+
+
+def _draw_reliability(output, title):
+    if FLAGS.reliability:
+        from srn_tf.evaluation.calibration import draw_reliability
+        from srn_tf.pictures import save_png
+
+        try:
+            save_png(draw_reliability(output["calibration"], title), FLAGS.reliability)
+        except OSError as error:
+            raise InputError(
+                f"{FLAGS.reliability} must be a file that can be written: {error.strerror}; check its folder."
+            ) from None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Exports the final weights of a trained run once more, as a SavedModel for TensorFlow Serving.
 
-python tools/export.py --work_dir=RUN [--version=2]
+python tools/export.py --work_dir=RUN [--version=2] [--thresholds=RUN/thresholds.json]
 
-Training itself already writes RUN/export/1.
+Training itself already writes RUN/export/1, which predicts labels above 0.5.
 """
 
 import os
@@ -19,11 +19,17 @@ FLAGS = flags.FLAGS
 def define_flags():
     flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
     flags.DEFINE_integer("version", None, "Folder below <work_dir>/export. Default: the next number.", lower_bound=1)
+    flags.DEFINE_string(
+        "thresholds",
+        "",
+        "File of tools/tune_thresholds.py. Default: <work_dir>/thresholds.json if it is there, else 0.5 for all.",
+    )
 
 
 def main(_):
     if not FLAGS.work_dir:
         raise InputError("--work_dir is needed; see export.py --help.")
+    from srn_tf.evaluation.thresholds import FILE_NAME, load_thresholds
     from srn_tf.run import load_model
     from srn_tf.serving.export import export
     from srn_tf.training.work_dir import WorkDir
@@ -31,7 +37,15 @@ def main(_):
     work = WorkDir(FLAGS.work_dir)
     description = work.read_run()
     path = os.path.join(work.export, str(FLAGS.version or _next_version(work.export)))
-    export(load_model(work, description), description["labels"], path)
+    tuned = FLAGS.thresholds or os.path.join(work.path, FILE_NAME)
+    thresholds = load_thresholds(tuned) if FLAGS.thresholds or os.path.lexists(tuned) else None
+    model = load_model(work, description)
+    if thresholds is None:
+        print("Labels are predicted above 0.5; tools/tune_thresholds.py finds better thresholds.")
+    else:
+        thresholds.check_fit(description["labels"], [model.final])
+        print(f"In the export {thresholds.statement}.")
+    export(model, description["labels"], path, None if thresholds is None else thresholds.values)
     print(path)
     base = shlex.quote(os.path.abspath(work.export))
     print(f"Serve: tensorflow_model_server --rest_api_port=8501 --model_name=srn --model_base_path={base}")

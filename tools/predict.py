@@ -1,8 +1,9 @@
-"""Writes every label's probability in every image to a CSV file.
+"""Writes every label's probability in every image to a CSV file, or the labels alone that it predicts.
 
-python tools/predict.py --saved_model=RUN/export/1 --output=P.csv [--batch_size=32] IMAGE_OR_FOLDER...
+python tools/predict.py --saved_model=RUN/export/1 --output=P.csv [--labels_only] [--batch_size=32] IMAGE_OR_FOLDER...
 
-Folders are searched with their subfolders. P.csv has a header `path,<label>,<label>,...` and one row an image.
+Folders are searched with their subfolders. P.csv has a header `path,<label>,<label>,...` and one row an image;
+with --labels_only `path,labels`, and in a row the names, separated by ";", above the thresholds of the export.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ FLAGS = flags.FLAGS
 def define_flags():
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string("output", "", "CSV file to write.")
+    flags.DEFINE_bool("labels_only", False, "Write the names of the predicted labels in place of probabilities.")
     flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
@@ -45,15 +47,32 @@ def main(arguments):
 def _predict(predictor, paths, file):
     from srn_tf.data.image_files import read_image_file
 
+    if FLAGS.labels_only:
+        header, answer = ["labels"], _label_cells
+    else:
+        header, answer = predictor.labels, _probability_cells
     writer = csv.writer(file)
-    writer.writerow(["path", *predictor.labels])
+    writer.writerow(["path", *header])
     with tqdm(total=len(paths), desc="predict", unit="image", leave=False, disable=None) as progress:
         for start in range(0, len(paths), FLAGS.batch_size):
             batch = paths[start : start + FLAGS.batch_size]
-            probabilities = predictor.predict([read_image_file(path) for path in batch])
-            for path, row in zip(batch, probabilities, strict=True):
-                writer.writerow([path, *(f"{probability:.6f}" for probability in row)])
+            rows = answer(predictor, [read_image_file(path) for path in batch])
+            writer.writerows([path, *cells] for path, cells in zip(batch, rows, strict=True))
             progress.update(len(batch))
+
+
+def _probability_cells(predictor, images):
+    return [[f"{probability:.6f}" for probability in row] for row in predictor.predict(images)]
+
+
+def _label_cells(predictor, images):
+    unclear = [label for label in predictor.labels if ";" in label]
+    if unclear:
+        raise InputError(
+            f'--labels_only separates names by ";", so none may hold one. Received: {unclear[0]!r}. '
+            "Write probabilities instead."
+        )
+    return [[";".join(names)] for names in predictor.predict_labels(images)]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import dataclasses
 import os
 
 import numpy as np
-import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
 from srn_tf.data.apparel import Apparel
@@ -84,11 +83,9 @@ class DataSet:
         return read_records(self.builder, self.splits[role])
 
     def image_names(self, role):
-        """Names of a role's images in stored order: array of N str. Images are not decoded for it."""
-        names = self.builder.as_dataset(
-            split=self.splits[role], shuffle_files=False, decoders=tfds.decode.PartialDecoding({"name"})
-        )
-        return np.array([record["name"].decode() for record in names.as_numpy_iterator()])
+        """Names of a role's images in stored order: array of N str."""
+        names = self.records(role).map(lambda record: record["name"])
+        return np.array([name.decode() for name in names.as_numpy_iterator()])
 
     def num_images(self, role):
         """Images in a role."""

@@ -96,19 +96,22 @@ class Evaluator:
         return bool((box_labels >= 0).any())
 
 
-def score(predictions, protocol_name, labels):
+def score(predictions, protocol_name, labels, thresholds=None):
     """The metrics of every output, ready for metrics.json.
 
     Args:
         predictions: Predictions.
         protocol_name: key of `protocols.PROTOCOLS`.
         labels: C label names.
+        thresholds: thresholds.Thresholds for one of the outputs, or None; the others are decided by 0.5.
     Returns:
         dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing".
     """
     protocol = protocol_named(protocol_name)
+    tuned = {} if thresholds is None else {thresholds.output: thresholds.values}
     outputs = {
-        name: evaluate(logits, predictions.labels, protocol, labels) for name, logits in predictions.logits.items()
+        name: evaluate(logits, predictions.labels, protocol, labels, tuned.get(name))
+        for name, logits in predictions.logits.items()
     }
     metrics = {
         "images": len(predictions.labels),

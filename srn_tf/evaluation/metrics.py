@@ -1,11 +1,13 @@
 """Multi-label metrics in NumPy: average precision, precision / recall / F1, and which labels are predicted.
 
-The definitions are those of the authors' MATLAB functions AP_VOC, get_mAP_eccv16, precision_recall_f1
-and evaluate (github.com/zhufengx/SRN_multilabel), so that numbers compare with the published tables.
+The definitions are first those of the authors' MATLAB functions AP_VOC, get_mAP_eccv16, precision_recall_f1
+and evaluate (github.com/zhufengx/SRN_multilabel), so that numbers compare with the published tables, and then
+those of the papers and packages that mean something else by the same names.
 All values here are fractions in [0, 1]; srn_tf.evaluation.protocols turns them into percent.
 Axes: N images, C labels.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,19 @@ from srn_tf.errors import InputError
 
 # MATLAB's eps, which the authors add to counts instead of testing for zero.
 EPS = float(np.finfo(np.float64).eps)
+AP_DEFINITIONS = ("voc_all_points", "rank", "sklearn", "voc_11_point")
+_MANY_TIES = 16  # tied scores of a label's positives, from where ranking all images is quicker
+_COLUMNS = 16  # labels looked at together: 16 float32 are a line of the cache
+BLOCK_ROWS = 512  # images looked at together: what is made of them stays in the processor's cache
+
+
+@dataclass(frozen=True)
+class DecisionCounts:
+    """Over how many images a label is rightly predicted, predicted, and true; int (C,) each."""
+
+    true_positive: np.ndarray
+    predicted: np.ndarray
+    positive: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -33,21 +48,44 @@ class PrecisionRecallF1:
     f1_o: float
 
 
-def average_precision(scores, positives, counted=None):
-    """Average precision of each label: the all-points area under the interpolated precision-recall curve.
+def average_precision(scores, positives, counted=None, definition="voc_all_points"):
+    """Average precision of each label under one definition.
 
-    Images are ranked by descending score; images with equal scores keep their order. With the precision
-    at each positive replaced by the highest precision at that rank or later, AP is the mean of it over
-    the positives, which is the sum of (change of recall) * precision of the VOC definition (2010 on).
+    Args:
+        scores, positives, counted: as of `average_precisions`.
+        definition: one of AP_DEFINITIONS.
+    Returns:
+        float64 (C,), in [0, 1]; NaN where a label has no counted positive.
+    Raises:
+        InputError: the arrays are not of one shape (N, C), or there is no such definition.
+    """
+    if definition not in AP_DEFINITIONS:
+        raise InputError(f"definition must be one of {', '.join(AP_DEFINITIONS)}. Received: {definition!r}.")
+    return average_precisions(scores, positives, counted)[definition]
 
-    Source: AP_VOC.m; with `counted`, get_mAP_eccv16.m, which equals AP_VOC.m on the counted rows.
+
+def average_precisions(scores, positives, counted=None):
+    """Average precision of each label under every definition of AP_DEFINITIONS, from one sort a label.
+
+    Images are ranked by descending score. Precision at a positive is the share of positives down to its rank.
+
+    - voc_all_points: the mean over the positives of the highest precision at their rank or later: the area
+      under the interpolated precision-recall curve at all points (VOC 2010 on). Source: AP_VOC.m; with
+      `counted`, get_mAP_eccv16.m, which equals AP_VOC.m on the counted rows.
+    - rank: the mean over the positives of precision. Source: ML-GCN, ASL.
+    - sklearn: the sum over distinct scores of change of recall * precision; equal scores enter together.
+      Source: sklearn.metrics.average_precision_score. Without equal scores the same as rank.
+    - voc_11_point: the mean over the recalls 0, 0.1 ... 1 of the highest precision at that recall or later
+      (VOC 2007).
+
+    But for sklearn, images with equal scores keep their order.
 
     Args:
         scores: float (N, C), finite; any monotone scale (logits or probabilities).
         positives: bool (N, C), where the label is true.
         counted: bool (N, C) or None; False leaves that image out for that label. None counts all.
     Returns:
-        float64 (C,), in [0, 1]; NaN where a label has no counted positive.
+        dict definition -> float64 (C,), in [0, 1]; NaN where a label has no counted positive.
     Raises:
         InputError: the arrays are not of one shape (N, C).
     """
@@ -58,17 +96,68 @@ def average_precision(scores, positives, counted=None):
         counted = np.asarray(counted, dtype=bool)
         _check_same_matrix("scores", scores, "counted", counted)
 
-    ap = np.full(scores.shape[1], np.nan)
-    # Label by label: the memory beside the inputs is a few columns of N.
-    for label in range(scores.shape[1]):
-        rows = slice(None) if counted is None else counted[:, label]
-        column = np.ascontiguousarray(scores[rows, label])
-        is_positive = np.ascontiguousarray(positives[rows, label])
-        ranks = np.flatnonzero(is_positive[descending_order(column)]) + 1
-        if ranks.size:
-            precision = np.arange(1, ranks.size + 1) / ranks
-            ap[label] = np.maximum.accumulate(precision[::-1]).mean()  # mean over the positives
-    return ap
+    ap = np.full((len(AP_DEFINITIONS), scores.shape[1]), np.nan)
+    columns = zip(_by_label(scores), _by_label(positives), _by_label(counted), strict=False)
+    for label, (column, is_positive, is_counted) in enumerate(columns):
+        if is_counted is not None:
+            column, is_positive = column[is_counted], is_positive[is_counted]
+        if is_positive.any():
+            ap[:, label] = _label_ap(*_positive_ranks(column, is_positive))
+    return dict(zip(AP_DEFINITIONS, ap, strict=True))
+
+
+def _by_label(matrix):
+    """Yields every column of (N, C) as one piece of memory, (N,); of None, None without end.
+
+    So many columns at a time, turned block by block of rows: much quicker than reading column after column, and
+    no second matrix.
+    """
+    if matrix is None:
+        yield from itertools.repeat(None)
+    for first in range(0, matrix.shape[1], _COLUMNS):
+        part = matrix[:, first : first + _COLUMNS]
+        turned = np.empty(part.T.shape, dtype=matrix.dtype)
+        for start in range(0, len(part), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            turned[:, rows] = part[rows].T
+        yield from turned
+
+
+def _label_ap(ranks, last_ranks):
+    """AP of one label in the order of AP_DEFINITIONS, from what `_positive_ranks` returns."""
+    precision = np.arange(1, ranks.size + 1) / ranks
+    interpolated = np.maximum.accumulate(precision[::-1])[::-1]
+    # Equal scores enter together, so each positive has the precision at the last rank of its score.
+    grouped = np.searchsorted(ranks, last_ranks, side="right") / last_ranks
+    # The first positive with recall >= t / 10, in whole numbers: no rounding decides.
+    firsts = np.maximum(-(-np.arange(11) * ranks.size // 10), 1) - 1
+    return interpolated.mean(), precision.mean(), grouped.mean(), interpolated[firsts].mean()
+
+
+def _positive_ranks(scores, is_positive):
+    """Where the positives of one label stand among its images, from the highest score down.
+
+    Sorts values, which NumPy does many times as fast as it ranks indices, and looks at the images' order only
+    where scores are equal.
+
+    Args:
+        scores: float32 or float64 (N,), finite.
+        is_positive: bool (N,), P of them true.
+    Returns:
+        ranks: int64 (P,), ascending, from 1; images with equal scores keep their order.
+        last_ranks: int64 (P,), for each the rank of the last image with its score.
+    """
+    ascending = np.sort(scores)
+    values = np.sort(scores[is_positive])[::-1]
+    ranks = scores.size + 1 - np.searchsorted(ascending, values, side="right")  # of the first image with that score
+    last_ranks = scores.size - np.searchsorted(ascending, values)
+    tied = np.unique(values[ranks < last_ranks])
+    if tied.size > _MANY_TIES:
+        ranks = np.flatnonzero(is_positive[descending_order(scores)]) + 1
+    else:
+        for value in tied:
+            ranks[values == value] += np.flatnonzero(is_positive[scores == value])
+    return ranks, last_ranks
 
 
 def descending_order(scores):
@@ -96,63 +185,88 @@ def descending_order(scores):
     return order
 
 
-def precision_recall_f1(predicted, positives):
-    """Precision, recall and F1 with the authors' eps convention.
-
-    With eps = 2**-52 added to the true positive, predicted and positive counts:
-    P = TP / predicted, R = TP / positive + eps, F1 = 2 P R / (P + R).
-    So a label that is never predicted has P = 1 and F1 about 0, a label without positives has R = 1,
-    and a label with neither has P = R = F1 = 1.
-
-    Source: precision_recall_f1.m.
+def count_decisions(predicted, positives, counted=None):
+    """Counts, label by label, what `precision_recall_f1` is made of.
 
     Args:
         predicted: bool (N, C), the labels the model gives.
         positives: bool (N, C), where the label is true.
+        counted: bool (N, C) or None; False leaves that image out for that label. None counts all.
     Returns:
-        PrecisionRecallF1, fractions.
+        DecisionCounts.
     Raises:
         InputError: the arrays are not of one shape (N, C).
     """
     predicted = np.asarray(predicted, dtype=bool)
     positives = np.asarray(positives, dtype=bool)
     _check_same_matrix("predicted", predicted, "positives", positives)
-    true_positive_counts = np.count_nonzero(predicted & positives, axis=0)  # (C,), sum over images
-    predicted_counts = np.count_nonzero(predicted, axis=0)
-    positive_counts = np.count_nonzero(positives, axis=0)
+    if counted is not None:
+        counted = np.asarray(counted, dtype=bool)
+        _check_same_matrix("predicted", predicted, "counted", counted)
+        predicted, positives = predicted & counted, positives & counted
+    return DecisionCounts(
+        true_positive=_sum_over_images(predicted & positives),
+        predicted=_sum_over_images(predicted),
+        positive=_sum_over_images(positives),
+    )
 
-    P, R, F1 = _rates(true_positive_counts, predicted_counts, positive_counts)  # (C,) each
-    p_o, r_o, f1_o = _rates(true_positive_counts.sum(), predicted_counts.sum(), positive_counts.sum())
+
+def precision_recall_f1(counts, convention="authors"):
+    """Precision, recall and F1 of counted decisions.
+
+    authors: eps = 2**-52 is added to the true positive, predicted and positive counts: P = TP / predicted,
+    R = TP / positive + eps, F1 = 2 P R / (P + R). So a label that is never predicted has P = 1 and F1 about
+    0, a label without positives has R = 1, and a label with neither has P = R = F1 = 1.
+    Source: precision_recall_f1.m.
+
+    plain: a rate with nothing to divide by is 0: P of a label never predicted, R of one without positives, F1
+    where P + R is 0.
+
+    Args:
+        counts: DecisionCounts.
+        convention: "authors" or "plain".
+    Returns:
+        PrecisionRecallF1, fractions.
+    Raises:
+        InputError: there is no such convention.
+    """
+    if convention not in _RATES:
+        raise InputError(f"convention must be one of {', '.join(_RATES)}. Received: {convention!r}.")
+    rates = _RATES[convention]
+    P, R, F1 = rates(counts.true_positive, counts.predicted, counts.positive)  # (C,) each
+    p_o, r_o, f1_o = rates(counts.true_positive.sum(), counts.predicted.sum(), counts.positive.sum())
     p_c, r_c = P.mean(), R.mean()  # mean over labels
     return PrecisionRecallF1(
         p_c=float(p_c),
         r_c=float(r_c),
         f1_c=float(F1.mean()),
-        f1_c_harmonic=float(2 * p_c * r_c / (p_c + r_c)),
+        f1_c_harmonic=float(_ratio(2 * p_c * r_c, p_c + r_c)),
         p_o=float(p_o),
         r_o=float(r_o),
         f1_o=float(f1_o),
     )
 
 
-def predict_positive(scores):
-    """The labels whose probability is above one half: sigmoid(score) > 0.5, strictly.
-
-    Source: evaluate.m.
+def sigmoid(scores):
+    """Turns logits into probabilities; a very negative logit gives 0 without a warning.
 
     Args:
-        scores: float (N, C), logits.
+        scores: real array of one axis or more.
     Returns:
-        bool (N, C).
+        float64, the same shape.
     """
-    return _sigmoid(scores) > 0.5
+    p = np.negative(_as_floats(scores), dtype=np.float64)
+    with np.errstate(over="ignore"):
+        np.exp(p, out=p)
+    p += 1.0
+    return np.divide(1.0, p, out=p)
 
 
 def top_k(scores, k, min_probability=None):
     """The k highest labels of each image; of equal scores, the label that comes first.
 
     Args:
-        scores: float (N, C), logits.
+        scores: float (N, C), logits, finite.
         k: int, 1 to C.
         min_probability: float in [0, 1] or None; with it, those of the k with sigmoid(score) >= min_probability.
     Returns:
@@ -166,25 +280,46 @@ def top_k(scores, k, min_probability=None):
     num_labels = scores.shape[1]
     if not 1 <= k <= num_labels:
         raise InputError(f"k must be from 1 to the number of labels. Received: k = {k} for {num_labels} labels.")
-    highest = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # (N, k)
     is_chosen = np.zeros(scores.shape, dtype=bool)
-    np.put_along_axis(is_chosen, highest, True, axis=1)
-    if min_probability is not None:
-        is_chosen &= _sigmoid(scores) >= min_probability
+    for start in range(0, len(scores), BLOCK_ROWS):
+        left = scores[start : start + BLOCK_ROWS].copy()
+        rows = np.arange(len(left))
+        for _ in range(k):
+            highest = left.argmax(axis=1)  # the first of equal ones
+            passes = min_probability is None or sigmoid(left[rows, highest]) >= min_probability
+            is_chosen[start + rows, highest] = passes
+            left[rows, highest] = -np.inf
     return is_chosen
 
 
-def _rates(true_positives, predicted, positive):
+def _authors_rates(true_positive, predicted, positive):
     """Precision, recall and F1 of counts (scalars or arrays of one shape); see precision_recall_f1."""
-    P = (true_positives + EPS) / (predicted + EPS)
-    R = (true_positives + EPS) / (positive + EPS) + EPS
+    P = (true_positive + EPS) / (predicted + EPS)
+    R = (true_positive + EPS) / (positive + EPS) + EPS
     return P, R, 2 * P * R / (P + R)
 
 
-def _sigmoid(scores):
-    """Logits of any real dtype to float64 probabilities; a very negative logit gives 0 without a warning."""
-    with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-np.asarray(scores, dtype=np.float64)))
+def _plain_rates(true_positive, predicted, positive):
+    """The same in the plain convention; 2 TP / (predicted + positive) is 2 P R / (P + R)."""
+    return (
+        _ratio(true_positive, predicted),
+        _ratio(true_positive, positive),
+        _ratio(2 * true_positive, predicted + positive),
+    )
+
+
+_RATES = {"authors": _authors_rates, "plain": _plain_rates}
+
+
+def _sum_over_images(flags):
+    """bool (N, C) to int64 (C,); adding bytes to 32 bits is twice as fast as np.count_nonzero."""
+    return flags.view(np.uint8).sum(axis=0, dtype=np.uint32).astype(np.int64)
+
+
+def _ratio(numerator, denominator):
+    """The quotient, 0 where the denominator is 0; scalars or arrays of one shape."""
+    denominator = np.asarray(denominator, dtype=np.float64)
+    return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)
 
 
 def _as_floats(values):

@@ -6,94 +6,101 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.calibration import Reliability
+from srn_tf.evaluation.ranking import ranking_metrics
 
+_TOP = 3  # labels an image in the papers' second table
 _AP = (
     "AP is the all-points area under the interpolated precision-recall curve (VOC 2010 on, equal scores in file "
-    "order) and mAP its plain mean over the labels that have positives"
+    "order) and mAP its plain mean over the labels that have positives; mAP_by_definition has also rank (mean "
+    "precision at the ranks of the positives), sklearn (change of recall x precision over distinct scores) and "
+    "voc_11_point (mean over the recalls 0, 0.1 ... 1 of the highest precision from there on)"
 )
-_F1 = "F1-C is the mean over labels of F1 and F1-C-harmonic the harmonic mean of P-C and R-C"
+_RATES = (
+    "F1-C is the mean over labels of F1 and F1-C-harmonic the harmonic mean of P-C and R-C; a label never predicted "
+    "has P = 1 and one without positives R = 1, as in the authors' code, but 0 in the tables named plain"
+)
+_CALIBRATION = "ECE is the expected calibration error over 15 equal bins of all pairs of image and label"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one dataset's labels are read and which tables it has.
+    """How one dataset's labels are read and which tables it has. Label 1 is positive and -1 negative.
 
     Attributes:
         name: str, the key in PROTOCOLS.
-        is_zero_unspecified: bool. In every dataset label 1 is positive and -1 negative. False: 0 is negative
-            too. True: 0 is unspecified, left out of that label's AP but negative in precision, recall and F1.
+        zero_means: str, what label 0 says: "negative", or "unspecified" or "difficult", that it is not known.
+        zero_in_ap: "negative" or "excluded", what label 0 is in AP and calibration.
+        zero_in_rates: "negative" or "excluded", what it is in precision, recall and F1.
         use_top3: bool, whether there is a table of the three highest labels of each image.
         top3_min_probability: float or None; of the three, only those with sigmoid(score) >= it are predicted.
-        all_key: str, name in score-file results of the table predicted by sigmoid(score) > 0.5.
-        top3_key: str or None, name in score-file results of the top-3 table.
-        definition: str, one sentence that goes into every output.
+        all_key: str, name in score-file results of the table predicted by sigmoid(score) > threshold.
+    Raises:
+        InputError: a policy is neither of the two, or excludes a 0 that is negative.
     """
 
     name: str
-    is_zero_unspecified: bool
-    use_top3: bool
-    top3_min_probability: float | None
-    all_key: str
-    top3_key: str | None
-    definition: str
+    zero_means: str = "negative"
+    zero_in_ap: str = "negative"
+    zero_in_rates: str = "negative"
+    use_top3: bool = False
+    top3_min_probability: float | None = None
+    all_key: str = "all"
+
+    def __post_init__(self):
+        allowed = ("negative", "excluded") if self.is_zero_unspecified else ("negative",)
+        for field in ("zero_in_ap", "zero_in_rates"):
+            if getattr(self, field) not in allowed:
+                raise InputError(
+                    f"{field} must be {' or '.join(allowed)} in protocol {self.name}, where 0 means {self.zero_means}. "
+                    f"Received: {getattr(self, field)!r}."
+                )
+
+    @property
+    def is_zero_unspecified(self):
+        """bool, whether label 0 says that the truth is not known."""
+        return self.zero_means != "negative"
+
+    @property
+    def definition(self):
+        """str, one sentence that goes into every output."""
+        return f"{self._labels()}; {_AP}; {self._predicted()}; {_RATES}; {_CALIBRATION}."
+
+    def _labels(self):
+        if not self.is_zero_unspecified:
+            return "Label 1 is positive, 0 and -1 are negative"
+        treated = {"excluded": "left out of", "negative": "negative in"}
+        return (
+            f"Label 1 is positive, -1 negative and 0 {self.zero_means}, which is {treated[self.zero_in_ap]} AP and "
+            f"calibration and {treated[self.zero_in_rates]} precision, recall and F1"
+        )
+
+    def _predicted(self):
+        rule = "a label is predicted where sigmoid(score) > threshold (all)"
+        if not self.use_top3:
+            return rule
+        if self.top3_min_probability is None:
+            return f"{rule} or as one of exactly the three highest of its image (top3)"
+        least = f"sigmoid(score) >= {self.top3_min_probability:g}"
+        return f"{rule} or as one of the three highest of its image if also {least} (top3)"
 
 
 # NUS-WIDE: 1 positive, 0 and -1 negative; top-3 predicts exactly three labels for every image.
-NUS_WIDE = Protocol(
-    name="nus_wide",
-    is_zero_unspecified=False,
-    use_top3=True,
-    top3_min_probability=None,
-    all_key="all",
-    top3_key="top3",
-    definition=(
-        f"Label 1 is positive, 0 and -1 are negative; {_AP}; a label is predicted where sigmoid(score) > 0.5 (all) "
-        f"or as one of exactly the three highest of its image (top3); {_F1}."
-    ),
-)
-
-_COCO_DEFINITION = (
-    f"Label 1 is positive, 0 and -1 are negative; {_AP}; a label is predicted where sigmoid(score) > 0.5 (all) or as "
-    f"one of the three highest of its image if also sigmoid(score) >= 0.5 (top3); {_F1}."
-)
+NUS_WIDE = Protocol("nus_wide", use_top3=True)
 
 # COCO: 1 positive, 0 and -1 negative; top-3 predicts those of the three highest with probability >= 0.5.
-COCO = Protocol(
-    name="coco",
-    is_zero_unspecified=False,
-    use_top3=True,
-    top3_min_probability=0.5,
-    all_key="all",
-    top3_key="top3_min05",
-    definition=_COCO_DEFINITION,
-)
+COCO = Protocol("coco", use_top3=True, top3_min_probability=0.5)
 
 # The embedded scenes: evaluated as COCO.
-SCENES = Protocol(
-    name="scenes",
-    is_zero_unspecified=False,
-    use_top3=True,
-    top3_min_probability=0.5,
-    all_key="all",
-    top3_key="top3_min05",
-    definition=_COCO_DEFINITION,
-)
+SCENES = Protocol("scenes", use_top3=True, top3_min_probability=0.5)
 
 # WIDER-Attribute: 1 positive, -1 negative, 0 unspecified: not in AP, negative in P, R, F1; no top-3.
-WIDER_ATTRIBUTE = Protocol(
-    name="wider_attribute",
-    is_zero_unspecified=True,
-    use_top3=False,
-    top3_min_probability=None,
-    all_key="wider",
-    top3_key=None,
-    definition=(
-        f"Label 1 is positive, -1 negative and 0 unspecified; {_AP}, unspecified entries left out; a label is "
-        f"predicted where sigmoid(score) > 0.5, and precision, recall and F1 count unspecified as negative; {_F1}."
-    ),
-)
+WIDER_ATTRIBUTE = Protocol("wider_attribute", "unspecified", zero_in_ap="excluded", all_key="wider")
 
-PROTOCOLS = {protocol.name: protocol for protocol in (NUS_WIDE, COCO, WIDER_ATTRIBUTE, SCENES)}
+# PASCAL VOC 2007: 1 positive, -1 negative, 0 only difficult objects: not in AP, negative in P, R, F1 (as ML-GCN).
+VOC2007 = Protocol("voc2007", "difficult", zero_in_ap="excluded")
+
+PROTOCOLS = {protocol.name: protocol for protocol in (NUS_WIDE, COCO, WIDER_ATTRIBUTE, VOC2007, SCENES)}
 
 
 def protocol_named(name):
@@ -107,7 +114,7 @@ def protocol_named(name):
     return PROTOCOLS[name]
 
 
-def evaluate(scores, labels, protocol, label_names=None):
+def evaluate(scores, labels, protocol, label_names=None, thresholds=None, ranking=False, top_k=None, top_k_floor=None):
     """Evaluates one output of a model under a dataset's protocol.
 
     Args:
@@ -115,16 +122,27 @@ def evaluate(scores, labels, protocol, label_names=None):
         labels: real (N, C), each -1, 0 or 1; what 0 means is the protocol's.
         protocol: Protocol.
         label_names: C strings or None.
+        thresholds: a probability or C of them, each in (0, 1), for the table "all"; None is 0.5.
+        ranking: bool, whether to add the metrics of `ranking.ranking_metrics`.
+        top_k: int in 1..C or None; with it there is a table of the so many highest labels of each image.
+        top_k_floor: float in [0, 1] or None; of those, only labels with sigmoid(score) >= it are predicted.
     Returns:
-        dict, ready for JSON, all values in percent:
-        "all": {"mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O", "F1-C-harmonic"};
-        "top3": the same keys (mAP too, which does not depend on the rule), where the protocol has it and C >= 3;
+        dict, ready for JSON, rates in percent:
+        "all": {"mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O", "F1-C-harmonic"}, in the authors' convention, and
+        "all_plain": the same in the plain one, see `metrics.precision_recall_f1`;
+        "top3", "top3_plain": the same keys (mAP too, which does not depend on the rule), where the protocol has
+        them and C >= 3; "top_k", "top_k_plain": where asked for;
         "AP": C values, None where the label has no positive;
-        "labels_without_positives": their names, or without `label_names` their columns counted from 0.
-        mAP is over the other labels only, None if there are none; P, R and F1 are over all labels.
+        "mAP_by_definition": mAP under each of metrics.AP_DEFINITIONS;
+        "num_labels_in_mAP": over how many labels mAP is the mean;
+        "labels_without_positives": the others' names, or without `label_names` their columns counted from 0;
+        "threshold": 0.5, or `thresholds` as given;
+        "calibration": see `calibration.Reliability`; "ranking": where asked for.
+        mAP is None if no label has positives; P, R and F1 are over all labels.
     Raises:
         InputError: scores and labels differ in shape, are not matrices of numbers or have no rows; a score
-            is NaN or infinite; a label is not -1, 0 or 1; label_names does not have C entries.
+            is NaN or infinite; a label is not -1, 0 or 1; label_names or thresholds do not have C entries; a threshold
+            or k is out of range.
     """
     scores, labels = _checked_scores_and_labels(scores, labels)
     num_labels = scores.shape[1]
@@ -133,25 +151,66 @@ def evaluate(scores, labels, protocol, label_names=None):
             f"label_names must have one name per column of scores. Received: {len(label_names)} names for "
             f"{num_labels} columns."
         )
+    thresholds = _checked_thresholds(thresholds, num_labels)
     positives = labels == 1
-    counted = labels != 0 if protocol.is_zero_unspecified else None
-    ap = 100 * metrics.average_precision(scores, positives, counted)
-    has_positives = ~np.isnan(ap)
-    # Plain mean over the labels that have positives.
-    mean_ap = float(ap[has_positives].mean()) if has_positives.any() else None
+    specified = labels != 0 if protocol.is_zero_unspecified else None
+    counted_in_ap = specified if protocol.zero_in_ap == "excluded" else None
+    counted_in_rates = specified if protocol.zero_in_rates == "excluded" else None
 
-    result = {"all": _table(mean_ap, metrics.predict_positive(scores), positives)}
-    if protocol.use_top3 and num_labels >= 3:
-        chosen = metrics.top_k(scores, 3, protocol.top3_min_probability)
-        result["top3"] = _table(mean_ap, chosen, positives)
-    result["AP"] = [float(value) if known else None for value, known in zip(ap, has_positives, strict=True)]
+    is_probable, calibration = _decide(scores, positives, counted_in_ap, thresholds)
+    predicted = {"all": is_probable}
+    if protocol.use_top3 and num_labels >= _TOP:
+        predicted["top3"] = metrics.top_k(scores, _TOP, protocol.top3_min_probability)
+    if top_k is not None:
+        predicted["top_k"] = metrics.top_k(scores, top_k, top_k_floor)
+
+    ap = {
+        definition: 100 * values
+        for definition, values in metrics.average_precisions(scores, positives, counted_in_ap).items()
+    }
+    has_positives = ~np.isnan(ap["voc_all_points"])
+    # Plain means over the labels that have positives.
+    mean_ap = {
+        definition: float(values[has_positives].mean()) if has_positives.any() else None
+        for definition, values in ap.items()
+    }
+    result = {}
+    for group, decisions in predicted.items():
+        counts = metrics.count_decisions(decisions, positives, counted_in_rates)
+        result[group] = _table(mean_ap["voc_all_points"], metrics.precision_recall_f1(counts))
+        result[f"{group}_plain"] = _table(mean_ap["voc_all_points"], metrics.precision_recall_f1(counts, "plain"))
+    result["AP"] = [
+        float(value) if known else None for value, known in zip(ap["voc_all_points"], has_positives, strict=True)
+    ]
+    result["mAP_by_definition"] = mean_ap
+    result["num_labels_in_mAP"] = int(has_positives.sum())
     names = range(num_labels) if label_names is None else label_names
     result["labels_without_positives"] = [name for name, has in zip(names, has_positives, strict=True) if not has]
+    result["threshold"] = thresholds.tolist()
+    result["calibration"] = calibration.result()
+    if ranking:
+        result["ranking"] = ranking_metrics(scores, positives, predicted["all"])
     return result
 
 
-def _table(mean_ap, predicted, positives):
-    rates = metrics.precision_recall_f1(predicted, positives)
+def top_k_key(k, min_probability):
+    """The name in score-file results of a table of the k highest labels: "top3", with a floor of 0.5 "top3_min05"."""
+    return f"top{k}" if min_probability is None else f"top{k}_min{min_probability:g}".replace(".", "")
+
+
+def _decide(scores, positives, counted, thresholds):
+    """Which labels are more probable than their threshold, bool (N, C), and their Reliability, from one look."""
+    predicted, reliability = np.empty(scores.shape, dtype=bool), Reliability()
+    for start in range(0, len(scores), metrics.BLOCK_ROWS):
+        rows = slice(start, start + metrics.BLOCK_ROWS)
+        probabilities = metrics.sigmoid(scores[rows])
+        np.greater(probabilities, thresholds, out=predicted[rows])
+        pairs = slice(None) if counted is None else counted[rows]
+        reliability.update(probabilities[pairs].ravel(), positives[rows][pairs].ravel())
+    return predicted, reliability
+
+
+def _table(mean_ap, rates):
     return {
         "mAP": mean_ap,
         "F1-C": 100 * rates.f1_c,
@@ -162,6 +221,21 @@ def _table(mean_ap, predicted, positives):
         "R-O": 100 * rates.r_o,
         "F1-C-harmonic": 100 * rates.f1_c_harmonic,
     }
+
+
+def _checked_thresholds(thresholds, num_labels):
+    """float64 () or (C,)."""
+    try:
+        checked = np.asarray(0.5 if thresholds is None else thresholds, dtype=np.float64)
+    except (TypeError, ValueError):
+        checked = None
+    # "not all inside" rather than "any outside": NaN is refused too.
+    if checked is None or checked.shape not in ((), (num_labels,)) or not ((checked > 0) & (checked < 1)).all():
+        raise InputError(
+            f"thresholds must be one probability or one per label ({num_labels}), each above 0 and below 1. "
+            f"Received: {' '.join(str(thresholds).split())[:80]}."
+        )
+    return checked
 
 
 def _checked_scores_and_labels(scores, labels):

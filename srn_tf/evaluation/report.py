@@ -1,61 +1,85 @@
 """Renders evaluation results as text tables and writes them as JSON.
 
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
-"outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...]}, ...}} with each output as protocols.evaluate
+"outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
 returns it, and optionally "pointing", as PointingGame.result returns it. All rates are percent.
 """
 
 import contextlib
 import json
 import os
+import textwrap
 from pathlib import Path
 
 from tabulate import tabulate
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.metrics import AP_DEFINITIONS
 
-# The order of the rows; an output that is absent has no row.
-OUTPUTS = ("y_hat", "y_cls", "y_att", "y_sr")
 # The columns of the paper's tables, in its order.
 COLUMNS = ("mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O")
+# Key of "ranking" -> title of its column.
+_RANKING = {
+    "LRAP": "LRAP",
+    "coverage_error": "coverage\nerror, labels",
+    "ranking_loss": "ranking\nloss",
+    "hamming_loss": "Hamming\nloss",
+    "subset_accuracy": "subset\naccuracy",
+}
 _ABSENT = "-"
+_WIDTH = 120  # of lines of text
 
 
 def summary_table(metrics):
-    """The result as text: a heading, a row per output, the definition and, if played, the pointing game.
+    """The result as text: a heading, tables with a row per output, the definition and, if played, the pointing game.
 
     Args:
         metrics: dict, see the module.
     Returns:
         str, lines without a trailing newline; percent with two decimals, "-" for a value that is None.
     """
-    has_top3 = any("top3" in output for output in metrics["outputs"].values())
-    headers = ["output", *(f"all\n{column}" for column in COLUMNS)]
-    if has_top3:
-        headers += [f"top3\n{column}" for column in COLUMNS]
-    rows = []
-    for name in _present_outputs(metrics):
-        output = metrics["outputs"][name]
-        row = [name, *_cells(output["all"])]
-        if has_top3:
-            row += _cells(output.get("top3", {}))
-        rows.append(row)
-    lines = [
+    outputs = metrics["outputs"]
+    groups = [group for group in ("all", "top3") if any(group in output for output in outputs.values())]
+    headers = ["output", *(f"{group}\n{column}" for group in groups for column in COLUMNS)]
+    rows = [
+        [name, *(cell for group in groups for cell in _cells(output.get(group, {})))]
+        for name, output in outputs.items()
+    ]
+    blocks = [
         f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {len(metrics['labels'])} labels, "
         f"protocol {metrics['protocol']}, percent",
         _table(rows, headers),
-        metrics["definition"],
+        _further_table("output", outputs),
     ]
-    left_out = _labels_without_positives(metrics)
-    if left_out:
-        lines.append(f"Labels without positives, left out of mAP: {', '.join(left_out)}.")
     if "pointing" in metrics:
         pointing = metrics["pointing"]
-        lines.append(
+        blocks.append(
             f"Pointing game: accuracy {_percent(pointing['accuracy'])}, chance {_percent(pointing['chance'])} "
             f"({pointing['hits']} of {pointing['pairs']} pairs)."
         )
-    return "\n".join(lines)
+    # The truth is the same for every output, and tuned thresholds are the first one's.
+    blocks += _notes(metrics["definition"], next(iter(outputs.values())))
+    return "\n".join(blocks)
+
+
+def score_table(result, path):
+    """What became of a file of scores, as text: a row per table, the definition and where the numbers are.
+
+    Args:
+        result: dict as `score_files.evaluate_score_files` returns it.
+        path: str, the JSON file that holds it.
+    Returns:
+        str, lines without a trailing newline; percent with two decimals, "-" for a value that is None.
+    """
+    tables = {name: value for name, value in result.items() if isinstance(value, dict) and "F1-C" in value}
+    blocks = [
+        f"{result['images']} images, {result['labels']} labels, protocol {result['protocol']}, percent",
+        _table([[name, *_cells(table)] for name, table in tables.items()], ["", *COLUMNS]),
+        _further_table("", {"scores": result}),
+        *_notes(result["definition"], result),
+        path,
+    ]
+    return "\n".join(blocks)
 
 
 def per_label_table(metrics):
@@ -66,7 +90,7 @@ def per_label_table(metrics):
     Returns:
         str, lines without a trailing newline; percent with two decimals, "-" for a label without positives.
     """
-    names = _present_outputs(metrics)
+    names = list(metrics["outputs"])
     headers = ["label", *(f"{name}\nAP" for name in names)]
     columns = [[_percent(value) for value in metrics["outputs"][name]["AP"]] for name in names]
     if "pointing" in metrics:
@@ -100,14 +124,36 @@ def write_json(path, value):
         raise InputError(f"{path} must be a file that can be written: {reason}; check its folder.") from None
 
 
-def _present_outputs(metrics):
-    return [name for name in OUTPUTS if name in metrics["outputs"]]
+def _further_table(title, outputs):
+    """mAP under its definitions, calibration and, where it was asked for, ranking: a row per output."""
+    headers = [title, *(f"mAP\n{definition}" for definition in AP_DEFINITIONS), "ECE"]
+    has_ranking = any("ranking" in output for output in outputs.values())
+    if has_ranking:
+        headers += _RANKING.values()
+    rows = []
+    for name, output in outputs.items():
+        row = [name, *(_percent(output["mAP_by_definition"][definition]) for definition in AP_DEFINITIONS)]
+        row.append(_percent(output["calibration"]["ece"]))
+        if has_ranking:
+            row += [_percent(output["ranking"][key]) for key in _RANKING]
+        rows.append(row)
+    return _table(rows, headers)
 
 
-def _labels_without_positives(metrics):
-    """Their names. The truth is the same for every output, so the first one tells."""
-    first = next(iter(metrics["outputs"].values()))
-    return [name for name, ap in zip(metrics["labels"], first["AP"], strict=True) if ap is None]
+def _notes(definition, output):
+    """Lines of text on what the numbers mean, the threshold and the labels left out of mAP."""
+    threshold = output["threshold"]
+    shown = "one per label" if isinstance(threshold, list) else f"{threshold:g}"
+    notes = [f"{definition} Threshold: {shown}."]
+    if "ranking" in output:
+        notes.append(f"Ranking: {output['ranking']['note']}")
+    left_out = output["labels_without_positives"]
+    if left_out:
+        names = ", ".join(map(str, left_out))
+        notes.append(
+            f"mAP is over {output['num_labels_in_mAP']} labels. Without positives and left out of it: {names}."
+        )
+    return [textwrap.fill(note, _WIDTH, break_long_words=False, break_on_hyphens=False) for note in notes]
 
 
 def _cells(table):

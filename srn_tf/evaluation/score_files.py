@@ -10,38 +10,40 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation import protocols
 
 
-def evaluate_score_files(scores_path, labels_path, protocol):
+def evaluate_score_files(scores_path, labels_path, protocol, **options):
     """Evaluates a file of logits against a file of labels, a row per image and a column per label in both.
 
     Args:
         scores_path: path read by read_matrix, logits.
         labels_path: path read by read_matrix, each value -1, 0 or 1.
         protocol: protocols.Protocol.
+        **options: thresholds, ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict, ready for JSON: "protocol" (name), "definition", "images" (N), "labels" (C), the tables of
-        protocols.evaluate in percent under the protocol's own names ("all" and "top3" for nus_wide, "all" and
-        "top3_min05" for coco and scenes, "wider" for wider_attribute), "AP" (C values, None where the label has
-        no positive) and "labels_without_positives" (columns, counted from 0).
+        dict, ready for JSON: "protocol" (name), "definition", "images" (N), "labels" (C), and what protocols.evaluate
+        returns, with labels as columns counted from 0 and its tables under the protocol's own names: "all" and "top3"
+        for nus_wide, "all" and "top3_min05" for coco and scenes, "wider" for wider_attribute, "all" for voc2007, each
+        also with "_plain"; "top_k" is named by k and the floor, such as "top5" or "top5_min05".
     Raises:
         InputError: a file cannot be read, or the two cannot be evaluated together.
     """
     scores, labels = read_matrix(scores_path), read_matrix(labels_path)
     try:
-        evaluated = protocols.evaluate(scores, labels, protocol)
+        evaluated = protocols.evaluate(scores, labels, protocol, **options)
     except InputError as error:
         raise InputError(f"{scores_path} with {labels_path}: {error}") from None
-    result = {
+    names = {
+        "all": protocol.all_key,
+        "top3": protocols.top_k_key(3, protocol.top3_min_probability),
+        "top_k": protocols.top_k_key(options.get("top_k"), options.get("top_k_floor")),
+    }
+    names |= {f"{group}_plain": f"{name}_plain" for group, name in names.items()}
+    return {
         "protocol": protocol.name,
         "definition": protocol.definition,
         "images": scores.shape[0],
         "labels": scores.shape[1],
-        protocol.all_key: evaluated["all"],
+        **{names.get(key, key): value for key, value in evaluated.items()},
     }
-    if "top3" in evaluated:
-        result[protocol.top3_key] = evaluated["top3"]
-    result["AP"] = evaluated["AP"]
-    result["labels_without_positives"] = evaluated["labels_without_positives"]
-    return result
 
 
 def read_matrix(path):

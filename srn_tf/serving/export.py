@@ -21,16 +21,17 @@ TOLERANCE = 1e-5
 CHECKED_BATCH_SIZES = (1, 3)
 
 
-def export(model, labels, path):
+def export(model, labels, path, thresholds=None):
     """Writes a model as a SavedModel that needs no code of this project to be loaded and served.
 
     Signatures; every output has N as its first axis, as TensorFlow Serving's row format wants it:
       - serving_default: `image_bytes` string (N,), files of JPEG, PNG, BMP or GIF (first frame), of any
         sizes -> `probabilities` float32 (N, C), the sigmoid of the final logits; `labels` string (N, C),
-        the label names in order, the same in every row.
+        the label names in order, the same in every row; `predicted` bool (N, C), whether the label's
+        probability exceeds its threshold.
       - explain, only if the model has maps: the same, and each map under its name, float32 (N, H, W, C).
-    Beside the graph lies assets.extra/export.json (labels, image_size, outputs, srn_tf_version), which
-    TensorFlow Serving ignores.
+    Beside the graph lies assets.extra/export.json (labels, thresholds, image_size, outputs, srn_tf_version),
+    which TensorFlow Serving ignores.
 
     The folder is written under a name that is no version number, loaded again and compared with the
     model in memory; only then does it get its final name.
@@ -39,6 +40,8 @@ def export(model, labels, path):
         model: MultiLabelModel; it may have been built under a tf.distribute strategy.
         labels: C label names in order.
         path: the folder to write, <base>/<version number>; missing parents are made.
+        thresholds: float () or (C,), probabilities in (0, 1) of the final output, such as the values of
+            evaluation.thresholds.Thresholds; None is 0.5.
     Raises:
         InputError: `path` exists or cannot be written, the number of labels is not C, or the written model
             does not answer as the one in memory does; nothing is left in `path`.
@@ -46,6 +49,7 @@ def export(model, labels, path):
     labels = [str(label) for label in labels]
     if len(labels) != model.num_labels:
         raise InputError(f"An export needs one name a label. Expected: {model.num_labels}. Received: {len(labels)}.")
+    thresholds = np.broadcast_to(np.float64(0.5 if thresholds is None else thresholds), [model.num_labels])
     path = os.path.abspath(path)
     if os.path.lexists(path):
         raise InputError(f"An export must go to a new folder. Received: {path}, which exists. Use the next version.")
@@ -55,9 +59,9 @@ def export(model, labels, path):
         os.makedirs(base, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         os.mkdir(temporary)
-        outputs = _write(model, labels, temporary)
-        _write_description(temporary, model, labels, outputs)
-        difference = _check_same_answers(model, labels, temporary)
+        outputs = _write(model, labels, thresholds, temporary)
+        _write_description(temporary, model, labels, thresholds, outputs)
+        difference = _check_same_answers(model, labels, thresholds, temporary)
         os.rename(temporary, path)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
@@ -70,7 +74,7 @@ def export(model, labels, path):
     logger.info("Exported to %s; loaded again, it differs by at most %.1e from the model in memory.", path, difference)
 
 
-def _write(model, labels, folder):
+def _write(model, labels, thresholds, folder):
     """Writes the SavedModel.
 
     Returns:
@@ -79,20 +83,21 @@ def _write(model, labels, folder):
     outputs = {"serving_default": (model.final,)}
     if model.maps:
         outputs["explain"] = (model.final, *model.maps)
-    signatures = {name: _signature(model, labels, names) for name, names in outputs.items()}
+    signatures = {name: _signature(model, labels, thresholds, names) for name, names in outputs.items()}
     # Only the variables are tracked: with the Keras model itself, its layers' own functions would be written too.
     module = tf.Module()
     module.model_weights = [_tf_variable(weight) for weight in model.network.weights]
     # The signatures are tf.functions and not yet traced: they are traced while they are saved, when a
     # variable of a distribution strategy reads as a single one.
     tf.saved_model.save(module, folder, signatures=signatures)
-    return {name: sorted({"probabilities", "labels", *names[1:]}) for name, names in outputs.items()}
+    return {name: sorted({"probabilities", "labels", "predicted", *names[1:]}) for name, names in outputs.items()}
 
 
-def _signature(model, labels, names):
-    """A tf.function from image files to the probabilities and the maps among `names`; the logits come first."""
+def _signature(model, labels, thresholds, names):
+    """A tf.function from image files to the answer and the maps among `names`; the logits come first."""
     network = model.network_for(names)
     final, *maps = names
+    highest_refused = _logits_below(thresholds)
     size_px = model.image_size
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -107,10 +112,24 @@ def _signature(model, labels, names):
         return {
             "probabilities": tf.sigmoid(outputs[final]),
             "labels": tf.tile(tf.constant([labels]), [tf.shape(image_bytes)[0], 1]),
+            "predicted": outputs[final] > highest_refused,
             **{name: outputs[name] for name in maps},
         }
 
     return answer
+
+
+def _logits_below(thresholds):
+    """The same decision on logits, which float32 tells apart where probabilities are all 1.
+
+    Args:
+        thresholds: float64 (C,), in (0, 1).
+    Returns:
+        float32 (C,): for every float32 x, x is greater exactly where it is greater than the threshold's logit.
+    """
+    exact = np.log(thresholds / (1 - thresholds))
+    rounded = exact.astype(np.float32)
+    return np.where(rounded > exact, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def _tf_variable(weight):
@@ -118,13 +137,14 @@ def _tf_variable(weight):
     return weight if isinstance(weight, tf.Variable) else weight.value
 
 
-def _write_description(folder, model, labels, outputs):
+def _write_description(folder, model, labels, thresholds, outputs):
     extra = os.path.join(folder, "assets.extra")
     os.mkdir(extra)
     write_json(
         os.path.join(extra, "export.json"),
         {
             "labels": labels,
+            "thresholds": thresholds.tolist(),
             "image_size": model.image_size,
             "outputs": outputs,
             "srn_tf_version": srn_tf.__version__,
@@ -132,11 +152,11 @@ def _write_description(folder, model, labels, outputs):
     )
 
 
-def _check_same_answers(model, labels, folder):
+def _check_same_answers(model, labels, thresholds, folder):
     """Compares every output of every signature with the model in memory, on odd images.
 
     Returns:
-        float: the largest difference.
+        float: the largest difference; of a label predicted there and not here, how far it is from its threshold.
     Raises:
         InputError: other labels, or a difference above `TOLERANCE` or not a number.
     """
@@ -149,7 +169,10 @@ def _check_same_answers(model, labels, folder):
         for batch_size in CHECKED_BATCH_SIZES:
             batch = images[:batch_size]
             expected = {name: values.numpy() for name, values in answer(batch).items()}
-            differences.append(served.predict(batch) - expected["probabilities"])
+            p = expected["probabilities"]
+            differences.append(served.predict(batch) - p)
+            predicted = np.array([[label in names for label in labels] for names in served.predict_labels(batch)])
+            differences.append(np.where(predicted == (p > thresholds), 0.0, p - thresholds))
             if model.maps:
                 explained = served.explain(batch)
                 differences += [explained[name] - expected[name] for name in expected]

@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from srn_tf.errors import InputError
@@ -46,14 +45,30 @@ class Predictor:
         """
         return self._ask(self._serving, images)["probabilities"]
 
+    def predict_labels(self, images):
+        """Names the labels whose probability exceeds the threshold they were exported with.
+
+        Args:
+            images: as for `predict`.
+        Returns:
+            list of N lists of str, in the order of `labels`.
+        Raises:
+            InputError: as for `predict`.
+        """
+        return [
+            [label for label, is_predicted in zip(self.labels, row, strict=True) if is_predicted]
+            for row in self._ask(self._serving, images)["predicted"]
+        ]
+
     def explain(self, images):
         """Gives the probabilities together with the maps that led to them.
 
         Args:
             images: as for `predict`.
         Returns:
-            dict: "probabilities" float32 (N, C), and each map under its name, float32 (N, H, W, C), e.g. "A"
-            (attention, each label sums to 1 over the grid) and "U" (attention weighted by confidence).
+            dict: "probabilities" float32 (N, C); "predicted" bool (N, C), whether they exceed their thresholds; and
+            each map under its name, float32 (N, H, W, C), e.g. "A" (attention, each label sums to 1 over the grid)
+            and "U" (attention weighted by confidence).
         Raises:
             InputError: as for `predict`, or the model has no maps.
         """
@@ -68,17 +83,20 @@ class Predictor:
         """Calls a signature; returns its outputs as arrays, without the label names."""
         if not isinstance(images, (list, tuple)) or not all(isinstance(image, bytes) for image in images):
             raise InputError(f"Images must be a list of bytes, one image file each. Received: {repr(images)[:80]}.")
-        if not images:  # some of TensorFlow's convolutions refuse a batch of none
-            shapes = {name: spec.shape for name, spec in signature.structured_outputs.items() if name != "labels"}
-            return {name: np.zeros([0, *shape[1:]], np.float32) for name, shape in shapes.items()}
-        try:
-            outputs = signature(image_bytes=tf.constant(images))
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(
-                "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
-                f"Received: one that cannot, {self._find_undecodable(images)} (from 0) of {len(images)}."
-            ) from error
-        return {name: values.numpy() for name, values in outputs.items() if name != "labels"}
+        if images:
+            try:
+                outputs = signature(image_bytes=tf.constant(images))
+            except tf.errors.InvalidArgumentError as error:
+                raise InputError(
+                    "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
+                    f"Received: one that cannot, {self._find_undecodable(images)} (from 0) of {len(images)}."
+                ) from error
+        else:  # some of TensorFlow's convolutions refuse a batch of none
+            specs = signature.structured_outputs
+            outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
+        arrays = {name: values.numpy() for name, values in outputs.items() if name != "labels"}
+        arrays.setdefault("predicted", arrays["probabilities"] > 0.5)  # exports of earlier versions have none
+        return arrays
 
     def _find_undecodable(self, images):
         """Returns the position of the first image that has no answer, or "?"."""

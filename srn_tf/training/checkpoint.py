@@ -133,5 +133,6 @@ def check_same_labels(expected, received, source):
         if one != other:
             lengths = "" if len(expected) == len(received) else f" ({len(expected)} labels against {len(received)})"
             raise InputError(
-                f"{source} has other labels, first at position {index}. Expected: {one!r}. Received: {other!r}{lengths}."
+                f"{source} has other labels, first at position {index}. Expected: {one!r}. "
+                f"Received: {other!r}{lengths}."
             )

@@ -2,26 +2,21 @@
 
 import tensorflow as tf
 
-
-def label_loss(y, logits, counted=None):
-    """Sigmoid cross-entropy of each image, summed over its labels.
-
-    Paper: Eq. (10) with the sign that makes it a loss. The sum over labels (not the mean) is what
-    the paper's learning rates belong to: Caffe's layer divides by the number of images only.
-
-    Args:
-        y: float32 (B, C) in {0, 1}.
-        logits: float32 (B, C).
-        counted: float32 (B, C), 0 for the entries to leave out, else 1; None counts all. The sum is over what is
-            left and is not scaled up for what is not.
-    Returns:
-        float32 (B,), >= 0.
-    """
-    entries = tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits)
-    return tf.reduce_sum(entries if counted is None else entries * counted, axis=1)
+from srn_tf.training.losses import sigmoid_loss
 
 
-def train_step(network, losses, optimizer, variables, batch, global_batch_size, weight_decay, num_replicas=1):
+def train_step(
+    network,
+    losses,
+    optimizer,
+    variables,
+    batch,
+    global_batch_size,
+    weight_decay,
+    num_replicas=1,
+    loss=sigmoid_loss,
+    seed=(0, 0),
+):
     """Moves `variables` by one step of the stage's loss with L2 inside the gradient.
 
     Args:
@@ -29,11 +24,13 @@ def train_step(network, losses, optimizer, variables, batch, global_batch_size, 
         losses: output name -> weight of its loss.
         optimizer: keras optimizer; it sums gradients over replicas.
         variables: the trainable variables of this stage; nothing else is differentiated.
-        batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `label_loss`), this
-            replica's share.
+        batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `training.losses`),
+            this replica's share.
         global_batch_size: images over all replicas.
         weight_decay: factor of w in every variable's gradient (Caffe's L2, biases and BatchNorm included).
         num_replicas: replicas whose gradients are summed.
+        loss: the loss of every output, see `training.losses`.
+        seed: two integers; another one in every step and replica.
     Returns:
         dict: output name -> unweighted loss, float32 scalar; the sum over replicas is the mean over images.
     """
@@ -42,7 +39,7 @@ def train_step(network, losses, optimizer, variables, batch, global_batch_size, 
         outputs = network(batch["image"], training=True)
         # Sum over this replica's images, divided by the images of all replicas: the replicas' sum is a mean.
         parts = {
-            name: tf.reduce_sum(label_loss(batch["y"], outputs[name], batch.get("counted"))) / global_batch_size
+            name: tf.reduce_sum(loss(batch["y"], outputs[name], batch.get("counted"), seed)) / global_batch_size
             for name in losses
         }
         total = tf.add_n([weight * parts[name] for name, weight in losses.items()])

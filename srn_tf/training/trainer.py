@@ -22,8 +22,9 @@ from srn_tf.training import checkpoint
 from srn_tf.training.addons import f1_and_confusion
 from srn_tf.training.averages import WeightAverage
 from srn_tf.training.freezing import apply_stage
+from srn_tf.training.losses import balanced_weights, make_loss, mean_loss, step_seed
 from srn_tf.training.schedule import PlateauSchedule
-from srn_tf.training.steps import label_loss, train_step
+from srn_tf.training.steps import train_step
 
 logger = logging.getLogger("srn_tf")
 
@@ -42,6 +43,12 @@ class TrainingPlan:
     stages: tuple
     epochs: tuple
     learning_rates: tuple
+    loss: str
+    focal_gamma: float
+    asl_gamma_pos: float
+    asl_gamma_neg: float
+    asl_margin: float
+    positive_weights: str
     batch_size: int
     learning_rate_min: float
     momentum: float
@@ -91,7 +98,23 @@ class Trainer:
             )
         # Made once, so that what it keeps in memory serves every epoch.
         self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
+        self._loss = make_loss(
+            plan.loss,
+            plan.focal_gamma,
+            plan.asl_gamma_pos,
+            plan.asl_gamma_neg,
+            plan.asl_margin,
+            self._positive_weights(),
+        )
         self._meta = {"labels": list(dataset.labels)}
+
+    def _positive_weights(self):
+        """float32 (C,), or None where positives weigh what negatives do."""
+        if self._plan.positive_weights == "none":
+            return None
+        weights = balanced_weights(self._dataset.records("train"), self._dataset.ignores_unspecified)
+        logger.info("Positives weigh %.2f (the most frequent label) to %.2f.", weights.min(), weights.max())
+        return weights
 
     def train(self):
         """Trains all stages of the plan; the model ends with the last stage's best weights.
@@ -162,6 +185,7 @@ class Trainer:
         network = self._model.network_for(run.stage.losses)
 
         def replica_step(batch):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             return train_step(
                 network,
                 run.stage.losses,
@@ -171,6 +195,8 @@ class Trainer:
                 plan.batch_size,
                 plan.weight_decay,
                 strategy.num_replicas_in_sync,
+                self._loss,
+                step_seed(plan.seed, run.index, run.optimizer.iterations, replica),
             )
 
         @tf.function
@@ -293,7 +319,7 @@ class Trainer:
         return {
             "output": run.stage.watched,
             "images": len(y),
-            "loss": float(tf.reduce_mean(label_loss(y, logits, counted))),
+            "loss": mean_loss(self._loss, y, logits, counted),
             "mAP": scored["all"]["mAP"],
             **f1_and_confusion(tf.sigmoid(logits).numpy(), y),
         }

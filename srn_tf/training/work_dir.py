@@ -16,6 +16,8 @@ class WorkDir:
     run.json      what the run is: labels, data set, protocol, model description, versions
     log.jsonl     one line an epoch
     metrics.json  the evaluation of the final weights
+    predictions/  <split>.npz, logits and truth of the validation and test images
+    thresholds.json  of tools/tune_thresholds.py, if it was run
     checkpoints/  <stage>.npz, the best weights of each stage; final.npz, those evaluated and exported;
                   last.npz, the state after the last epoch
     tensorboard/  event files

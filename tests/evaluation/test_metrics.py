@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
@@ -11,20 +12,72 @@ from tests.evaluation import reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
-# Scores, labels, AP_VOC (0 is negative), get_mAP_eccv16 (0 is left out); worked by hand.
+# Scores, labels, then by hand: AP_VOC and scikit-learn's (0 is negative), ML-GCN's and get_mAP_eccv16 (0 is left out).
 TOY_AP = [
-    ([0.9, 0.8, 0.7, 0.6, 0.5], [1, -1, -1, 1, 1], 0.73333, 0.73333),
-    ([0.9, 0.8, 0.8, 0.4], [1, -1, 1, -1], 0.83333, 0.83333),
-    ([0.9, 0.8, 0.8, 0.4], [1, 1, -1, -1], 1.0, 1.0),
-    ([0.95, 0.9, 0.8, 0.7, 0.6], [0, 1, -1, 0, 1], 0.45, 0.83333),
+    ([0.9, 0.8, 0.7, 0.6, 0.5], [1, -1, -1, 1, 1], 0.73333, 0.70000, 0.70000, 0.73333),
+    ([0.9, 0.8, 0.8, 0.4], [1, -1, 1, -1], 0.83333, 0.83333, 0.83333, 0.83333),
+    ([0.9, 0.8, 0.8, 0.4], [1, 1, -1, -1], 1.0, 0.83333, 1.0, 1.0),
+    ([0.95, 0.9, 0.8, 0.7, 0.6], [0, 1, -1, 0, 1], 0.45, 0.45, 0.83333, 0.83333),
 ]
 
 
-@pytest.mark.parametrize(("scores", "labels", "ap_voc", "ap_eccv16"), TOY_AP)
-def test_average_precision_of_the_toy_table(scores, labels, ap_voc, ap_eccv16):
+@pytest.mark.parametrize(("scores", "labels", "ap_voc", "ap_sklearn", "ap_ml_gcn", "ap_eccv16"), TOY_AP)
+def test_average_precision_of_the_toy_table(scores, labels, ap_voc, ap_sklearn, ap_ml_gcn, ap_eccv16):
     scores, labels = np.array(scores)[:, np.newaxis], np.array(labels)[:, np.newaxis]
-    np.testing.assert_allclose(metrics.average_precision(scores, labels == 1), [ap_voc], atol=5e-6)
-    np.testing.assert_allclose(metrics.average_precision(scores, labels == 1, labels != 0), [ap_eccv16], atol=5e-6)
+    all_rows = metrics.average_precisions(scores, labels == 1)
+    specified = metrics.average_precisions(scores, labels == 1, labels != 0)
+    np.testing.assert_allclose(all_rows["voc_all_points"], [ap_voc], atol=5e-6)
+    np.testing.assert_allclose(all_rows["sklearn"], [ap_sklearn], atol=5e-6)
+    np.testing.assert_allclose(specified["rank"], [ap_ml_gcn], atol=5e-6)
+    np.testing.assert_allclose(specified["voc_all_points"], [ap_eccv16], atol=5e-6)
+
+
+def test_11_point_by_hand():
+    # Precision at the positives 1, 2/4, 3/5: at recall >= 0 ... 0.3 at best 1, at >= 0.4 ... 1 at best 3/5.
+    scores, positives = np.array([[5.0], [4], [3], [2], [1]]), np.array([[1], [0], [0], [1], [1]]) == 1
+    ap = metrics.average_precision(scores, positives, definition="voc_11_point")
+    np.testing.assert_allclose(ap, [(4 * 1 + 7 * 0.6) / 11])
+    # Ten positives, the first three found at once: recall 0.3 is reached exactly, and 1 reaches as far as 0.3.
+    positives = np.array([1, 1, 1] + [0] * 7 + [1] * 7)[:, np.newaxis] == 1
+    ap = metrics.average_precision(-np.arange(17.0)[:, np.newaxis], positives, definition="voc_11_point")
+    np.testing.assert_allclose(ap, [(4 * 1 + 7 * 10 / 17) / 11])
+
+
+def test_unknown_definition_and_convention():
+    with pytest.raises(InputError, match="definition must be one of voc_all_points, rank, .* Received: 'coco'"):
+        metrics.average_precision(np.zeros((1, 1)), np.ones((1, 1)), definition="coco")
+    counts = metrics.count_decisions(np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(InputError, match="convention must be one of authors, plain. Received: 'eps'"):
+        metrics.precision_recall_f1(counts, "eps")
+
+
+def test_many_images_with_few_and_with_many_ties():
+    """Scores of so many images tie often, or now and then: both ways to rank give what NumPy's stable sort does."""
+    rng = np.random.default_rng(0)
+    scores = np.stack([rng.normal(size=4000).round(decimals) for decimals in (1, 2, 3, 4, 5, 16)], axis=1)
+    positives = rng.random(scores.shape) < 0.1
+    found = metrics.average_precisions(scores, positives)["rank"]
+    for label in range(scores.shape[1]):
+        ranks = np.flatnonzero(positives[np.argsort(-scores[:, label], kind="stable"), label]) + 1
+        assert found[label] == pytest.approx((np.arange(1, ranks.size + 1) / ranks).mean(), abs=1e-12)
+
+
+def test_more_images_than_are_looked_at_together():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(2 * metrics.BLOCK_ROWS + 100, 5))
+    highest = np.argsort(-scores, axis=1)[:, :2]
+    chosen = metrics.top_k(scores, 2)
+    assert (np.take_along_axis(chosen, highest, axis=1)).all() and (chosen.sum(axis=1) == 2).all()
+    counts = metrics.count_decisions(chosen, np.ones_like(chosen))
+    assert counts.positive.tolist() == [len(scores)] * 5 and counts.predicted.sum() == 2 * len(scores)
+
+
+def test_average_precision_leaves_its_arguments_as_they_are():
+    scores, positives = np.array([[1.0], [3.0], [2.0]]), np.array([[True], [False], [True]])
+    metrics.average_precisions(scores, positives, np.ones((3, 1), bool))
+    metrics.average_precisions(scores, positives)
+    metrics.top_k(scores, 1)
+    assert scores.ravel().tolist() == [1, 3, 2] and positives.ravel().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", ["dev", "dev_ties"])
@@ -80,36 +133,53 @@ def test_descending_order_beyond_float32():
 def test_precision_recall_f1_toy():
     predicted = np.array([[1, 0, 0], [0, 1, 0]], dtype=bool)
     positives = np.array([[1, 0, 0], [1, 1, 0]], dtype=bool)
-    rates = metrics.precision_recall_f1(predicted, positives)
+    counts = metrics.count_decisions(predicted, positives)
+    rates = metrics.precision_recall_f1(counts)
     # Per label P = 1, 1, 1; R = .5, 1, 1; F1 = .6667, 1, 1: the third has no positives and no predictions.
     assert rates.p_c == pytest.approx(1)
     assert rates.r_c == pytest.approx(2.5 / 3)
     assert rates.f1_c == pytest.approx((2 / 3 + 2) / 3)
     assert rates.f1_c_harmonic == pytest.approx(10 / 11)
     assert (rates.p_o, rates.r_o, rates.f1_o) == pytest.approx((1, 2 / 3, 0.8))
+    # The same in the plain convention, but for the third label: P = R = F1 = 0.
+    rates = metrics.precision_recall_f1(counts, "plain")
+    assert (rates.p_c, rates.r_c, rates.f1_c) == pytest.approx((2 / 3, 1.5 / 3, (2 / 3 + 1) / 3))
+    assert rates.f1_c_harmonic == pytest.approx(4 / 7)
+    assert (rates.p_o, rates.r_o, rates.f1_o) == pytest.approx((1, 2 / 3, 0.8))
 
 
 @pytest.mark.parametrize(
-    ("predicted", "positives", "expected"),
+    ("predicted", "positives", "authors", "plain"),
     [
-        ([False, False], [False, False], (1, 1, 1)),  # neither positives nor predictions
-        ([False, False], [True, False], (1, 0, 0)),  # never predicted
-        ([True, False], [False, False], (0, 1, 0)),  # no positives
+        ([False, False], [False, False], (1, 1, 1), (0, 0, 0)),  # neither positives nor predictions
+        ([False, False], [True, False], (1, 0, 0), (0, 0, 0)),  # never predicted
+        ([True, False], [False, False], (0, 1, 0), (0, 0, 0)),  # no positives
+        ([True, False], [False, True], (0, 0, 0), (0, 0, 0)),  # never right
+        ([True, False], [True, True], (1, 0.5, 2 / 3), (1, 0.5, 2 / 3)),
     ],
 )
-def test_precision_recall_f1_of_empty_labels(predicted, positives, expected):
-    rates = metrics.precision_recall_f1(np.array(predicted)[:, np.newaxis], np.array(positives)[:, np.newaxis])
-    assert (rates.p_c, rates.r_c, rates.f1_c) == pytest.approx(expected, abs=1e-12)
-    assert (rates.p_o, rates.r_o, rates.f1_o) == pytest.approx(expected, abs=1e-12)
+def test_precision_recall_f1_of_empty_labels(predicted, positives, authors, plain):
+    counts = metrics.count_decisions(np.array(predicted)[:, np.newaxis], np.array(positives)[:, np.newaxis])
+    for convention, expected in (("authors", authors), ("plain", plain)):
+        rates = metrics.precision_recall_f1(counts, convention)
+        assert (rates.p_c, rates.r_c, rates.f1_c) == pytest.approx(expected, abs=1e-12)
+        assert (rates.p_o, rates.r_o, rates.f1_o) == pytest.approx(expected, abs=1e-12)
 
 
-def test_predict_positive_is_strict():
-    predicted = metrics.predict_positive(np.array([[0.0, 1e-6, -1e-6, 1000.0, -1000.0]]))
-    np.testing.assert_array_equal(predicted, [[False, True, False, True, False]])
+def test_count_decisions_leaves_out_what_is_not_counted():
+    predicted, positives = np.array([[1, 1], [1, 0], [0, 1]]), np.array([[1, 0], [0, 0], [1, 1]])
+    counts = metrics.count_decisions(predicted, positives)
+    assert [c.tolist() for c in (counts.true_positive, counts.predicted, counts.positive)] == [[1, 1], [2, 2], [2, 1]]
+    counts = metrics.count_decisions(predicted, positives, np.array([[1, 0], [0, 1], [0, 1]]))
+    assert [c.tolist() for c in (counts.true_positive, counts.predicted, counts.positive)] == [[1, 1], [1, 1], [1, 1]]
 
 
-def test_predict_positive_of_a_small_float32():
-    np.testing.assert_array_equal(metrics.predict_positive(np.array([[1e-8]], dtype=np.float32)), [[True]])
+def test_sigmoid_without_warning():
+    p = metrics.sigmoid(np.array([[0.0, -1e4, 1e4, np.log(3)]]))
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p, [[0.5, 0, 1, 0.75]], rtol=1e-15)
+    assert metrics.sigmoid(np.float32([1e-8])) > 0.5  # float32 would make it 0.5
+    assert metrics.sigmoid(np.array([0, 1])).tolist() == [0.5, 1 / (1 + np.exp(-1))]
 
 
 def test_top_k_takes_the_first_of_equal_labels():
@@ -144,45 +214,75 @@ def test_shape_mismatch_shows_both_shapes():
     with pytest.raises(InputError, match=r"Received: scores \(2, 4\), counted \(2, 3\)"):
         metrics.average_precision(np.zeros((2, 4)), bad, np.ones((2, 3), dtype=bool))
     with pytest.raises(InputError, match=r"Received: predicted \(2, 3\), positives \(2, 4\)"):
-        metrics.precision_recall_f1(np.zeros((2, 3), dtype=bool), bad)
+        metrics.count_decisions(np.zeros((2, 3), dtype=bool), bad)
+
+
+def random_case(seed):
+    """Scores with few decimals, so with ties, and labels among which 0 is unspecified and one may have no positive."""
+    rng = np.random.default_rng(seed)
+    num_images, num_labels = rng.integers(1, 40), rng.integers(3, 8)
+    scores = rng.normal(0, 2, (num_images, num_labels)).round(int(rng.integers(0, 4)))
+    labels = rng.choice([-1, 0, 1], size=scores.shape, p=rng.dirichlet([1, 1, 1]))
+    if seed % 3 == 0:
+        labels[:, 0] = rng.choice([-1, 0], size=num_images)
+    return scores, labels
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_random_cases_equal_the_reference(seed):
+def test_random_average_precision_equals_the_reference_and_scikit_learn(seed):
+    scores, labels = random_case(seed)
+    for counted in (None, labels != 0):
+        found = metrics.average_precisions(scores, labels == 1, counted)
+        assert tuple(found) == metrics.AP_DEFINITIONS
+        for label in range(labels.shape[1]):
+            column = scores[:, label].tolist(), labels[:, label].tolist()
+            if counted is not None:
+                column = reference.without_zeros(*column)
+            for definition, reference_ap in reference.AP.items():
+                expected = reference_ap(*column)
+                assert found[definition][label] == pytest.approx(expected, abs=1e-12, nan_ok=True), definition
+            if 1 in column[1]:
+                expected = average_precision_score(np.array(column[1]) == 1, column[0])
+                assert found["sklearn"][label] == pytest.approx(expected, abs=1e-12)
+                assert found["voc_all_points"][label] >= found["rank"][label] - 1e-12
+    eccv16 = [reference.ap_eccv16(scores[:, label], labels[:, label]) for label in range(labels.shape[1])]
+    np.testing.assert_allclose(found["voc_all_points"], eccv16, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rank_is_scikit_learns_without_ties(seed):
     rng = np.random.default_rng(seed)
-    num_images, num_labels = rng.integers(1, 40), rng.integers(3, 8)
-    scores = rng.normal(0, 2, (num_images, num_labels)).round(int(rng.integers(0, 4)))  # few decimals: ties
-    chances = rng.dirichlet([1, 1, 1])
-    labels = rng.choice([-1, 0, 1], size=scores.shape, p=chances)
-    if seed % 3 == 0:
-        labels[:, 0] = rng.choice([-1, 0], size=num_images)  # a label without positives
+    scores, positives = rng.normal(size=(200, 4)), rng.random((200, 4)) < 0.1
+    positives[0] = True
+    found = metrics.average_precisions(scores, positives)
+    np.testing.assert_allclose(found["rank"], found["sklearn"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found["rank"], average_precision_score(positives, scores, average=None), atol=1e-12)
+    assert (found["voc_all_points"] > found["rank"]).any()  # and yet another definition
 
-    voc = [reference.ap_voc(scores[:, label], labels[:, label]) for label in range(num_labels)]
-    eccv16 = [reference.ap_eccv16(scores[:, label], labels[:, label]) for label in range(num_labels)]
-    np.testing.assert_allclose(metrics.average_precision(scores, labels == 1), voc, atol=1e-12)
-    np.testing.assert_allclose(metrics.average_precision(scores, labels == 1, labels != 0), eccv16, atol=1e-12)
 
+@pytest.mark.parametrize("seed", range(200))
+def test_random_rates_equal_the_reference(seed):
+    scores, labels = random_case(seed)
+    k = seed % scores.shape[1] + 1
     for actual, predicted in (
-        (metrics.predict_positive(scores), reference.predicted_above_half(scores)),
-        (metrics.top_k(scores, 3), reference.predicted_top_k(scores, 3)),
-        (metrics.top_k(scores, 3, 0.5), reference.predicted_top_k(scores, 3, 0.5)),
+        (metrics.sigmoid(scores) > 0.5, reference.predicted_above(scores, [0.5] * scores.shape[1])),
+        (metrics.top_k(scores, k), reference.predicted_top_k(scores, k)),
+        (metrics.top_k(scores, k, 0.4), reference.predicted_top_k(scores, k, 0.4)),
     ):
         np.testing.assert_array_equal(actual, predicted)
-        rates = metrics.precision_recall_f1(actual, labels == 1)
-        expected = reference.rates(predicted, labels)
-        assert rates.p_c == pytest.approx(expected["P-C"], abs=1e-12)
-        assert rates.r_c == pytest.approx(expected["R-C"], abs=1e-12)
-        assert rates.f1_c == pytest.approx(expected["F1-C"], abs=1e-12)
-        assert rates.f1_c_harmonic == pytest.approx(expected["F1-C-harmonic"], abs=1e-12)
-        assert rates.p_o == pytest.approx(expected["P-O"], abs=1e-12)
-        assert rates.r_o == pytest.approx(expected["R-O"], abs=1e-12)
-        assert rates.f1_o == pytest.approx(expected["F1-O"], abs=1e-12)
+        for counted in (None, labels != 0):
+            counts = metrics.count_decisions(actual, labels == 1, counted)
+            for convention in ("authors", "plain"):
+                rates = metrics.precision_recall_f1(counts, convention)
+                expected = reference.rates(predicted, labels, convention, counted is not None)
+                received = (rates.f1_c, rates.p_c, rates.r_c, rates.f1_o, rates.p_o, rates.r_o, rates.f1_c_harmonic)
+                assert received == pytest.approx(tuple(expected.values()), abs=1e-12)
 
 
-def test_importing_evaluation_does_not_import_tensorflow():
+def test_importing_evaluation_imports_nothing_slow():
     code = (
         "import sys\n"
-        "from srn_tf.evaluation import metrics, pointing, protocols, report, score_files\n"
-        "sys.exit('tensorflow' in sys.modules)"
+        "from srn_tf.evaluation import calibration, metrics, pointing, protocols, ranking, report, score_files\n"
+        "sys.exit(not {'tensorflow', 'sklearn', 'matplotlib'}.isdisjoint(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

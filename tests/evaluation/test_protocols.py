@@ -9,12 +9,20 @@ from srn_tf.evaluation import protocols
 from tests.evaluation import reference
 
 TABLE_KEYS = ["mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O", "F1-C-harmonic"]
+FURTHER_KEYS = [
+    "AP",
+    "mAP_by_definition",
+    "num_labels_in_mAP",
+    "labels_without_positives",
+    "threshold",
+    "calibration",
+]
 SCORES = np.array([[2.0, -1.0, 0.5], [-0.5, 1.0, -2.0], [1.0, -3.0, 0.0]])
 LABELS = np.array([[1, -1, 0], [-1, 1, -1], [0, -1, 1]])
 
 
 def test_presets():
-    assert list(protocols.PROTOCOLS) == ["nus_wide", "coco", "wider_attribute", "scenes"]
+    assert list(protocols.PROTOCOLS) == ["nus_wide", "coco", "wider_attribute", "voc2007", "scenes"]
     for name, protocol in protocols.PROTOCOLS.items():
         assert protocol.name == name
         assert protocols.protocol_named(name) is protocol
@@ -23,9 +31,45 @@ def test_presets():
         protocols.COCO.use_top3 = False
 
 
+@pytest.mark.parametrize(
+    ("protocol", "parts"),
+    [
+        (protocols.NUS_WIDE, ["0 and -1 are negative", "exactly the three highest of its image (top3)"]),
+        (protocols.COCO, ["0 and -1 are negative", "if also sigmoid(score) >= 0.5 (top3)"]),
+        (
+            protocols.WIDER_ATTRIBUTE,
+            ["0 unspecified, which is left out of AP and calibration and negative in precision"],
+        ),
+        (protocols.VOC2007, ["0 difficult, which is left out of AP and calibration and negative in precision"]),
+        (dataclasses.replace(protocols.VOC2007, zero_in_rates="excluded"), ["and left out of precision"]),
+        (dataclasses.replace(protocols.VOC2007, zero_in_ap="negative"), ["0 difficult, which is negative in AP"]),
+    ],
+)
+def test_the_definition_says_what_is_done(protocol, parts):
+    for part in parts:
+        assert part in protocol.definition
+    assert ("top3" in protocol.definition) == protocol.use_top3
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policy", "message"),
+    [
+        (
+            protocols.WIDER_ATTRIBUTE,
+            {"zero_in_ap": "positive"},
+            "zero_in_ap must be negative or excluded in protocol wid",
+        ),
+        (protocols.COCO, {"zero_in_rates": "excluded"}, "zero_in_rates must be negative in .* where 0 means negative"),
+    ],
+)
+def test_policies_that_are_none(protocol, policy, message):
+    with pytest.raises(InputError, match=f"{message}.* Received: '{next(iter(policy.values()))}'"):
+        dataclasses.replace(protocol, **policy)
+
+
 def test_unknown_protocol():
     with pytest.raises(
-        InputError, match="protocol must be one of nus_wide, coco, wider_attribute, scenes. Received: 'v"
+        InputError, match="protocol must be one of nus_wide, coco, wider_attribute, voc2007, scenes. Received: 'v"
     ):
         protocols.protocol_named("voc")
 
@@ -33,38 +77,83 @@ def test_unknown_protocol():
 @pytest.mark.parametrize("protocol", protocols.PROTOCOLS.values(), ids=lambda protocol: protocol.name)
 def test_result_is_json_with_the_stated_keys(protocol):
     result = protocols.evaluate(SCORES, LABELS, protocol)
-    groups = ["all", "top3"] if protocol.use_top3 else ["all"]
-    assert list(result) == [*groups, "AP", "labels_without_positives"]
+    groups = ["all", "all_plain"] + ["top3", "top3_plain"] * protocol.use_top3
+    assert list(result) == [*groups, *FURTHER_KEYS]
     for group in groups:
         assert list(result[group]) == TABLE_KEYS
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+    more = protocols.evaluate(SCORES, LABELS, protocol, ranking=True, top_k=2, thresholds=[0.1, 0.2, 0.3])
+    assert list(more) == [*groups, "top_k", "top_k_plain", *FURTHER_KEYS, "ranking"]
+    assert json.loads(json.dumps(more, allow_nan=False)) == more
 
 
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("protocol", protocols.PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+POLICIES = [
+    *protocols.PROTOCOLS.values(),
+    dataclasses.replace(protocols.WIDER_ATTRIBUTE, name="all excluded", zero_in_rates="excluded"),
+    dataclasses.replace(protocols.VOC2007, name="all negative", zero_in_ap="negative"),
+    dataclasses.replace(protocols.VOC2007, name="as CSRA, top-3", zero_in_rates="excluded", use_top3=True),
+]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("protocol", POLICIES, ids=lambda protocol: protocol.name)
 def test_random_cases_equal_the_reference(protocol, seed):
     rng = np.random.default_rng(seed)
     scores = rng.normal(0, 2, (30, 6)).round(1)
     labels = rng.choice([-1, 0, 1], size=scores.shape, p=[0.5, 0.2, 0.3])
     labels[:, 4] = rng.choice([-1, 0], size=30)
-    result = protocols.evaluate(scores, labels, protocol)
+    thresholds = [None, 0.3, [0.1, 0.2, 0.5, 0.7, 0.5, 0.9]][seed % 3]
+    k, floor = seed % 6 + 1, [None, 0.25][seed % 2]
+    result = protocols.evaluate(
+        scores, labels, protocol, thresholds=thresholds, ranking=True, top_k=k, top_k_floor=floor
+    )
+    # What "excluded" means, written once more: the entries with 0 are not there.
+    columns = [(scores[:, label].tolist(), labels[:, label].tolist()) for label in range(6)]
+    if protocol.zero_in_ap == "excluded":
+        columns = [reference.without_zeros(*column) for column in columns]
 
-    one_ap = reference.ap_eccv16 if protocol.name == "wider_attribute" else reference.ap_voc
-    ap = [100 * one_ap(scores[:, label], labels[:, label]) for label in range(6)]
+    ap = {name: [100 * one_ap(*column) for column in columns] for name, one_ap in reference.AP.items()}
     assert result["AP"][4] is None
-    assert result["labels_without_positives"] == [4]
-    np.testing.assert_allclose(np.array(result["AP"], dtype=float), ap)
+    assert (result["labels_without_positives"], result["num_labels_in_mAP"]) == ([4], 5)
+    np.testing.assert_allclose(np.array(result["AP"], dtype=float), ap["voc_all_points"])
+    mean_ap = {name: sum(values[:4] + values[5:]) / 5 for name, values in ap.items()}
+    assert result["mAP_by_definition"] == pytest.approx(mean_ap)
 
-    predicted = {"all": reference.predicted_above_half(scores)}
-    if protocol.name == "nus_wide":
-        predicted["top3"] = reference.predicted_top_k(scores, 3)
-    elif protocol.name != "wider_attribute":
-        predicted["top3"] = reference.predicted_top_k(scores, 3, 0.5)
-    assert predicted.keys() == result.keys() - {"AP", "labels_without_positives"}
+    assert result["threshold"] == (0.5 if thresholds is None else thresholds)
+    each = thresholds if isinstance(thresholds, list) else [thresholds or 0.5] * 6
+    predicted = {
+        "all": reference.predicted_above(scores, each),
+        "top_k": reference.predicted_top_k(scores, k, floor),
+    }
+    if protocol.use_top3:
+        predicted["top3"] = reference.predicted_top_k(scores, 3, protocol.top3_min_probability)
+    assert {f"{group}{suffix}" for group in predicted for suffix in ("", "_plain")} == {
+        key for key, value in result.items() if isinstance(value, dict) and "F1-C" in value
+    }
     for group, decisions in predicted.items():
-        expected = {key: 100 * value for key, value in reference.rates(decisions, labels).items()}
-        expected["mAP"] = sum(ap[:4] + ap[5:]) / 5
-        assert result[group] == pytest.approx(expected)
+        for suffix, convention in (("", "authors"), ("_plain", "plain")):
+            rates = reference.rates(decisions, labels, convention, protocol.zero_in_rates == "excluded")
+            expected = {key: 100 * value for key, value in rates.items()} | {"mAP": mean_ap["voc_all_points"]}
+            assert result[group + suffix] == pytest.approx(expected)
+
+    ece, bins = reference.calibration(*(sum(lists, []) for lists in zip(*columns, strict=True)))
+    assert result["calibration"]["ece"] == pytest.approx(100 * ece)
+    for found, (count, confidence, frequency) in zip(result["calibration"]["bins"], bins, strict=True):
+        assert found["count"] == count
+        if count:
+            assert (found["confidence"], found["frequency"]) == pytest.approx((100 * confidence, 100 * frequency))
+
+    lrap, coverage, ranking_loss, hamming, subset = reference.ranking(scores, labels, predicted["all"])
+    assert result["ranking"].pop("note").startswith("Unspecified entries count as negative")
+    assert result["ranking"] == pytest.approx(
+        {
+            "LRAP": 100 * lrap,
+            "coverage_error": coverage,
+            "ranking_loss": 100 * ranking_loss,
+            "hamming_loss": 100 * hamming,
+            "subset_accuracy": 100 * subset,
+        }
+    )
 
 
 @pytest.mark.parametrize("protocol", [protocols.NUS_WIDE, protocols.COCO, protocols.SCENES])
@@ -82,10 +171,69 @@ def test_wider_leaves_unspecified_out_of_ap_but_counts_it_negative_in_f1():
     assert result["all"]["P-O"] == pytest.approx(50)
 
 
+def test_excluded_entries_do_not_count_as_false_positives():
+    """The same three images: the unspecified one is predicted, which is wrong only where it counts as negative."""
+    scores = np.array([[3.0], [2.0], [-1.0]])
+    labels = np.array([[0], [1], [-1]])
+    excluded = dataclasses.replace(protocols.WIDER_ATTRIBUTE, zero_in_rates="excluded")
+    assert protocols.evaluate(scores, labels, excluded)["all"]["P-O"] == pytest.approx(100)
+    negative = dataclasses.replace(protocols.WIDER_ATTRIBUTE, zero_in_ap="negative")
+    assert protocols.evaluate(scores, labels, negative)["AP"] == [50]
+
+
+def test_thresholds_are_strict():
+    p = 1 / (1 + np.exp(-SCORES[0]))  # each score of the first image at its own threshold: not predicted
+    counts = protocols.evaluate(SCORES[:1], np.array([[1, 1, 1]]), protocols.VOC2007, thresholds=p)
+    assert counts["all"]["R-O"] == pytest.approx(0, abs=1e-9)
+    counts = protocols.evaluate(SCORES[:1], np.array([[1, 1, 1]]), protocols.VOC2007, thresholds=p - 1e-9)
+    assert counts["all"]["R-O"] == pytest.approx(100)
+    at_half = protocols.evaluate(np.array([[0.0, 1e-6]]), np.array([[1, 1]]), protocols.VOC2007)
+    assert at_half["all"]["R-O"] == pytest.approx(50)
+
+
+def test_thresholds_leave_the_other_tables_alone():
+    plain = protocols.evaluate(SCORES, LABELS, protocols.COCO)
+    moved = protocols.evaluate(SCORES, LABELS, protocols.COCO, thresholds=0.01)
+    assert moved["all"] != plain["all"]
+    for key in ("top3", "AP", "calibration"):
+        assert moved[key] == plain[key]
+
+
+@pytest.mark.parametrize(
+    "thresholds", [0, 1, 1.5, -0.1, np.nan, [0.5, 0.5], [0.5, 0.5, 1], [[0.5, 0.5, 0.5]], "half", [0.5, [0.5], 0.5]]
+)
+def test_bad_thresholds(thresholds):
+    with pytest.raises(
+        InputError, match=r"one probability or one per label \(3\), each above 0 and below 1. Received: "
+    ):
+        protocols.evaluate(SCORES, LABELS, protocols.COCO, thresholds=thresholds)
+
+
+def test_every_image_counts_once_however_many_there_are():
+    """The same images three hundred times over: rates stay, pairs multiply."""
+    once = protocols.evaluate(SCORES, LABELS, protocols.WIDER_ATTRIBUTE)
+    often = protocols.evaluate(np.tile(SCORES, (300, 1)), np.tile(LABELS, (300, 1)), protocols.WIDER_ATTRIBUTE)
+    assert often["all_plain"] == pytest.approx(once["all_plain"] | {"mAP": often["all"]["mAP"]})
+    assert often["calibration"]["ece"] == pytest.approx(once["calibration"]["ece"])
+    pairs = [[bin["count"] for bin in result["calibration"]["bins"]] for result in (once, often)]
+    assert [300 * count for count in pairs[0]] == pairs[1] and sum(pairs[0]) == 7  # of 9, two are unspecified
+
+
+def test_k_larger_than_the_labels():
+    with pytest.raises(InputError, match="k must be from 1 to the number of labels. Received: k = 4 for 3 labels"):
+        protocols.evaluate(SCORES, LABELS, protocols.COCO, top_k=4)
+
+
+def test_top_k_key():
+    assert protocols.top_k_key(3, None) == "top3"
+    assert protocols.top_k_key(3, 0.5) == "top3_min05"
+    assert protocols.top_k_key(10, 0.25) == "top10_min025"
+
+
 def test_labels_without_positives_are_named():
     labels = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 0]])
     result = protocols.evaluate(SCORES, labels, protocols.COCO, label_names=["dog", "cat", "person"])
-    assert result["labels_without_positives"] == ["cat"]
+    assert (result["labels_without_positives"], result["num_labels_in_mAP"]) == (["cat"], 2)
     assert result["all"]["mAP"] == pytest.approx((result["AP"][0] + result["AP"][2]) / 2)
 
 
@@ -95,7 +243,13 @@ def test_no_label_with_positives():
     assert result["top3"]["mAP"] is None
     assert result["AP"] == [None, None, None]
     assert result["labels_without_positives"] == [0, 1, 2]
-    assert result["all"]["R-C"] == pytest.approx(100)
+    assert result["num_labels_in_mAP"] == 0 and set(result["mAP_by_definition"].values()) == {None}
+    assert result["all"]["R-C"] == pytest.approx(100) and result["all_plain"]["R-C"] == 0
+
+
+def test_nothing_specified():
+    result = protocols.evaluate(SCORES, np.zeros((3, 3)), protocols.WIDER_ATTRIBUTE)
+    assert result["calibration"]["ece"] is None and result["all"]["mAP"] is None
 
 
 def _with_entry(matrix, row, column, value):

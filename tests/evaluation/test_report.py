@@ -21,14 +21,20 @@ def _metrics(protocol, outputs=("y_hat", "y_cls", "y_att", "y_sr")):
         "labels": LABELS,
         "protocol": protocol.name,
         "definition": protocol.definition,
-        "outputs": {name: protocols.evaluate(rng.normal(size=labels.shape), labels, protocol) for name in outputs},
+        "outputs": {
+            name: protocols.evaluate(rng.normal(size=labels.shape), labels, protocol, LABELS) for name in outputs
+        },
     }
 
 
+def _rows(text, name):
+    """The cells of each line that starts with `name`."""
+    return [line.split()[1:] for line in text.splitlines() if line.split()[:1] == [name]]
+
+
 def _row(text, name):
-    """The cells of the one line that starts with `name`."""
-    (line,) = [line for line in text.splitlines() if line.split()[:1] == [name]]
-    return line.split()[1:]
+    """The cells of the first such line."""
+    return _rows(text, name)[0]
 
 
 def test_summary_table_contains_the_numbers():
@@ -38,10 +44,15 @@ def test_summary_table_contains_the_numbers():
         tables = (output["all"], output["top3"])
         assert _row(text, name) == [f"{table[column]:.2f}" for table in tables for column in report.COLUMNS]
     assert text.splitlines()[0] == "scenes test: 20 images, 4 labels, protocol coco, percent"
-    assert metrics["definition"] in text
-    assert "Labels without positives, left out of mAP: 007." in text
+    in_one_line = " ".join(text.split())
+    assert f"{metrics['definition']} Threshold: 0.5." in in_one_line
+    assert "mAP is over 3 labels. Without positives and left out of it: 007." in in_one_line
+    assert max(map(len, text.splitlines())) <= 120
     rows = [line.split()[0] for line in text.splitlines() if line.startswith("y_")]
-    assert rows == ["y_hat", "y_cls", "y_att", "y_sr"]
+    assert rows == ["y_hat", "y_cls", "y_att", "y_sr"] * 2
+    for name, output in metrics["outputs"].items():
+        further = [*output["mAP_by_definition"].values(), output["calibration"]["ece"]]
+        assert _rows(text, name)[1] == [f"{value:.2f}" for value in further]
 
 
 def test_summary_table_without_top3_and_with_one_output():
@@ -51,10 +62,49 @@ def test_summary_table_without_top3_and_with_one_output():
     assert _row(text, "y_cls") == [f"{metrics['outputs']['y_cls']['all'][column]:.2f}" for column in report.COLUMNS]
 
 
+def test_outputs_by_other_names_have_rows_too():
+    text = report.summary_table(_metrics(protocols.COCO, outputs=["a_last", "y_cls"]))
+    assert len(_rows(text, "a_last")) == len(_rows(text, "y_cls")) == 2
+
+
+def test_ranking_and_thresholds_are_reported():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat"])
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (20, 4))
+    output = protocols.evaluate(
+        rng.normal(size=(20, 4)), labels, protocols.COCO, ranking=True, thresholds=[0.5, 0.4, 0.5, 0.6]
+    )
+    metrics["outputs"]["y_hat"] = output
+    text = report.summary_table(metrics)
+    values = [value for value in output["ranking"].values() if isinstance(value, float)]
+    assert _rows(text, "y_hat")[1][-5:] == [f"{value:.2f}" for value in values]
+    assert "Threshold: one per label." in " ".join(text.split())
+    assert "Ranking: Unspecified entries count as negative" in text
+
+
 def test_summary_table_without_map():
     metrics = _metrics(protocols.NUS_WIDE, outputs=["y_hat"])
     metrics["outputs"]["y_hat"] = protocols.evaluate(np.zeros((20, 4)), np.zeros((20, 4)), protocols.NUS_WIDE)
     assert _row(report.summary_table(metrics), "y_hat")[0] == "-"
+
+
+def test_score_table():
+    """A score file's result has its tables under their own names, a row each."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (20, 4))
+    labels[:, 2] = 0
+    evaluated = protocols.evaluate(rng.normal(size=labels.shape), labels, protocols.WIDER_ATTRIBUTE, top_k=2)
+    result = {"protocol": "p", "definition": "All of it.", "images": 20, "labels": 4, **evaluated}
+    result["wider"] = result.pop("all")
+    text = report.score_table(result, "J.json")
+    assert text.splitlines()[0] == "20 images, 4 labels, protocol p, percent"
+    for name in ("wider", "all_plain", "top_k", "top_k_plain"):
+        assert _rows(text, name) == [[f"{result[name][column]:.2f}" for column in report.COLUMNS]]
+    assert text.splitlines()[-3:] == [
+        "All of it. Threshold: 0.5.",
+        "mAP is over 3 labels. Without positives and left out of it: 2.",
+        "J.json",
+    ]
 
 
 def test_per_label_table_contains_the_numbers():

@@ -16,6 +16,14 @@ GOLDEN_CASES = [
     ("scenes", "labels", ["all", "top3_min05"], 0),
     ("wider_attribute", "wider_labels", ["wider"], 1),
 ]
+FURTHER_KEYS = [
+    "AP",
+    "mAP_by_definition",
+    "num_labels_in_mAP",
+    "labels_without_positives",
+    "threshold",
+    "calibration",
+]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -24,7 +32,8 @@ def test_golden_files(name, protocol, labels, tables, ap_column):
     protocol = protocols.PROTOCOLS[protocol]
     result = score_files.evaluate_score_files(GOLDEN / f"{name}_scores.csv", GOLDEN / f"{name}_{labels}.csv", protocol)
     num_images, num_labels = np.loadtxt(GOLDEN / f"{name}_scores.csv", delimiter=",").shape
-    assert list(result) == ["protocol", "definition", "images", "labels", *tables, "AP", "labels_without_positives"]
+    keys = [key for table in tables for key in (table, f"{table}_plain")]
+    assert list(result) == ["protocol", "definition", "images", "labels", *keys, *FURTHER_KEYS]
     assert (result["protocol"], result["definition"]) == (protocol.name, protocol.definition)
     assert (result["images"], result["labels"]) == (num_images, num_labels)
     for table in tables:
@@ -33,6 +42,28 @@ def test_golden_files(name, protocol, labels, tables, ap_column):
     ap = np.loadtxt(GOLDEN / f"{name}_ap.csv", delimiter=",")[:, ap_column]
     np.testing.assert_allclose(result["AP"], 100 * ap, atol=1e-6)
     json.dumps(result, allow_nan=False)
+
+
+def test_voc2007_means_what_wider_attribute_means():
+    scores, labels = GOLDEN / "dev_ties_scores.csv", GOLDEN / "dev_ties_wider_labels.csv"
+    result = score_files.evaluate_score_files(scores, labels, protocols.VOC2007)
+    for key, value in EXPECTED["dev_ties"]["wider"].items():
+        assert result["all"][key] == pytest.approx(value, abs=1e-6), key
+
+
+def test_any_k_and_ranking():
+    files = GOLDEN / "dev_scores.csv", GOLDEN / "dev_labels.csv"
+    result = score_files.evaluate_score_files(*files, protocols.COCO, top_k=3, ranking=True)
+    assert list(result["ranking"]) == [
+        *("LRAP", "coverage_error", "ranking_loss", "hamming_loss", "subset_accuracy", "note")
+    ]
+    for key, value in EXPECTED["dev"]["top3"].items():  # forced, beside COCO's own table
+        assert result["top3"][key] == pytest.approx(value, abs=1e-6), key
+    for key, value in EXPECTED["dev"]["top3_min05"].items():
+        assert result["top3_min05"][key] == pytest.approx(value, abs=1e-6), key
+    result = score_files.evaluate_score_files(*files, protocols.NUS_WIDE, top_k=3, top_k_floor=0.5)
+    assert result["top3_min05"]["F1-C"] == pytest.approx(EXPECTED["dev"]["top3_min05"]["F1-C"], abs=1e-6)
+    assert result["top3_min05_plain"]["P-C"] < result["top3_min05"]["P-C"]  # one label is never predicted
 
 
 def test_every_form_of_file_reads_the_same(tmp_path):

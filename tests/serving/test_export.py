@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -99,9 +100,15 @@ def main_net():
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
+def thresholds(in_memory):
+    """For each label one that half of IMAGES exceed."""
+    return np.median(sigmoid(in_memory["y_hat"]), axis=0)
+
+
+@pytest.fixture(scope="module")
+def exported(model, thresholds, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    export(model, LABELS, path)
+    export(model, LABELS, path, thresholds)
     return path
 
 
@@ -123,7 +130,7 @@ def sigmoid(logits):
 
 def test_signatures_take_image_bytes_and_every_output_has_n_first(loaded):
     assert set(loaded.signatures) == {"serving_default", "explain"}
-    expected = {"probabilities": (tf.float32, [3]), "labels": (tf.string, [3])}
+    expected = {"probabilities": (tf.float32, [3]), "labels": (tf.string, [3]), "predicted": (tf.bool, [3])}
     maps = {name: (tf.float32, [14, 14, 3]) for name in ("A", "U")}
     for name, outputs in (("serving_default", expected), ("explain", {**expected, **maps})):
         signature = loaded.signatures[name]
@@ -157,6 +164,24 @@ def test_images_of_all_kinds_in_one_batch_equal_the_model_in_memory(loaded, in_m
     np.testing.assert_allclose(explained["A"].numpy().sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
 
 
+def test_labels_above_their_thresholds_are_predicted(loaded, in_memory, thresholds):
+    p = sigmoid(in_memory["y_hat"])
+    assert np.abs(p - thresholds).min() > 1e-5  # rounding decides nothing
+    for signature in loaded.signatures.values():
+        predicted = signature(image_bytes=tf.constant(list(IMAGES.values())))["predicted"].numpy()
+        np.testing.assert_array_equal(predicted, p > thresholds)
+        assert (predicted.sum(axis=0) == len(IMAGES) // 2).all()
+
+
+@pytest.mark.parametrize("threshold", [1e-300, 1e-8, 0.1, 0.3, 0.5, 0.7, 0.9, 1 - 1e-12, 1 - 2**-53])
+def test_the_logit_of_a_threshold_decides_as_the_threshold(threshold):
+    """A float32 x is greater than the rounded logit exactly where it is greater than the logit itself."""
+    exact = math.log(threshold) - math.log1p(-threshold)
+    (rounded,) = export_module._logits_below(np.array([threshold]))
+    assert rounded.dtype == np.float32
+    assert float(rounded) <= exact < float(np.nextafter(rounded, np.float32(np.inf)))
+
+
 def test_different_images_get_different_answers(in_memory):
     assert np.ptp(sigmoid(in_memory["y_hat"]), axis=0).max() > 0.05  # else the comparisons above say nothing
 
@@ -179,13 +204,14 @@ def test_only_the_weights_of_the_network_are_written(model, exported):
     assert not [name for name in names if "optimizer" in name.lower() or "layer" in name.lower()]
 
 
-def test_description(exported):
+def test_description(exported, thresholds):
     assert json.loads((exported / "assets.extra" / "export.json").read_text(encoding="utf-8")) == {
         "labels": LABELS,
+        "thresholds": thresholds.tolist(),
         "image_size": 56,
         "outputs": {
-            "serving_default": ["labels", "probabilities"],
-            "explain": ["A", "U", "labels", "probabilities"],
+            "serving_default": ["labels", "predicted", "probabilities"],
+            "explain": ["A", "U", "labels", "predicted", "probabilities"],
         },
         "srn_tf_version": __version__,
     }
@@ -262,7 +288,8 @@ def test_model_without_maps_has_no_explain(main_net, tmp_path):
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     assert set(loaded.signatures) == {"serving_default"}
     description = json.loads((tmp_path / "1" / "assets.extra" / "export.json").read_text())
-    assert description["outputs"] == {"serving_default": ["labels", "probabilities"]}
+    assert description["outputs"] == {"serving_default": ["labels", "predicted", "probabilities"]}
+    assert description["thresholds"] == [0.5, 0.5]
 
 
 def test_existing_version_is_refused_and_untouched(model, tmp_path):
@@ -297,6 +324,13 @@ def test_leftover_of_a_killed_export_is_replaced_and_a_difference_publishes_noth
     assert not os.listdir(tmp_path)
 
 
+def test_another_label_predicted_publishes_nothing(main_net, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict_labels", lambda self, images: [["a", "b"]] * len(images))
+    with pytest.raises(InputError, match="must answer as the one in memory.*Nothing was exported"):
+        export(main_net, ["a", "b"], tmp_path / "1", 0.9999)
+    assert not os.listdir(tmp_path)
+
+
 def test_weights_that_are_not_finite_publish_nothing(main_net, tmp_path):
     bias = main_net.network.get_layer("f_cls").get_layer("cls_logits").bias
     before = bias.numpy()
@@ -307,18 +341,43 @@ def test_weights_that_are_not_finite_publish_nothing(main_net, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_tool_exports_a_run_under_the_next_free_number(main_net, tmp_path):
-    save_weights(str(tmp_path / "checkpoints" / "final.npz"), main_net, {"labels": ["a", "b"]})
+def write_run(folder, model):
+    """A run's folder as far as tools/export.py needs it."""
+    save_weights(str(folder / "checkpoints" / "final.npz"), model, {"labels": ["a", "b"]})
     description = {"labels": ["a", "b"], "model": vars(ModelConfig("main_net", "small", 56))}
-    (tmp_path / "run.json").write_text(json.dumps(description))
+    (folder / "run.json").write_text(json.dumps(description))
+
+
+def run_tool(folder, *arguments):
+    command = [sys.executable, ROOT / "tools" / "export.py", f"--work_dir={folder}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_tool_exports_a_run_under_the_next_free_number_with_its_thresholds(main_net, tmp_path):
+    write_run(tmp_path, main_net)
     (tmp_path / "export" / "6").mkdir(parents=True)
-    command = [sys.executable, ROOT / "tools" / "export.py", f"--work_dir={tmp_path}"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert not result.stderr
-    assert str(tmp_path / "export" / "7") in result.stdout.splitlines()
-    assert result.stdout.splitlines()[-1].endswith(f"--model_base_path={tmp_path / 'export'}")
     images = [IMAGES["jpeg"]]
     y_cls = main_net.network(preprocess(tf.constant(images[0]), 56)[tf.newaxis], training=False)["y_cls"].numpy()
+    p = sigmoid(y_cls)
+    tuned = {"labels": ["a", "b"], "output": "y_cls", "values": [p[0, 0] - 0.01, p[0, 1] + 0.01]}
+    (tmp_path / "thresholds.json").write_text(json.dumps(tuned))
+    result = run_tool(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    assert f"y_cls is decided by the thresholds of {tmp_path}/thresholds.json" in result.stdout
+    assert str(tmp_path / "export" / "7") in result.stdout.splitlines()
+    assert result.stdout.splitlines()[-1].endswith(f"--model_base_path={tmp_path / 'export'}")
     answer = tf.saved_model.load(str(tmp_path / "export" / "7")).signatures["serving_default"](tf.constant(images))
-    np.testing.assert_allclose(answer["probabilities"], sigmoid(y_cls), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], p, rtol=0, atol=1e-5)
+    assert answer["predicted"].numpy().tolist() == [[True, False]]
+
+
+def test_tool_refuses_thresholds_of_other_labels(main_net, tmp_path):
+    write_run(tmp_path, main_net)
+    file = tmp_path / "T.json"
+    file.write_text(json.dumps({"labels": ["a", "c"], "output": "y_cls", "values": 0.4}))
+    result = run_tool(tmp_path, f"--thresholds={file}")
+    assert result.returncode == 1
+    expected = f"error: {file} has other labels, first at position 1. Expected: 'b'. Received: 'c'.\n"
+    assert result.stderr == expected
+    assert not (tmp_path / "export").exists()

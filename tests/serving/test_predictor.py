@@ -26,6 +26,7 @@ IMAGES = [png(61, 97, 3), png(130, 35, 1), png(23, 71, 4), png(56, 56, 3), png(4
 
 @pytest.fixture(scope="module")
 def model():
+    tf.keras.utils.set_random_seed(0)
     return build_srn("small", 56, 3, head_channels=8)
 
 
@@ -54,7 +55,9 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     assert probabilities.shape == (count, 3) and probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, tf.sigmoid(outputs["y_hat"]), rtol=0, atol=1e-5)
     explained = predictor.explain(IMAGES[:count])
-    assert sorted(explained) == ["A", "U", "probabilities"]
+    assert sorted(explained) == ["A", "U", "predicted", "probabilities"]
+    assert explained["predicted"].dtype == bool
+    np.testing.assert_array_equal(explained["predicted"], probabilities > 0.5)
     np.testing.assert_allclose(explained["probabilities"], probabilities, rtol=0, atol=1e-5)
     for name in ("A", "U"):
         assert explained[name].shape == (count, 14, 14, 3) and explained[name].dtype == np.float32
@@ -62,10 +65,39 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     np.testing.assert_allclose(explained["A"].sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
 
 
+def test_predicted_labels_are_those_above_the_thresholds_of_the_export(model, predictor, tmp_path):
+    p = predictor.predict(IMAGES)
+    thresholds = np.sort(p.astype(np.float64), axis=0)[2:4].mean(axis=0)  # two of five images exceed each
+    export(model, LABELS, tmp_path / "1", thresholds)
+    expected = [[LABELS[label] for label in np.flatnonzero(row > thresholds)] for row in p]
+    assert sum(map(len, expected)) == 6
+    tuned = Predictor(tmp_path / "1")
+    assert tuned.predict_labels(IMAGES) == expected
+    np.testing.assert_allclose(tuned.predict(IMAGES), p, rtol=0, atol=1e-5)
+    assert predictor.predict_labels(IMAGES) == [[LABELS[label] for label in np.flatnonzero(row > 0.5)] for row in p]
+
+
+def test_exports_of_earlier_versions_predict_above_one_half(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def answer(image_bytes):
+        num_images = [tf.shape(image_bytes)[0], 1]
+        return {
+            "probabilities": tf.tile([[0.4, 0.5, 0.6]], num_images),
+            "labels": tf.tile([["a", "b", "c"]], num_images),
+        }
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"serving_default": answer})
+    predictor = Predictor(tmp_path / "1")
+    assert predictor.predict_labels(IMAGES[:2]) == [["c"], ["c"]]
+    assert predictor.predict_labels([]) == []
+
+
 def test_no_images(predictor):
     assert predictor.predict([]).shape == (0, 3)
+    assert predictor.predict_labels([]) == []
     assert {name: values.shape for name, values in predictor.explain([]).items()} == {
         "probabilities": (0, 3),
+        "predicted": (0, 3),
         "A": (0, 14, 14, 3),
         "U": (0, 14, 14, 3),
     }

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+GOLDEN_FILES = [f"--scores={GOLDEN}/dev_scores.csv", f"--labels={GOLDEN}/dev_labels.csv"]
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
 
 # Runs a tool in a Python where TensorFlow and Keras cannot be imported.
@@ -55,14 +56,37 @@ def test_golden_scores(tmp_path, name, protocol, labels, tables):
         f"--output={output}",
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("\n") == 1 and str(output) in result.stdout
+    assert result.stdout.splitlines()[-1] == str(output)
     written = json.loads(output.read_text())
+    for table in tables:  # what is printed is what is written
+        cells = [f"{written[table][column]:.2f}" for column in ("mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O")]
+        assert [line.split()[1:] for line in result.stdout.splitlines() if line.split()[:1] == [table]] == [cells]
     assert written["protocol"] == protocol and written["definition"]
     for table in tables:
         for key, value in EXPECTED[name][table].items():
             assert written[table][key] == pytest.approx(value, abs=1e-6), (table, key)
     ap = np.loadtxt(GOLDEN / f"{name}_ap.csv", delimiter=",")[:, int(protocol == "wider_attribute")]
     np.testing.assert_allclose(written["AP"], 100 * ap, atol=1e-6)
+
+
+def test_what_is_asked_for_is_added(tmp_path):
+    scores, labels = GOLDEN / "dev_scores.csv", GOLDEN / "dev_wider_labels.csv"
+    output, picture = tmp_path / "J.json", tmp_path / "reliability.png"
+    files = [f"--scores={scores}", f"--labels={labels}", "--protocol=voc2007", f"--output={output}"]
+    result = run_tool(
+        *files,
+        *("--top_k=5", "--top_k_floor=0.25", "--ranking", "--zero_in_rates=excluded", f"--reliability={picture}"),
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    written = json.loads(output.read_text())
+    assert written["top5_min025"]["R-O"] > written["all"]["R-O"]  # more labels are given
+    # Unspecified entries are no false positives, unlike in the golden table.
+    assert written["all"]["P-O"] > EXPECTED["dev"]["wider"]["P-O"] + 1
+    assert written["all"]["R-O"] == pytest.approx(EXPECTED["dev"]["wider"]["R-O"], abs=1e-6)
+    assert "0 difficult, which is left out of AP and calibration and left out of precision" in written["definition"]
+    assert 0 < written["ranking"]["LRAP"] < 100
+    assert "LRAP" in result.stdout and "top5_min025" in result.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_bad_score_files(tmp_path):
@@ -87,23 +111,33 @@ def test_bad_score_files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["either --work_dir (with --data_dir) or --scores (with --labels)"]),
-        (["--work_dir=W", "--scores=S.csv"], ["either --work_dir"]),
+        ([], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
+        (["--work_dir=W", "--scores=S.csv"], ["Give one of --work_dir"]),
         (["--scores=S.csv"], ["--scores needs --labels and --output"]),
         (["--work_dir=W"], ["--work_dir needs --data_dir"]),
+        (["--work_dir=W", "--data_dir=D", "--top_k=3"], ["--top_k does not go with --work_dir"]),
+        (["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--thresholds=T"], ["--thresholds does not go with"]),
+        (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset and --data_dir."]),
+        (["--saved_model=M", "--scores=S"], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
+        (["--scores=S.csv", "--labels=L.csv", "--output=J", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
+        ([*GOLDEN_FILES, "--output=J", "--top_k=13"], ["k must be from 1 to", "k = 13 for 12 labels"]),
+        ([*GOLDEN_FILES, "--output=J", "--top_k=0"], ["top_k", "0", "--help"]),
+        ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
         (["--protocol=voc"], ["protocol", "voc", "--help"]),
         (["--split=val"], ["split", "val", "--help"]),
         (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
         (["S.csv"], ["Every option is written --name=value. Received: 'S.csv'"]),
-        (
-            [f"--scores={GOLDEN}/dev_scores.csv", f"--labels={GOLDEN}/dev_labels.csv", "--output=/no/folder/J.json"],
-            ["/no/folder/J.json must be a file that can be written"],
-        ),
+        ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a file that can be written"]),
     ],
     ids=lambda value: " ".join(value)[:40],
 )
 def test_bad_command_lines(arguments, parts):
     assert_refused(run_tool(*arguments), *parts)
+
+
+def test_a_picture_that_cannot_be_written(tmp_path):
+    result = run_tool(*GOLDEN_FILES, f"--output={tmp_path}/J.json", f"--reliability={tmp_path}/none/r.png")
+    assert_refused(result, "none/r.png must be a file that can be written: No such file or directory")
 
 
 def test_help_shows_the_flags():

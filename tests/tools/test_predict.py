@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from srn_tf.data.image_files import read_image_file
@@ -27,6 +28,7 @@ def run_tool(*arguments, cwd=None):
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
+    tf.keras.utils.set_random_seed(0)
     export(build_srn("small", 56, 3, head_channels=8), LABELS, path)
     return path
 
@@ -68,6 +70,33 @@ def test_rows_equal_the_predictors_answers_in_order(saved_model, images, tmp_pat
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), expected, rtol=0, atol=1e-6)
     assert all(len(value) == len("0.123456") for row in rows for value in row[1:])
     assert os.listdir(tmp_path) == ["P.csv"]
+
+
+def test_labels_only(saved_model, images, tmp_path):
+    result = run_tool(f"--saved_model={saved_model}", "--output=P.csv", "--labels_only", images, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    paths = [str(images / name) for name in ("a.png", "b.jpg", "sub/c, d.webp", "z.bmp")]
+    expected = Predictor(saved_model).predict_labels([read_image_file(path) for path in paths])
+    with open(tmp_path / "P.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["path", "labels"], *([path, ";".join(names)] for path, names in zip(paths, expected, strict=True))]
+    assert any(len(names) > 1 for names in expected) and any(len(names) < len(LABELS) for names in expected)
+
+
+def test_labels_only_needs_names_without_the_separator(images, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def answer(image_bytes):
+        num_images = [tf.shape(image_bytes)[0], 1]
+        return {
+            "probabilities": tf.tile([[0.4, 0.6]], num_images),
+            "labels": tf.tile([["cat", "dog; brown"]], num_images),
+        }
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"serving_default": answer})
+    result = run_tool(f"--saved_model={tmp_path / '1'}", f"--output={tmp_path / 'P.csv'}", "--labels_only", images)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --labels_only separates names") and "'dog; brown'" in result.stderr
+    assert os.listdir(tmp_path) == ["1"]
 
 
 BAD = {

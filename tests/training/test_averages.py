@@ -66,16 +66,3 @@ def test_swapped_in_restores_after_an_error():
     with pytest.raises(KeyError), average.swapped_in():
         raise KeyError
     assert float(weight) == 2.0
-
-
-def test_two_replicas_average_the_weights_of_one_device(two_devices_dir):
-    """The averages moved with the trained weights, and lag behind them alike on one device and on two."""
-    files = [str(two_devices_dir / devices / "checkpoints" / "last.npz") for devices in ("one", "two")]
-    one, two = (checkpoint.load_arrays(file)[0] for file in files)
-    assert int(one["average_updates"]) == int(two["average_updates"]) == 3
-    weights = [name for name in one if name.startswith("model/")]
-    for index, name in enumerate(weights):
-        average = two[f"average/{index}"]
-        np.testing.assert_allclose(average, one[f"average/{index}"], rtol=0, atol=1e-5)
-        is_trained = name.startswith("model/f_sr/")
-        assert (np.abs(average - two[name]).max() > 1e-6) == is_trained, name

@@ -72,7 +72,8 @@ def test_save_and_load_are_bit_equal(model, saved):
 
 def test_other_labels(model, saved):
     assert_refused(saved, model, r"other labels, first at position 1. Expected: 'x'. Received: 'b'", ["a", "x", "c"])
-    assert_refused(saved, model, r"position 2. Expected: .\(no more\).. Received: .c. \(2 labels against 3\)", ["a", "b"])
+    shorter = r"position 2. Expected: .\(no more\).. Received: .c. \(2 labels against 3\)"
+    assert_refused(saved, model, shorter, ["a", "b"])
 
 
 def test_another_architecture(model, saved):

@@ -6,31 +6,11 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.training.freezing import apply_stage
-from srn_tf.training.steps import evaluate_step, label_loss, train_step
+from srn_tf.training.losses import make_loss
+from srn_tf.training.steps import evaluate_step, train_step
 from tests.training import small
 
 LEARNING_RATE, WEIGHT_DECAY, MOMENTUM = 0.01, 0.1, 0.9
-
-
-def test_label_loss_equals_numpy():
-    rng = np.random.default_rng(0)
-    y = (rng.random((6, 5)) < 0.4).astype(np.float32)
-    logits = rng.normal(0, 3, (6, 5)).astype(np.float32)
-    p = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)  # sum over labels
-    np.testing.assert_allclose(label_loss(y, logits), expected, rtol=1e-6)
-
-
-def test_label_loss_by_hand():
-    loss = label_loss(tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]), tf.constant([[0.0, 0.0, 0.0], [200, -200, -50]]))
-    np.testing.assert_allclose(loss, [3 * np.log(2.0), 50.0], rtol=1e-6)
-
-
-def test_label_loss_leaves_out_what_is_not_counted():
-    y, logits = tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]), tf.constant([[0.0, 0.0, 0.0], [200, -200, -50]])
-    loss = label_loss(y, logits, tf.constant([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]))
-    np.testing.assert_allclose(loss, [2 * np.log(2.0), 0.0], rtol=1e-6)
-    np.testing.assert_array_equal(label_loss(y, logits, tf.ones((2, 3))), label_loss(y, logits))
 
 
 def expected_gradients(network, losses, variables, batch):
@@ -87,11 +67,11 @@ class Recorder:
         self.gradients = [gradient.numpy() for gradient, _ in pairs]
 
 
-def recorded_gradients(model, stage, batch, global_batch_size, weight_decay, num_replicas=1):
+def recorded_gradients(model, stage, batch, global_batch_size, weight_decay, num_replicas=1, **loss):
     variables = apply_stage(model, stage)
     recorder = Recorder()
     network = model.network_for(stage.losses)
-    train_step(network, stage.losses, recorder, variables, batch, global_batch_size, weight_decay, num_replicas)
+    train_step(network, stage.losses, recorder, variables, batch, global_batch_size, weight_decay, num_replicas, **loss)
     return variables, recorder.gradients
 
 
@@ -123,16 +103,33 @@ def test_entries_that_are_not_counted_move_nothing():
     assert any(np.abs(one - other).max() > 0.1 * np.abs(other).max() for one, other in zip(expected, all_counted))
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "warp_exact", "asymmetric"])
 @pytest.mark.parametrize("stage_name", ["att", "sr"])
-def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name):
+def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name, loss):
     """No BatchNorm moves in these stages of the paper's heads, so the halves of a batch are independent."""
     model = small.build_small_srn("paper")
     stage, batch = model.stages[stage_name], small.random_batch(4)
-    _, whole = recorded_gradients(model, stage, batch, 4, WEIGHT_DECAY)
+    loss = make_loss(loss)
+    _, whole = recorded_gradients(model, stage, batch, 4, WEIGHT_DECAY, loss=loss)
     halves = [{name: value[start : start + 2] for name, value in batch.items()} for start in (0, 2)]
-    shares = [recorded_gradients(model, stage, half, 4, WEIGHT_DECAY, num_replicas=2)[1] for half in halves]
+    shares = [recorded_gradients(model, stage, half, 4, WEIGHT_DECAY, 2, loss=loss)[1] for half in halves]
     for total, first, second in zip(whole, *shares, strict=True):
         np.testing.assert_allclose(first + second, total, rtol=1e-4, atol=1e-5 * np.abs(total).max() + 1e-8)
+
+
+def test_a_loss_gets_the_truth_the_logits_and_the_seed():
+    model = small.build_small_srn()
+    stage, batch = model.stages["all"], {**small.random_batch(), "counted": tf.ones((4, 3))}
+    received = []
+
+    def loss(y, logits, counted, seed):
+        received.append((y is batch["y"], logits.shape, counted is batch["counted"], seed))
+        return tf.reduce_sum(logits, axis=1) + 2.0
+
+    parts = train_step(
+        model.network_for(stage.losses), stage.losses, Recorder(), [], batch, 8, 0.0, loss=loss, seed=(1, 2)
+    )
+    assert received == [(True, (4, 3), True, (1, 2))] * 3 and list(parts) == list(stage.losses)
 
 
 def test_evaluate_step_names_the_cell_of_the_maximum():

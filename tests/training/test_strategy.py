@@ -38,3 +38,15 @@ def test_a_run_on_two_replicas_continues_as_if_it_had_not_stopped(two_devices_di
     assert meta["schedule"]["best_loss"] == pytest.approx(expected_meta["schedule"]["best_loss"], rel=1e-5)
     for name, value in expected.items():
         np.testing.assert_allclose(received[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_two_replicas_average_the_weights_of_one_device(two_devices_dir):
+    """The averages moved with the trained weights, and lag behind them alike on one device and on two."""
+    one, two = (load(two_devices_dir, run, "last.npz")[0] for run in ("one", "two"))
+    assert int(one["average_updates"]) == int(two["average_updates"]) == 3
+    weights = [name for name in one if name.startswith("model/")]
+    for index, name in enumerate(weights):
+        average = two[f"average/{index}"]
+        np.testing.assert_allclose(average, one[f"average/{index}"], rtol=0, atol=1e-5)
+        is_trained = name.startswith("model/f_sr/")
+        assert (np.abs(average - two[name]).max() > 1e-6) == is_trained, name

@@ -1,0 +1,119 @@
+"""The pooled features of a trained run's main net, what its classifier reads, as a source of KNN."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from srn_tf.baselines.knn_run import OUTPUT, Images
+from srn_tf.data.datasets import open_dataset
+from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.errors import InputError
+from srn_tf.run import EVALUATION_BATCH, load_model
+from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.training.work_dir import WorkDir
+
+
+class PooledFeatures:
+    """A source of images for `knn_run.evaluate_knn`: those of a run's data set, described by the run's main net.
+
+    Args:
+        work_dir: a run's work folder.
+        data_dir, prepared_dir: as in training.
+    Raises:
+        InputError: not a network's work folder, an untrained run, other labels, a model without f_cls, or no
+            validation images of their own.
+    """
+
+    distance = "euclidean"
+
+    def __init__(self, work_dir, data_dir, prepared_dir=""):
+        work = WorkDir(work_dir)
+        self._run = work.read_run()
+        if self._run["model"]["model"] == OUTPUT:
+            raise InputError(f"work_dir must be a network's run. Received: {work_dir}, which is a result of KNN.")
+        self._dataset = open_dataset(
+            self._run["dataset"],
+            data_dir,
+            prepared_dir or os.path.join(work_dir, "dataset"),
+            self._run["validation_fraction"],
+        )
+        check_same_labels(self._run["labels"], self._dataset.labels, f"The data set in {data_dir}")
+        if self._dataset.splits["validation"] == self._dataset.splits["train"]:
+            raise InputError(
+                f"KNN chooses k on validation images, which must not be training images. Received: {work_dir}, a run "
+                "that held none out. Train with --validation_fraction above 0."
+            )
+        self._model = load_model(work, self._run)
+        self._network = pooled_network(self._model)
+        self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
+        self.validation_fraction = self._run["validation_fraction"]
+        self.num_train = self._dataset.num_images("train")
+        self.flags = _flags_of_features(work.flags)
+
+    def describe(self):
+        """What run.json says of the features."""
+        names = ("model", "stages", "seed", "code")
+        return {name: self._run[name] for name in names if name in self._run}
+
+    def read(self):
+        """Runs the network over all images: role -> Images."""
+        return {role: self._read(role) for role in self._dataset.splits}
+
+    def _read(self, role):
+        records = self._dataset.records(role)
+        num_images = int(records.cardinality())
+        features = np.empty((num_images, self._network.output_shape[-1]), np.float32)
+        labels = np.empty((num_images, len(self.labels)), np.int8)
+
+        @tf.function
+        def pool(image):
+            return self._network(image, training=False)
+
+        batches = evaluation_batches(records, self._model.image_size, EVALUATION_BATCH)
+        total = -(-num_images // EVALUATION_BATCH)
+        start = 0
+        for batch in tqdm(batches, f"features {role}", total, unit="batch", leave=False, disable=None):
+            is_real = batch["is_real"].numpy()
+            rows = slice(start, start + int(is_real.sum()))
+            features[rows] = pool(batch["image"]).numpy()[is_real]
+            labels[rows] = batch["labels"].numpy()[is_real]
+            start = rows.stop
+        return Images(self._dataset.image_names(role), features, labels)
+
+
+def pooled_network(model):
+    """The part of a model that ends in its main net's pooled features, on the same weights.
+
+    Args:
+        model: MultiLabelModel.
+    Returns:
+        keras.Model: float32 (B, S, S, 3) RGB 0 to 255 -> (B, D), the mean over the grid of the last map of the main
+        net; of ResNet-107, of the map behind its two more blocks.
+    Raises:
+        InputError: the model has no main net of the parts f_cnn and f_cls.
+    """
+    if not {"f_cnn", "f_cls"} <= set(model.parts):
+        raise InputError(f"KNN needs a model with the parts f_cnn and f_cls. Received: {', '.join(model.parts)}.")
+    f_cls = model.parts["f_cls"]
+    main_net = f_cls(model.parts["f_cnn"](model.image))
+    pooled = main_net["pooled"]
+    if "f_more" in model.parts:
+        pooled = f_cls.get_layer("cls_pool")(model.parts["f_more"](main_net["last_map"]))
+    return keras.Model(model.image, pooled)
+
+
+def _flags_of_features(path):
+    """Flag -> value of the run's flagfile, its model under the name of `features`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(
+            f"{path} must hold the run's flags. Received: {reason}. Give a run of tools/train.py."
+        ) from None
+    flags = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+    return {"features": flags.pop("model", "main_net"), **flags}

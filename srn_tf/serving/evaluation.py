@@ -1,0 +1,65 @@
+"""Evaluates what is served: an exported SavedModel on a split of a prepared data set."""
+
+import numpy as np
+from tqdm import tqdm
+
+from srn_tf.data.datasets import open_dataset
+from srn_tf.errors import InputError
+from srn_tf.evaluation.evaluator import Predictions, score
+from srn_tf.serving.predictor import Predictor
+from srn_tf.training.checkpoint import check_same_labels
+
+_BATCH = 64  # images a request
+
+
+def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split):
+    """Asks an exported model about every image of a split, and scores the answers as a run's are.
+
+    Args:
+        saved_model_dir: folder of one version, e.g. RUN/export/1.
+        dataset_name: one of `data.datasets.DATASETS`.
+        data_dir: folder it is prepared in.
+        split: "train", "validation" or "test" as stored: a run's own held-out images are known to its work folder only.
+    Returns:
+        dict in the form of metrics.json, its one output "served". Scores are log odds of the served probabilities.
+    Raises:
+        InputError: no such model, data set or split, or other labels.
+    """
+    predictor = Predictor(saved_model_dir)
+    dataset = open_dataset(dataset_name, data_dir, prepared_dir=data_dir, validation_fraction=0.0)
+    check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
+    if split == "validation" and "validation" not in dataset.builder.info.splits:
+        raise InputError(
+            f"split must be one of {', '.join(dataset.builder.info.splits)}, as {dataset_name} is stored. Received: "
+            "'validation', which only the run that held it out knows: evaluate its --work_dir."
+        )
+    records = dataset.records(split)
+    total = -(-int(records.cardinality()) // _BATCH)
+    probabilities, labels = [], []
+    for batch in tqdm(_batches(records), f"evaluate {split}", total=total, unit="batch", leave=False, disable=None):
+        probabilities.append(predictor.predict([record["image"] for record in batch]))
+        labels.append(np.stack([record["labels"] for record in batch]))
+    predictions = Predictions({"served": _log_odds(np.concatenate(probabilities))}, np.concatenate(labels), None)
+    return {
+        "dataset": dataset_name,
+        "split": split,
+        "saved_model": str(saved_model_dir),
+        **score(predictions, dataset.protocol, dataset.labels),
+    }
+
+
+def _batches(records):
+    batch = []
+    for record in records.as_numpy_iterator():
+        batch.append(record)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _log_odds(probabilities):
+    """float32 (N, C) in [0, 1] -> float64 (N, C), finite also where a probability was rounded to 0 or 1."""
+    p = np.clip(probabilities.astype(np.float64), 1e-30, 1.0 - 2.0**-25)
+    return np.log(p) - np.log1p(-p)

@@ -1,0 +1,254 @@
+"""Losses of logits against labels: one number an image, a sum over its labels (or pairs of labels).
+
+Whatever the loss, the sum of a batch is divided by its number of images, in `steps.train_step`. A loss is a function
+
+    loss(y, logits, counted=None, seed=(0, 0)) -> float32 (B,), >= 0
+
+    y: float32 (B, C) in {0, 1}.
+    logits: float32 (B, C).
+    counted: float32 (B, C), 0 for the entries to leave out, else 1; None counts all. What is left out is neither
+        positive nor negative, and nothing is scaled up for it.
+    seed: two integers; decides what a loss draws, if it draws.
+
+The ranking losses (softmax, pairwise, warp, warp_exact) compare the labels of an image and say nothing of where a
+probability of 0.5 lies: read their mAP, not their F1. pairwise, warp and warp_exact take memory for B * C * C numbers.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.errors import InputError
+
+LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
+POSITIVE_WEIGHTS = ("none", "balanced")
+
+MAX_POSITIVE_WEIGHT = 100.0  # a choice of this project: COCO's rarest label would weigh 547
+MARGIN = 1.0  # of the ranking losses
+
+
+def make_loss(name, focal_gamma=2.0, asl_gamma_pos=0.0, asl_gamma_neg=4.0, asl_margin=0.05, positive_weights=None):
+    """Makes a loss as the module describes it.
+
+    Args:
+        name: one of `LOSSES`.
+        focal_gamma: see `focal_loss`.
+        asl_gamma_pos, asl_gamma_neg, asl_margin: see `asymmetric_loss`.
+        positive_weights: float32 (C,) for "sigmoid", see `sigmoid_loss`; None for every other loss.
+    Returns:
+        callable.
+    Raises:
+        InputError: an unknown name, or weights for a loss that has none.
+    """
+    if name not in LOSSES:
+        raise InputError(f"loss must be one of {', '.join(LOSSES)}. Received: {name!r}.")
+    if positive_weights is not None and name != "sigmoid":
+        raise InputError(f"positive_weights belong to --loss=sigmoid. Received: --loss={name}. Use none.")
+    return {
+        "sigmoid": functools.partial(sigmoid_loss, positive_weights=positive_weights),
+        "softmax": softmax_loss,
+        "pairwise": pairwise_loss,
+        "warp": warp_loss,
+        "warp_exact": warp_exact_loss,
+        "focal": functools.partial(focal_loss, gamma=focal_gamma),
+        "asymmetric": functools.partial(
+            asymmetric_loss, gamma_pos=asl_gamma_pos, gamma_neg=asl_gamma_neg, margin=asl_margin
+        ),
+    }[name]
+
+
+# Label by label.
+
+
+def sigmoid_loss(y, logits, counted=None, seed=(0, 0), positive_weights=None):
+    """Sigmoid cross-entropy.
+
+    Paper: Zhu et al., CVPR 2017, Eq. (10) with the sign that makes it a loss. The sum over labels (not the mean) is
+    what the paper's learning rates belong to: Caffe's layer divides by the number of images only.
+
+    Args:
+        positive_weights: float32 (C,), factors of the positive labels' terms; None is 1 for all.
+        Others and return value: see the module.
+    """
+    if positive_weights is None:
+        entries = tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits)
+    else:
+        entries = tf.nn.weighted_cross_entropy_with_logits(labels=y, logits=logits, pos_weight=positive_weights)
+    return _sum_counted(entries, counted)
+
+
+def focal_loss(y, logits, counted=None, seed=(0, 0), gamma=2.0):
+    """Cross-entropy that fades for what is already right: (1 - p_t)^gamma * -log(p_t).
+
+    Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, Eq. (4), without their alpha. p_t is the
+    probability given to what is true.
+
+    Args:
+        gamma: >= 0; 0 is the sigmoid loss, 2 the source's choice.
+        Others and return value: see the module.
+    """
+    right = tf.where(y > 0.5, logits, -logits)  # the logit of p_t
+    return _sum_counted(_focal(right, gamma), counted)
+
+
+def asymmetric_loss(y, logits, counted=None, seed=(0, 0), gamma_pos=0.0, gamma_neg=4.0, margin=0.05):
+    """Focal loss with a gamma for each side, and none for negatives of low probability.
+
+    Source: Ben-Baruch et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq. (4) to (7):
+    positive (1 - p)^gamma_pos * -log(p); negative p_m^gamma_neg * -log(1 - p_m) with p_m = max(p - margin, 0).
+
+    Args:
+        gamma_pos, gamma_neg: >= 0. The source's: 0 and 4.
+        margin: in [0, 1), as a probability. The source's: 0.05. All three 0: the sigmoid loss.
+        Others and return value: see the module.
+    """
+    if margin == 0:
+        negative = _focal(-logits, gamma_neg)  # in logits, which do not run out of digits
+    else:
+        p = tf.sigmoid(logits)
+        is_above = p > margin
+        shifted = tf.where(is_above, p - margin, 0.5)  # any positive number where the loss is 0: 0^gamma has no slope
+        negative = tf.where(is_above, shifted**gamma_neg * -tf.math.log(1.0 - shifted), 0.0)
+    return _sum_counted(tf.where(y > 0.5, _focal(logits, gamma_pos), negative), counted)
+
+
+def _focal(right, gamma):
+    """(1 - p)^gamma * -log(p) of the logit of p."""
+    log_wrong = tf.math.log_sigmoid(-right)  # log(1 - p)
+    return tf.exp(gamma * log_wrong) * -tf.math.log_sigmoid(right)
+
+
+# Label against label. Source of these four: Gong et al., "Deep convolutional ranking for multilabel image
+# annotation", ICLR 2014.
+
+
+def softmax_loss(y, logits, counted=None, seed=(0, 0)):
+    """Cross-entropy of a softmax over the counted labels with the image's positives, each 1 / their number.
+
+    An image without positives has loss 0 (and still counts as an image). Args and return value: see the module.
+    """
+    positive, negative = _sides(y, counted)
+    far_below = tf.float32.min / 2  # finite, so that its product with a target of 0 is 0
+    log_p = tf.nn.log_softmax(tf.where(positive + negative > 0, logits, far_below), axis=1)
+    num_positives = tf.maximum(tf.reduce_sum(positive, axis=1, keepdims=True), 1.0)
+    return -tf.reduce_sum(positive / num_positives * log_p, axis=1)
+
+
+def pairwise_loss(y, logits, counted=None, seed=(0, 0)):
+    """Sum of max(0, 1 - f_j + f_k) over positives j and negatives k. Args and return value: see the module."""
+    return tf.reduce_sum(_hinges(logits, *_sides(y, counted)), axis=[1, 2])
+
+
+def warp_exact_loss(y, logits, counted=None, seed=(0, 0)):
+    """WARP with every negative looked at instead of drawn.
+
+    With n_j negatives inside positive j's margin, the sum over positives of L(n_j) / n_j * the sum of their hinges,
+    L(n) = 1 + 1/2 + ... + 1/n. L has no gradient. Args and return value: see the module.
+    """
+    hinges = _hinges(logits, *_sides(y, counted))
+    inside = tf.math.count_nonzero(hinges > 0, axis=2)  # (B, C), n_j
+    weights = tf.gather(_rank_weights(logits.shape[1]), inside) / tf.maximum(tf.cast(inside, tf.float32), 1.0)
+    return tf.reduce_sum(weights * tf.reduce_sum(hinges, axis=2), axis=1)
+
+
+def warp_loss(y, logits, counted=None, seed=(0, 0)):
+    """WARP as published: for each positive j, negatives are drawn (with replacement) until one is inside its margin.
+
+    If that took s draws, j's rank is estimated as r = floor((C - 1) / s), C the counted labels of the image, and its
+    loss is L(r) * max(0, 1 - f_j + f_k) with that negative k; after C - 1 draws without success it is 0. L as in
+    `warp_exact_loss`. Args and return value: see the module.
+    """
+    logits = tf.convert_to_tensor(logits)
+    positive, negative = _sides(y, counted)
+    num_labels = logits.shape[1]
+    most_draws = max(num_labels - 1, 1)
+    num_negatives = tf.reduce_sum(negative, axis=1)[:, None, None]
+    allowed_draws = tf.reduce_sum(positive + negative, axis=1)[:, None, None] - 1.0
+    # The negatives of each image in front, so that a number below num_negatives names one.
+    order = tf.argsort(negative, axis=1, direction="DESCENDING", stable=True)
+    candidates = tf.gather(logits, order, batch_dims=1)  # (B, C)
+    uniform = tf.random.stateless_uniform([tf.shape(logits)[0], num_labels, most_draws], seed)
+    drawn = tf.cast(uniform * num_negatives, tf.int32)  # (B, C, draws)
+    draws = tf.range(most_draws)
+    is_allowed = (tf.cast(draws, tf.float32) < allowed_draws) & (num_negatives > 0)
+    is_inside = tf.gather(candidates, drawn, batch_dims=1) > logits[:, :, None] - MARGIN
+    first = tf.reduce_min(tf.where(is_allowed & is_inside, draws, most_draws), axis=2)  # (B, C)
+    is_found = first < most_draws
+    found = tf.gather(drawn, tf.minimum(first, most_draws - 1), batch_dims=2)
+    hinge = tf.nn.relu(MARGIN - logits + tf.gather(candidates, found, batch_dims=1))
+    rank = tf.cast(allowed_draws[:, :, 0], tf.int32) // (first + 1)
+    weights = tf.gather(_rank_weights(num_labels), tf.maximum(rank, 0))
+    return tf.reduce_sum(tf.where(is_found, positive * weights * hinge, 0.0), axis=1)
+
+
+def _hinges(logits, positive, negative):
+    """(B, C, C): max(0, 1 - f_j + f_k) at positive j, negative k, else 0."""
+    hinges = tf.nn.relu(MARGIN - logits[:, :, None] + logits[:, None, :])
+    return hinges * positive[:, :, None] * negative[:, None, :]
+
+
+def _rank_weights(num_labels):
+    """float32 (C,): L(0) = 0, L(1) = 1, ... L(r) = 1 + 1/2 + ... + 1/r, up to C - 1."""
+    return tf.constant(np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, num_labels))]), tf.float32)
+
+
+def _sides(y, counted):
+    """The positive and the negative entries as two masks, float32 (B, C)."""
+    return (y, 1.0 - y) if counted is None else (y * counted, (1.0 - y) * counted)
+
+
+def _sum_counted(entries, counted):
+    return tf.reduce_sum(entries if counted is None else entries * counted, axis=1)
+
+
+# Around a loss.
+
+
+def step_seed(*numbers):
+    """The seed of one step on one device.
+
+    Args:
+        numbers: integers, or integer scalar tensors, that no other step on any device has in this order.
+    Returns:
+        two integers, as a tensor.
+    """
+    seed = tf.constant([0, 0], tf.int64)
+    for number in numbers:
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
+    return seed
+
+
+def mean_loss(loss, y, logits, counted=None, images_at_once=256):
+    """Mean of a loss over many images; what it draws is the same at every call.
+
+    Args:
+        loss: see the module.
+        y, logits, counted: as for it, NumPy arrays of N rows.
+        images_at_once: bounds the memory that comparing labels takes.
+    Returns:
+        float.
+    """
+    total = 0.0
+    for start in range(0, len(y), images_at_once):
+        part = slice(start, start + images_at_once)
+        part_counted = None if counted is None else counted[part]
+        total += float(tf.reduce_sum(loss(y[part], logits[part], part_counted, seed=(0, start))))
+    return total / len(y)
+
+
+def balanced_weights(records, ignore_unspecified):
+    """Negatives for each positive, label by label: what makes both sides of a label weigh the same.
+
+    Args:
+        records: see `data.pipeline.read_records`.
+        ignore_unspecified: whether labels that are 0 count as neither; else they are negatives.
+    Returns:
+        float32 (C,), at most `MAX_POSITIVE_WEIGHT`; a side without images counts as one.
+    """
+    positives = negatives = 0
+    for labels in records.map(lambda record: record["labels"]).batch(1024).as_numpy_iterator():
+        positives = positives + (labels == 1).sum(axis=0)
+        negatives = negatives + ((labels == -1) if ignore_unspecified else (labels != 1)).sum(axis=0)
+    weights = np.maximum(negatives, 1) / np.maximum(positives, 1)
+    return np.minimum(weights, MAX_POSITIVE_WEIGHT).astype(np.float32)

@@ -1,0 +1,89 @@
+"""Pooled features: what a model's classifier reads, of the images of its run's data set."""
+
+import json
+
+import numpy as np
+import pytest
+
+from srn_tf.baselines import pooled_features
+from srn_tf.baselines.pooled_features import PooledFeatures, pooled_network
+from srn_tf.data.datasets import open_dataset
+from srn_tf.data.preprocessing import preprocess
+from srn_tf.data.scene_drawing import LABELS
+from srn_tf.errors import InputError
+from srn_tf.models.build import MODELS, ModelConfig, build_model
+from tests.baselines.run_folder import write_run
+from tests.training.small import build_two_parts, random_batch, randomize
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_classifier_makes_its_logits_of_them(name):
+    model = build_model(ModelConfig(name, "small", 56, head_channels=8), 3)
+    randomize(model)
+    image = random_batch()["image"]
+    pooled = pooled_network(model)(image, training=False).numpy()
+    assert pooled.shape == (4, 128)
+    kernel, bias = (weight.numpy() for weight in model.parts["f_cls"].get_layer("cls_logits").weights)
+    y_cls = model.network_for(["y_cls"])(image, training=False)["y_cls"].numpy()
+    np.testing.assert_allclose(pooled @ kernel + bias, y_cls, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_other_parts():
+    with pytest.raises(InputError, match="KNN needs a model with the parts f_cnn and f_cls. Received: first, last."):
+        pooled_network(build_two_parts())
+
+
+def test_images_of_every_role(tiny_scenes_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(pooled_features, "EVALUATION_BATCH", 24)  # the last batch of each role is filled up
+    model = write_run(tmp_path / "run")
+    source = PooledFeatures(str(tmp_path / "run"), tiny_scenes_dir)
+    assert (source.dataset, source.protocol, source.labels) == ("scenes", "scenes", LABELS)
+    assert (source.num_train, source.validation_fraction, source.distance) == (64, 0.1, "euclidean")
+    assert source.flags == {"features": "main_net", "dataset": "scenes", "seed": "3"}
+    assert source.describe()["model"]["backbone"] == "small" and source.describe()["seed"] == 3
+
+    images = source.read()
+    dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+    for role, count in (("train", 64), ("validation", 16), ("test", 16)):
+        found = images[role]
+        records = list(dataset.records(role).as_numpy_iterator())
+        assert found.names.tolist() == [record["name"].decode() for record in records]
+        np.testing.assert_array_equal(found.labels, [record["labels"] for record in records])
+        assert found.features.shape == (count, 128)
+        assert (found.labels.dtype, found.features.dtype) == (np.int8, np.float32)
+        batch = np.stack([preprocess(record["image"], 56) for record in records])
+        last_map = model.parts["f_cls"](model.parts["f_cnn"](batch, training=False), training=False)["last_map"]
+        np.testing.assert_allclose(found.features, last_map.numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    assert np.ptp(images["test"].features, axis=0).max() > 0.01  # the images differ
+
+
+def refuse(message, tmp_path, tiny_scenes_dir):
+    with pytest.raises(InputError, match=message):
+        PooledFeatures(str(tmp_path), tiny_scenes_dir)
+
+
+def test_folders_that_are_no_trained_runs(tiny_scenes_dir, tmp_path):
+    refuse("A work folder of tools/train.py was expected", tmp_path, tiny_scenes_dir)
+    write_run(tmp_path)
+    (tmp_path / "flags.txt").unlink()
+    refuse("flags.txt must hold the run's flags. Received: No such file or directory", tmp_path, tiny_scenes_dir)
+    (tmp_path / "checkpoints" / "final.npz").unlink()
+    refuse("no final weights yet", tmp_path, tiny_scenes_dir)
+    run = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**run, "labels": ["zebra", *LABELS[1:]]}))
+    refuse("other labels, first at position 0. Expected: 'zebra'", tmp_path, tiny_scenes_dir)
+    (tmp_path / "run.json").write_text(json.dumps({**run, "model": {"model": "knn"}}))
+    refuse("work_dir must be a network's run. Received: .*, which is a result of KNN", tmp_path, tiny_scenes_dir)
+
+
+def test_validation_must_not_be_training(tiny_scenes_dir, tmp_path, monkeypatch):
+    """Every image would be its own nearest neighbour."""
+
+    def open_without_validation(*arguments):
+        dataset = open_dataset(*arguments)
+        dataset.splits["validation"] = dataset.splits["train"]
+        return dataset
+
+    write_run(tmp_path)
+    monkeypatch.setattr(pooled_features, "open_dataset", open_without_validation)
+    refuse("must not be training images. Received: .*, a run that held none out", tmp_path, tiny_scenes_dir)

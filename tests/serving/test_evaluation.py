@@ -1,0 +1,67 @@
+"""The model that was evaluated is the model that is served: the SavedModel scores as the model in memory does."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.data.coco2014 import Coco2014
+from srn_tf.data.coco_annotations import LABEL_NAMES
+from srn_tf.data.datasets import open_dataset
+from srn_tf.data.prepare import prepare
+from srn_tf.data.scene_drawing import LABELS
+from srn_tf.errors import InputError
+from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.models.main_net import build_main_net
+from srn_tf.serving.evaluation import evaluate_saved_model
+from srn_tf.serving.export import export
+from tests.data.test_coco2014 import REAL
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(["/cpu:0"])
+
+
+@pytest.fixture(scope="module")
+def model(strategy):
+    with strategy.scope():
+        return build_main_net("small", 56, len(LABELS))
+
+
+@pytest.fixture(scope="module")
+def saved_model(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "export" / "1"
+    export(model, LABELS, path)
+    return path
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_dir, split):
+    dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+    expected = score(Evaluator(model, strategy).predict(dataset.records(split), 16), "scenes", LABELS)
+    metrics = evaluate_saved_model(saved_model, "scenes", tiny_scenes_dir, split)
+    assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", split, 16)
+    assert metrics["labels"] == list(LABELS) and metrics["protocol"] == "scenes"
+    served, in_memory = metrics["outputs"]["served"], expected["outputs"]["y_cls"]
+    assert served["all"]["mAP"] == pytest.approx(in_memory["all"]["mAP"], abs=1e-6)
+    assert served["all"]["F1-O"] == pytest.approx(in_memory["all"]["F1-O"], abs=1e-6)
+    known = [value is not None for value in served["AP"]]
+    assert any(known) and known == [value is not None for value in in_memory["AP"]]
+    np.testing.assert_allclose(
+        np.array(served["AP"])[known].astype(float), np.array(in_memory["AP"])[known].astype(float)
+    )
+
+
+def test_other_labels(model, tiny_scenes_dir, tmp_path):
+    export(model, ["other", *LABELS[1:]], tmp_path / "1")
+    with pytest.raises(InputError, match="other labels, first at position 0. Expected: 'other'. Received: 'disk'"):
+        evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test")
+
+
+def test_images_that_only_a_run_knows_are_refused(tmp_path):
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        model = build_main_net("small", 56, 80)
+    prepare(Coco2014(data_dir=tmp_path / "data", source_dir=REAL))
+    export(model, LABEL_NAMES, tmp_path / "1")
+    with pytest.raises(InputError, match="only the run that held it out knows: evaluate its --work_dir"):
+        evaluate_saved_model(tmp_path / "1", "coco2014", str(tmp_path / "data"), "validation")
