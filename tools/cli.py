@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices; set it to 0 to see them
@@ -30,6 +31,21 @@ def run(main, usage, takes_arguments=False):
         _fail(" ".join(str(error).split()), 1)
     except KeyboardInterrupt:
         _fail("Interrupted.", 130)
+
+
+def make_output_dir(flag, path):
+    """Makes the folder that a flag names, and tries to write in it.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise InputError(
+            f"--{flag} must be a folder that can be written. Received: {path} ({error.strerror})."
+        ) from None
 
 
 def _show_progress():

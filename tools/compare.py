@@ -8,7 +8,6 @@ table.csv, and for two rows or more differences.csv and two charts for each row 
 """
 
 import os
-import tempfile
 
 import cli
 from absl import flags
@@ -31,7 +30,7 @@ def main(paths):
     from srn_tf.comparison.rows import compare_runs
 
     comparison = compare_runs(paths, FLAGS.split)
-    _make_output_dir()
+    cli.make_output_dir("output", FLAGS.output)
     differences = differences_to_first(comparison, FLAGS.bootstrap, FLAGS.seed, "bootstrap")
     cooccurring = mean_cooccurring(comparison.labels)
     pictures = [
@@ -77,16 +76,6 @@ def _draw(number, labels, difference, cooccurring):
         except OSError as error:
             raise InputError(f"{path} must be a file that can be written. Received: {error.strerror}.") from None
     return [Picture(f"{name}_{number}.png", texts[name]) for name in figures]
-
-
-def _make_output_dir():
-    try:
-        os.makedirs(FLAGS.output, exist_ok=True)
-        tempfile.TemporaryFile(dir=FLAGS.output).close()
-    except OSError as error:
-        raise InputError(
-            f"--output must be a folder that can be written. Received: {FLAGS.output} ({error.strerror})."
-        ) from None
 
 
 def _path(name):

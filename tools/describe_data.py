@@ -13,7 +13,6 @@ import itertools
 import operator
 import os
 import re
-import tempfile
 
 import cli
 from absl import flags
@@ -45,7 +44,7 @@ def main(_):
     builder = open_prepared(FLAGS.dataset, FLAGS.data_dir)
     labels, protocol = label_names(builder), protocol_named(protocol_of(FLAGS.dataset))
     splits = _splits(builder)
-    _make_output_dir()
+    cli.make_output_dir("output_dir", FLAGS.output_dir)
     with _one_message(builder):
         pipeline = _measure_pipeline(builder) if FLAGS.pipeline_batches else None
         counts = {split: _count(builder, split, len(labels)) for split in splits}
@@ -80,16 +79,6 @@ def _splits(builder):
             f"--split must be one that {FLAGS.dataset} stores: {', '.join(stored)}, or all. Received: {FLAGS.split}."
         )
     return [FLAGS.split]
-
-
-def _make_output_dir():
-    try:
-        os.makedirs(FLAGS.output_dir, exist_ok=True)
-        tempfile.TemporaryFile(dir=FLAGS.output_dir).close()
-    except OSError as error:
-        raise InputError(
-            f"--output_dir must be a folder that can be written. Received: {FLAGS.output_dir} ({error.strerror})."
-        ) from None
 
 
 @contextlib.contextmanager

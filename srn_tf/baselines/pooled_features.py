@@ -51,7 +51,8 @@ class PooledFeatures:
         self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
         self.validation_fraction = self._run["validation_fraction"]
         self.num_train = self._dataset.num_images("train")
-        self.flags = _flags_of_features(work.flags)
+        flags = work.read_flags()
+        self.flags = {"features": flags.pop("model", "main_net"), **flags}
 
     def describe(self):
         """What run.json says of the features."""
@@ -103,17 +104,3 @@ def pooled_network(model):
     if "f_more" in model.parts:
         pooled = f_cls.get_layer("cls_pool")(model.parts["f_more"](main_net["last_map"]))
     return keras.Model(model.image, pooled)
-
-
-def _flags_of_features(path):
-    """Flag -> value of the run's flagfile, its model under the name of `features`."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise InputError(
-            f"{path} must hold the run's flags. Received: {reason}. Give a run of tools/train.py."
-        ) from None
-    flags = dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
-    return {"features": flags.pop("model", "main_net"), **flags}

@@ -64,7 +64,7 @@ def read_run(path, split):
             f"{work.run} must name the run's dataset and protocol. Received: a file without both. "
             "Give a run of tools/train.py."
         ) from None
-    flags = _read_flags(work.flags)
+    flags = work.read_flags()
     file = work.predictions(split)
     if not os.path.isfile(file):
         raise InputError(
@@ -118,19 +118,6 @@ def check_comparable(first, run):
             f"{ours.labels[image, label]} in {first.path}, {theirs.labels[image, label]} in {run.path}. "
             "Evaluate both on the same prepared data."
         )
-
-
-def _read_flags(path):
-    """Flag -> value of a flagfile."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise InputError(
-            f"{path} must hold the run's flags. Received: {reason}. Give a run of tools/train.py."
-        ) from None
-    return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
 
 def _check_same_list(one, many, ours, theirs, our_path, their_path):

@@ -90,6 +90,22 @@ class WorkDir:
             return
         write_json(self.run, description)
 
+    def read_flags(self):
+        """The run's flagfile as a dict, flag -> value.
+
+        Raises:
+            InputError: it is missing or no text.
+        """
+        try:
+            with open(self.flags, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise InputError(
+                f"{self.flags} must hold the run's flags. Received: {reason}. Give a run of tools/train.py."
+            ) from None
+        return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+
     def read_run(self):
         """Reads run.json.
 

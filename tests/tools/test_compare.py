@@ -1,39 +1,14 @@
 """tools/compare.py as a user runs it; it needs no TensorFlow."""
 
 import csv
-import subprocess
-import sys
-from pathlib import Path
+import functools
 
 import pytest
 
 from tests.comparison.small_runs import PERFECT, WEAK, write_run
+from tests.tools.running import assert_refused, run_without_tensorflow
 
-ROOT = Path(__file__).parents[2]
-
-# Runs a tool in a Python where TensorFlow and Keras cannot be imported.
-WITHOUT_TENSORFLOW = """
-import os, runpy, sys
-for name in ("tensorflow", "keras", "tensorflow_addons", "tensorflow_datasets"):
-    sys.modules[name] = None
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_tool(*arguments):
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, ROOT / "tools" / "compare.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def assert_refused(result, *parts):
-    """A status, one line, no traceback."""
-    assert result.returncode == 1, result.stderr
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
-    assert result.stdout == ""
-    for part in parts:
-        assert part in result.stderr
+run_tool = functools.partial(run_without_tensorflow, "compare")
 
 
 @pytest.fixture
@@ -93,7 +68,10 @@ def test_bad_flags(runs, tmp_path):
     assert_refused(run_tool(runs[0]), "--output must have a value", "compare.py --help")
     assert_refused(run_tool(runs[0], f"--output={tmp_path}", "--bootstrap=10"), "bootstrap", "100")
     (tmp_path / "file").touch()
-    assert_refused(run_tool(runs[0], f"--output={tmp_path}/file"), "--output must be a folder that can be written")
+    assert_refused(
+        run_tool(runs[0], f"--output={tmp_path}/file"),
+        "--output must be a folder that can be written",
+    )
 
 
 def test_help():

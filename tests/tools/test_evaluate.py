@@ -1,41 +1,18 @@
 """tools/evaluate.py as a user runs it; with --scores it needs no TensorFlow."""
 
+import functools
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
+
+run_tool = functools.partial(run_without_tensorflow, "evaluate")
+
 GOLDEN = ROOT / "tests" / "golden"
 GOLDEN_FILES = [f"--scores={GOLDEN}/dev_scores.csv", f"--labels={GOLDEN}/dev_labels.csv"]
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
-
-# Runs a tool in a Python where TensorFlow and Keras cannot be imported.
-WITHOUT_TENSORFLOW = """
-import os, runpy, sys
-for name in ("tensorflow", "keras", "tensorflow_addons", "tensorflow_datasets"):
-    sys.modules[name] = None
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_tool(*arguments):
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, ROOT / "tools" / "evaluate.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def assert_refused(result, *parts):
-    """A status, one line, no traceback."""
-    assert result.returncode == 1, result.stderr
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
-    assert result.stdout == ""
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -49,7 +26,8 @@ def assert_refused(result, *parts):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_golden_scores(tmp_path, name, protocol, labels, tables):
     output = tmp_path / "J.json"
-    result = run_tool(
+    result = run_without_tensorflow(
+        "evaluate",
         f"--scores={GOLDEN / f'{name}_scores.csv'}",
         f"--labels={GOLDEN / f'{name}_{labels}.csv'}",
         f"--protocol={protocol}",
@@ -73,7 +51,8 @@ def test_what_is_asked_for_is_added(tmp_path):
     scores, labels = GOLDEN / "dev_scores.csv", GOLDEN / "dev_wider_labels.csv"
     output, picture = tmp_path / "J.json", tmp_path / "reliability.png"
     files = [f"--scores={scores}", f"--labels={labels}", "--protocol=voc2007", f"--output={output}"]
-    result = run_tool(
+    result = run_without_tensorflow(
+        "evaluate",
         *files,
         *("--top_k=5", "--top_k_floor=0.25", "--ranking", "--zero_in_rates=excluded", f"--reliability={picture}"),
     )
@@ -103,7 +82,9 @@ def test_bad_score_files(tmp_path):
         ("words.csv", ("words.csv", "must be a number")),
         ("none.csv", ("none.csv", "no such file")),
     ):
-        result = run_tool(f"--scores={tmp_path / file}", f"--labels={labels}", f"--output={output}")
+        result = run_without_tensorflow(
+            "evaluate", f"--scores={tmp_path / file}", f"--labels={labels}", f"--output={output}"
+        )
         assert_refused(result, *parts)
     assert not output.exists()
 
@@ -136,7 +117,9 @@ def test_bad_command_lines(arguments, parts):
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):
-    result = run_tool(*GOLDEN_FILES, f"--output={tmp_path}/J.json", f"--reliability={tmp_path}/none/r.png")
+    result = run_without_tensorflow(
+        "evaluate", *GOLDEN_FILES, f"--output={tmp_path}/J.json", f"--reliability={tmp_path}/none/r.png"
+    )
     assert_refused(result, "none/r.png must be a file that can be written: No such file or directory")
 
 

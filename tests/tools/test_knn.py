@@ -10,18 +10,9 @@ import pytest
 
 from tests.baselines import nus_folder
 from tests.baselines.run_folder import write_run
+from tests.tools.running import WITHOUT_TENSORFLOW, assert_refused
 
 TOOL = Path(__file__).parents[2] / "tools" / "knn.py"
-
-# Runs a tool in a Python where TensorFlow and Keras cannot be imported.
-WITHOUT_TENSORFLOW = """
-import os, runpy, sys
-for name in ("tensorflow", "keras", "tensorflow_addons", "tensorflow_datasets"):
-    sys.modules[name] = None
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def run_tool(*arguments, with_tensorflow=False):
@@ -57,16 +48,9 @@ def test_on_feature_files(tmp_path):
     assert "nus_wide test: 5 images, 81 labels, protocol nus_wide, percent" in result.stdout
     assert (tmp_path / "out" / "predictions" / "test.npz").is_file()
     too_many = run_tool(f"--features_dir={folder}", f"--source_dir={folder}", f"--output_dir={tmp_path}/other")
-    assert_refused(too_many, "k must be at most the number of training images, 18. Received: 1,5,10,20,50,100,200.")
+    message = "k must be at most the number of training images, 18. Received: 1,5,10,20,50,100,200."
+    assert_refused(too_many, message, stdout=None)
     assert not (tmp_path / "other").exists()
-
-
-def assert_refused(result, *parts):
-    """A status, one line, no traceback."""
-    assert result.returncode == 1, result.stderr
-    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +11,7 @@ import pytest
 from srn_tf.evaluation.metrics import sigmoid
 from srn_tf.evaluation.predictions import load_predictions
 from tests.comparison.small_runs import LABELS, TRUTH, WEAK, write_run
-from tests.tools.test_evaluate import WITHOUT_TENSORFLOW, assert_refused
-
-ROOT = Path(__file__).parents[2]
-
-
-def run_tool(name, *arguments):
-    """Runs a tool in a Python that has no TensorFlow."""
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, ROOT / "tools" / f"{name}.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
 
 
 def write(folder, description=None, **options):
@@ -33,7 +24,7 @@ def write(folder, description=None, **options):
 
 def test_per_label(tmp_path):
     path = write(tmp_path, {"validation_fraction": 0.1, "validation_is_train": False})
-    result = run_tool("tune_thresholds", f"--work_dir={path}", "--per_label")
+    result = run_without_tensorflow("tune_thresholds", f"--work_dir={path}", "--per_label")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "y_hat on 4 validation images, protocol scenes, percent"
@@ -47,7 +38,7 @@ def test_per_label(tmp_path):
 def test_global_and_another_output(tmp_path):
     path = write(tmp_path / "run")
     output = tmp_path / "T.json"
-    result = run_tool("tune_thresholds", f"--work_dir={path}", "--metric=F1-O", f"--output={output}")
+    result = run_without_tensorflow("tune_thresholds", f"--work_dir={path}", "--metric=F1-O", f"--output={output}")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-2:] == ["Threshold of all labels: 0.5000.", str(output)]
     assert json.loads(output.read_text())["values"] == 0.5
@@ -58,7 +49,7 @@ def test_labels_without_positives_and_training_images_are_said(tmp_path):
     labels = TRUTH.copy()
     labels[:, 1] = 0
     path = write(tmp_path, {"validation_fraction": 0.0, "validation_is_train": True}, labels=labels)
-    result = run_tool("tune_thresholds", f"--work_dir={path}", "--per_label")
+    result = run_without_tensorflow("tune_thresholds", f"--work_dir={path}", "--per_label")
     assert (result.returncode, result.stderr) == (0, "")
     assert "WARNING: the model was trained on these images." in result.stdout
     assert "Without positives here, so kept at 0.5: ring." in result.stdout
@@ -80,7 +71,7 @@ def test_bad_command_lines(tmp_path, arguments, parts):
     path = write(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     arguments = [argument.format(empty=tmp_path / "empty") for argument in arguments]
-    assert_refused(run_tool("tune_thresholds", f"--work_dir={path}", *arguments), *parts)
+    assert_refused(run_without_tensorflow("tune_thresholds", f"--work_dir={path}", *arguments), *parts)
     assert not (tmp_path / "run" / "thresholds.json").exists()
 
 
@@ -97,7 +88,7 @@ def write_score_files(folder):
 def test_score_files_by_thresholds(tmp_path, values, f1_c):
     file = tmp_path / "T.json"
     file.write_text(json.dumps({"labels": list(LABELS), "output": "y_hat", "values": values}))
-    result = run_tool("evaluate", *write_score_files(tmp_path), f"--thresholds={file}")
+    result = run_without_tensorflow("evaluate", *write_score_files(tmp_path), f"--thresholds={file}")
     assert (result.returncode, result.stderr) == (0, "")
     written = json.loads((tmp_path / "J.json").read_text())
     assert written["threshold"] == values
@@ -122,7 +113,7 @@ def test_score_files_and_a_bad_file_of_thresholds(tmp_path, content, parts):
     file = tmp_path / "T.json"
     if content is not None:
         file.write_text(content)
-    assert_refused(run_tool("evaluate", *write_score_files(tmp_path), f"--thresholds={file}"), *parts)
+    assert_refused(run_without_tensorflow("evaluate", *write_score_files(tmp_path), f"--thresholds={file}"), *parts)
     assert not (tmp_path / "J.json").exists()
 
 
@@ -160,7 +151,7 @@ def test_from_tuning_to_predictions(untrained_run, tiny_scenes_dir):
     """What the exported model predicts of the validation images is what was tuned and evaluated."""
     from srn_tf.data.datasets import open_dataset
 
-    run_tool("tune_thresholds", f"--work_dir={untrained_run}", "--per_label")
+    run_without_tensorflow("tune_thresholds", f"--work_dir={untrained_run}", "--per_label")
     file = untrained_run / "thresholds.json"
     tuned = json.loads(file.read_text())
     assert tuned["after"]["F1-C"] > tuned["before"]["F1-C"] + 1
