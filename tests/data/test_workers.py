@@ -132,6 +132,8 @@ def test_ctrl_c_is_left_to_the_main_process(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell starts what runs in the background without Ctrl-C, and so would these tests' children be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "started\n"
     children = psutil.Process(process.pid).children(recursive=True)

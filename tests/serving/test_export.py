@@ -244,6 +244,7 @@ except ImportError:
         np.testing.assert_allclose(answer["A"], in_memory["A"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_model_of_a_mirrored_strategy(tmp_path):
     """Replicas' BatchNorm statistics differ; what is exported is their mean, as it is in a checkpoint."""
     program = """
