@@ -198,6 +198,7 @@ def test_evaluate_run(srn_run, tmp_path):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
     monkeypatch.setattr(run, "export", lambda *_: None)
     small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
