@@ -3,7 +3,7 @@
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := demo
-TEST_PROCESSES := 3
+TEST_PROCESSES := 2
 
 # The first of these that runs and is 3.10 or 3.11; override with `make PYTHON=/path/to/python demo`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \

@@ -60,7 +60,7 @@ def sums(model, prefix=""):
     return [name for name in layers if name.startswith(prefix)]
 
 
-RESNETS = pytest.mark.parametrize("name", ["resnet50v2", "resnet50", *SLOW])
+RESNETS = pytest.mark.parametrize("name", ["resnet50v2", pytest.param("resnet50", marks=pytest.mark.slow), *SLOW])
 
 
 def test_the_list():

@@ -354,6 +354,7 @@ def run_tool(folder, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_tool_exports_a_run_under_the_next_free_number_with_its_thresholds(main_net, tmp_path):
     write_run(tmp_path, main_net)
     (tmp_path / "export" / "6").mkdir(parents=True)
