@@ -13,7 +13,9 @@ import srn_tf
 from srn_tf.data.datasets import open_dataset
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
+from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.evaluation.report import write_json
 from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.serving.export import export
@@ -96,15 +98,16 @@ def train_run(options):
         summaries.close()
         shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
         os.replace(f"{work.final}.writing", work.final)
-    _evaluate(model, strategy, dataset, "validation", plan.stages, work)  # for its predictions
-    metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work)
+    protocol = protocol_named(dataset.protocol)
+    _evaluate(model, strategy, dataset, "validation", plan.stages, work, protocol)  # for its predictions
+    metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work, protocol)
     write_json(work.metrics, metrics)
     if not os.path.isdir(os.path.join(work.export, "1")):
         export(model, dataset.labels, os.path.join(work.export, "1"))
     return metrics
 
 
-def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None):
+def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
     """Evaluates the final weights of a run on a split of its data set.
 
     Args:
@@ -113,13 +116,18 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None):
         split: "train", "validation" or "test"; which images each holds is the run's own division.
         prepared_dir: as in training; default <work_dir>/dataset.
         thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None; the others are decided by 0.5.
+        policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
+        **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict: the metrics, in the form of metrics.json.
     Raises:
-        InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model.
+        InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
+            a policy or k that cannot be.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
+    protocol = protocol_named(description["protocol"], **(policies or {}))
+    _check_trained(work, description)
     dataset = open_dataset(
         description["dataset"],
         data_dir,
@@ -127,12 +135,15 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None):
         description["validation_fraction"],
     )
     checkpoint.check_same_labels(description["labels"], dataset.labels, f"The data set in {data_dir}")
+    if options.get("top_k") is not None:
+        check_k(options["top_k"], len(dataset.labels))
     strategy = make_strategy()
     with strategy.scope():
         model = load_model(work, description)
     if thresholds is not None:
         thresholds.check_fit(description["labels"], model.logits)
-    return _evaluate(model, strategy, dataset, split, description["stages"], work, thresholds)
+        options["thresholds"] = {thresholds.output: thresholds.values}
+    return _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, **options)
 
 
 def load_model(work, description):
@@ -146,11 +157,21 @@ def load_model(work, description):
     Raises:
         InputError: the run has not been trained to its end.
     """
-    if not os.path.isfile(work.final):
-        raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
+    _check_trained(work, description)
     model = build_model(ModelConfig.from_record(description["model"]), len(description["labels"]))
     checkpoint.load_weights(work.final, model, description["labels"])
     return model
+
+
+def _check_trained(work, description):
+    """Raises InputError for a folder without final weights, which says why it has none."""
+    if not description["stages"]:
+        raise InputError(
+            f"The run must have a network. Received: {work.path!r}, one of {description['final']}, which has none; "
+            f"its metrics are in {work.metrics}, and tools/compare.py takes it."
+        )
+    if not os.path.isfile(work.final):
+        raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
 
 
 def make_strategy(logical_cpus=0):
@@ -173,8 +194,14 @@ def make_strategy(logical_cpus=0):
 
 def _start_from(path, model, labels):
     source = WorkDir(path).final if os.path.isdir(path) else path
-    checkpoint.load_weights(source, model, labels)
-    logger.info("Starting from the weights in %s: every weight matched.", source)
+    shared, fresh, unused = checkpoint.load_shared_parts(source, model, labels)
+    logger.info(
+        "Starting from the weights in %s: every weight of %s matched; new here: %s; not used: %s.",
+        source,
+        ", ".join(shared),
+        ", ".join(fresh) or "none",
+        ", ".join(unused) or "none",
+    )
 
 
 def _describe(options, config, dataset):
@@ -193,7 +220,7 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work, thresholds=None):
+def _evaluate(model, strategy, dataset, split, stages, work, protocol, **options):
     """The metrics of a split; its predictions are kept in the work folder."""
     evaluator = Evaluator(model, strategy, with_attention=True)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
@@ -205,5 +232,5 @@ def _evaluate(model, strategy, dataset, split, stages, work, thresholds=None):
         "dataset": dataset.name,
         "split": split,
         "stages": list(stages),
-        **score(predictions, dataset.protocol, dataset.labels, thresholds),
+        **score(predictions, protocol, dataset.labels, **options),
     }

@@ -9,10 +9,13 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
+from srn_tf.evaluation.predictions import load_predictions
+from srn_tf.models.main_net import build_main_net
 from srn_tf.options import Options
 from srn_tf.training import checkpoint, summaries, trainer
 from srn_tf.training.work_dir import WorkDir
@@ -178,6 +181,18 @@ def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
 def test_evaluate_run(srn_run, tmp_path):
     options, metrics = srn_run
     assert run.evaluate_run(options.work_dir, options.data_dir, "test") == metrics
+    more = run.evaluate_run(options.work_dir, options.data_dir, "test", ranking=True, top_k=3)
+    predictions = load_predictions(WorkDir(options.work_dir).predictions("test"))
+    truths = predictions.labels == 1
+    for output, logits in predictions.logits.items():
+        evaluated = more["outputs"][output]
+        highest = np.argsort(-logits, axis=1, kind="stable")[:, :3]
+        hits = np.take_along_axis(truths, highest, axis=1).sum()
+        assert evaluated["top3_forced"]["R-O"] == pytest.approx(100 * hits / truths.sum())
+        assert evaluated["top3"] == metrics["outputs"][output]["top3"]  # the protocol's own, with a floor
+        assert evaluated["ranking"]["LRAP"] == pytest.approx(
+            100 * label_ranking_average_precision_score(truths, logits)
+        )
     validation = run.evaluate_run(options.work_dir, options.data_dir, "validation")
     assert (validation["split"], validation["images"]) == ("validation", 16)
     assert validation["outputs"] != metrics["outputs"]
@@ -186,14 +201,23 @@ def test_evaluate_run(srn_run, tmp_path):
     assert validation["outputs"][last["output"]]["all"]["mAP"] == pytest.approx(last["mAP"])
     with pytest.raises(InputError, match="split must be one of train, validation, test. Received: 'val'"):
         run.evaluate_run(options.work_dir, options.data_dir, "val")
+    with pytest.raises(InputError, match="Received: k = 17 for 16 labels"):
+        run.evaluate_run(options.work_dir, options.data_dir, "test", top_k=17)
+    with pytest.raises(InputError, match="zero_in_ap must be negative in protocol scenes"):
+        run.evaluate_run(options.work_dir, options.data_dir, "test", policies={"zero_in_ap": "excluded"})
     with pytest.raises(InputError, match="A work folder of tools/train.py was expected"):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
     shutil.copy(os.path.join(options.work_dir, "run.json"), tmp_path)
     with pytest.raises(InputError, match="no final weights yet"):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
     description = WorkDir(str(tmp_path)).read_run()
+    (tmp_path / "run.json").write_text(json.dumps({**description, "stages": [], "final": "knn"}))
+    with pytest.raises(InputError, match="must have a network. Received: .*one of knn, which has none"):
+        run.evaluate_run(str(tmp_path), options.data_dir, "test")
     description["labels"][2] = "zebra"
     (tmp_path / "run.json").write_text(json.dumps(description))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "final.npz").touch()
     with pytest.raises(InputError, match="other labels, first at position 2. Expected: 'zebra'. Received: 'cross'"):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
 
@@ -246,13 +270,26 @@ def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
     assert (from_folder["f_sr/sr_logits/kernel"] != from_file["f_sr/sr_logits/kernel"]).all()
 
 
+def test_init_from_a_main_net(tiny_scenes_dir, tmp_path, first_weights):
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        main_net = build_main_net("small", 56, len(LABELS))
+        path = str(tmp_path / "main_net.npz")
+        checkpoint.save_weights(path, main_net, {"labels": list(LABELS)})
+    with pytest.raises(Started):
+        run.train_run(make_options(tiny_scenes_dir, tmp_path / "run", init_from=path, seed=9))
+    (weights,) = first_weights
+    expected = checkpoint.load_arrays(path)[0]
+    small.assert_bit_equal({name: weights[name] for name in expected}, expected)
+    assert {name.split("/")[0] for name in set(weights) - set(expected)} == {"f_neck", "f_att", "f_conf", "f_sr"}
+
+
 def test_init_from_what_does_not_fit(srn_run, tmp_path, first_weights, small_model):
     source, _ = srn_run
     weights = tmp_path / "w.npz"
     checkpoint.save_weights(str(weights), small.build_two_parts(), {"labels": ["zebra", *LABELS[1:]]})
     for path, message in (
         (weights, "other labels, first at position 0. Expected: 'disk'. Received: 'zebra'"),
-        (source.work_dir, "another architecture: .* missing"),
+        (source.work_dir, "must share a part with the model. Expected one of: first, last. Received: .*f_cls"),
         (tmp_path / "none.npz", "none.npz', not a file"),
         (tmp_path, "final.npz', not a file"),  # a folder that is no run's
     ):

@@ -9,7 +9,6 @@ Scores are logits, one image a line, one label a column (csv, text, .npy or .npz
 Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
 """
 
-import dataclasses
 import os
 
 import cli
@@ -35,7 +34,7 @@ def define_flags():
     flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What --labels mean and which tables are made.")
     flags.DEFINE_enum("zero_in_ap", None, ("negative", "excluded"), "What an unspecified 0 in --labels is in AP.")
     flags.DEFINE_enum("zero_in_rates", None, ("negative", "excluded"), "What it is in precision, recall and F1.")
-    flags.DEFINE_integer("top_k", None, "With --scores: also a table of the so many highest labels an image.", 1)
+    flags.DEFINE_integer("top_k", None, "Also a table of the so many highest labels an image.", 1)
     flags.DEFINE_float("top_k_floor", None, "Probability below which none of those is predicted.", 0.0, 1.0)
     flags.DEFINE_bool("ranking", False, "Also LRAP, coverage error, ranking loss, Hamming loss, subset accuracy.")
     flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram, of the final output of a run.")
@@ -50,6 +49,8 @@ def main(_):
             "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
             "(with --labels)."
         )
+    if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
+        raise InputError("--top_k_floor needs --top_k.")
     if FLAGS.scores:
         _evaluate_files()
     elif FLAGS.saved_model:
@@ -64,20 +65,10 @@ def _evaluate_files():
 
     if not FLAGS.labels or not FLAGS.output:
         raise InputError("--scores needs --labels and --output.")
-    if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
-        raise InputError("--top_k_floor needs --top_k.")
     thresholds = _load_thresholds()
-    policies = {name: FLAGS[name].value for name in ("zero_in_ap", "zero_in_rates") if FLAGS[name].value}
-    protocol = dataclasses.replace(protocol_named(FLAGS.protocol), **policies)
-    result = evaluate_score_files(
-        FLAGS.scores,
-        FLAGS.labels,
-        protocol,
-        thresholds=None if thresholds is None else thresholds.values,
-        ranking=FLAGS.ranking,
-        top_k=FLAGS.top_k,
-        top_k_floor=FLAGS.top_k_floor,
-    )
+    protocol = protocol_named(FLAGS.protocol, **_policies())
+    values = None if thresholds is None else thresholds.values
+    result = evaluate_score_files(FLAGS.scores, FLAGS.labels, protocol, thresholds=values, **_options())
     if thresholds is not None and len(thresholds.labels) != result["labels"]:
         raise InputError(
             f"{FLAGS.thresholds} must be of as many labels as {FLAGS.scores} has columns. Received: "
@@ -91,18 +82,20 @@ def _evaluate_files():
 def _evaluate_saved_model():
     if not FLAGS.data_dir or not FLAGS.dataset:
         raise InputError("--saved_model needs --dataset and --data_dir.")
-    _refuse("zero_in_ap", "zero_in_rates", "top_k", "top_k_floor", "thresholds", "ranking")
+    if FLAGS.thresholds:
+        raise InputError("--thresholds does not go with --saved_model, which has thresholds of its own. Remove it.")
     from srn_tf.serving.evaluation import evaluate_saved_model
 
-    _report(evaluate_saved_model(FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split))
+    model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
+    _report(evaluate_saved_model(*model, _policies(), **_options()))
 
 
-def _refuse(*names):
-    for name in names:
-        if FLAGS[name].value:
-            raise InputError(
-                f"--{name} does not go with --{'work_dir' if FLAGS.work_dir else 'saved_model'}. Remove it."
-            )
+def _policies():
+    return {name: FLAGS[name].value for name in ("zero_in_ap", "zero_in_rates")}
+
+
+def _options():
+    return {name: FLAGS[name].value for name in ("ranking", "top_k", "top_k_floor")}
 
 
 def _report(metrics):
@@ -118,14 +111,11 @@ def _report(metrics):
 def _evaluate_run():
     if not FLAGS.data_dir:
         raise InputError("--work_dir needs --data_dir.")
-    _refuse("zero_in_ap", "zero_in_rates", "top_k", "top_k_floor")
     from srn_tf.run import evaluate_run
 
     thresholds = _load_thresholds()
-    metrics = evaluate_run(FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir, thresholds)
-    if FLAGS.ranking:
-        _add_ranking(metrics)
-    _report(metrics)
+    run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
+    _report(evaluate_run(*run, thresholds, _policies(), **_options()))
     if thresholds is not None:
         print(f"In the tables, {thresholds.statement}; every other output by 0.5.")
 
@@ -136,19 +126,6 @@ def _load_thresholds():
     from srn_tf.evaluation.thresholds import load_thresholds
 
     return load_thresholds(FLAGS.thresholds)
-
-
-def _add_ranking(metrics):
-    """Adds what costs scikit-learn's start to each output, from the predictions that the run has just kept."""
-    from srn_tf.evaluation.metrics import sigmoid
-    from srn_tf.evaluation.predictions import load_predictions
-    from srn_tf.evaluation.ranking import ranking_metrics
-    from srn_tf.training.work_dir import WorkDir
-
-    predictions = load_predictions(WorkDir(FLAGS.work_dir).predictions(FLAGS.split))
-    for name, output in metrics["outputs"].items():
-        logits = predictions.logits[name]
-        output["ranking"] = ranking_metrics(logits, predictions.labels == 1, sigmoid(logits) > output["threshold"])
 
 
 def _draw_reliability(output, title):

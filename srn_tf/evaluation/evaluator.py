@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from srn_tf.data.pipeline import evaluation_batches
 from srn_tf.evaluation.pointing import PointingGame
-from srn_tf.evaluation.protocols import evaluate, protocol_named
+from srn_tf.evaluation.protocols import evaluate, top_k_key
 from srn_tf.training.steps import evaluate_step
 
 
@@ -96,23 +96,28 @@ class Evaluator:
         return bool((box_labels >= 0).any())
 
 
-def score(predictions, protocol_name, labels, thresholds=None):
+def score(predictions, protocol, labels, thresholds=None, **options):
     """The metrics of every output, ready for metrics.json.
 
     Args:
         predictions: Predictions.
-        protocol_name: key of `protocols.PROTOCOLS`.
+        protocol: protocols.Protocol.
         labels: C label names.
-        thresholds: thresholds.Thresholds for one of the outputs, or None; the others are decided by 0.5.
+        thresholds: output name -> probabilities, float () or (C,); outputs that are not in it are decided by 0.5.
+        **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing".
+        dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing". The
+        table of the k highest labels is named by k and the floor, such as "top5" or "top5_min05", or "top3_forced".
     """
-    protocol = protocol_named(protocol_name)
-    tuned = {} if thresholds is None else {thresholds.output: thresholds.values}
-    outputs = {
-        name: evaluate(logits, predictions.labels, protocol, labels, tuned.get(name))
-        for name, logits in predictions.logits.items()
-    }
+    thresholds = thresholds or {}
+    key = top_k_key(options.get("top_k"), options.get("top_k_floor"))
+    if key == "top3":
+        key = "top3_forced"  # what "top3" is, with or without a floor, is the protocol's
+    names = {"top_k": key, "top_k_plain": f"{key}_plain"}
+    outputs = {}
+    for name, logits in predictions.logits.items():
+        evaluated = evaluate(logits, predictions.labels, protocol, labels, thresholds.get(name), **options)
+        outputs[name] = {names.get(table, table): values for table, values in evaluated.items()}
     metrics = {
         "images": len(predictions.labels),
         "labels": list(labels),

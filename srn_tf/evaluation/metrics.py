@@ -262,6 +262,12 @@ def sigmoid(scores):
     return np.divide(1.0, p, out=p)
 
 
+def check_k(k, num_labels):
+    """Raises InputError where k is not in 1..C."""
+    if not 1 <= k <= num_labels:
+        raise InputError(f"k must be from 1 to the number of labels. Received: k = {k} for {num_labels} labels.")
+
+
 def top_k(scores, k, min_probability=None):
     """The k highest labels of each image; of equal scores, the label that comes first.
 
@@ -278,8 +284,7 @@ def top_k(scores, k, min_probability=None):
     if scores.ndim != 2:
         raise InputError(f"scores must be a matrix, images x labels. Received: shape {scores.shape}.")
     num_labels = scores.shape[1]
-    if not 1 <= k <= num_labels:
-        raise InputError(f"k must be from 1 to the number of labels. Received: k = {k} for {num_labels} labels.")
+    check_k(k, num_labels)
     is_chosen = np.zeros(scores.shape, dtype=bool)
     for start in range(0, len(scores), BLOCK_ROWS):
         left = scores[start : start + BLOCK_ROWS].copy()

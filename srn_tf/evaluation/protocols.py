@@ -1,6 +1,6 @@
 """What each dataset's table means: which entries are positive, which are left out, and the top-3 rule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,15 +103,19 @@ VOC2007 = Protocol("voc2007", "difficult", zero_in_ap="excluded")
 PROTOCOLS = {protocol.name: protocol for protocol in (NUS_WIDE, COCO, WIDER_ATTRIBUTE, VOC2007, SCENES)}
 
 
-def protocol_named(name):
-    """The protocol of that name.
+def protocol_named(name, zero_in_ap=None, zero_in_rates=None):
+    """The protocol of that name, or it with other policies.
 
+    Args:
+        name: key of PROTOCOLS.
+        zero_in_ap, zero_in_rates: see `Protocol`; None is the protocol's own.
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a policy does not go with it.
     """
     if name not in PROTOCOLS:
         raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}. Received: {name!r}.")
-    return PROTOCOLS[name]
+    policies = {"zero_in_ap": zero_in_ap, "zero_in_rates": zero_in_rates}
+    return replace(PROTOCOLS[name], **{field: value for field, value in policies.items() if value is not None})
 
 
 def evaluate(scores, labels, protocol, label_names=None, thresholds=None, ranking=False, top_k=None, top_k_floor=None):

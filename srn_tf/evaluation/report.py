@@ -39,12 +39,9 @@ def summary_table(metrics):
         str, lines without a trailing newline; percent with two decimals, "-" for a value that is None.
     """
     outputs = metrics["outputs"]
-    groups = [group for group in ("all", "top3") if any(group in output for output in outputs.values())]
+    groups = _tables(next(iter(outputs.values())))
     headers = ["output", *(f"{group}\n{column}" for group in groups for column in COLUMNS)]
-    rows = [
-        [name, *(cell for group in groups for cell in _cells(output.get(group, {})))]
-        for name, output in outputs.items()
-    ]
+    rows = [[name, *(cell for group in groups for cell in _cells(output[group]))] for name, output in outputs.items()]
     blocks = [
         f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {len(metrics['labels'])} labels, "
         f"protocol {metrics['protocol']}, percent",
@@ -71,10 +68,10 @@ def score_table(result, path):
     Returns:
         str, lines without a trailing newline; percent with two decimals, "-" for a value that is None.
     """
-    tables = {name: value for name, value in result.items() if isinstance(value, dict) and "F1-C" in value}
+    names = [name for plain in _tables(result) for name in (plain, f"{plain}_plain")]
     blocks = [
         f"{result['images']} images, {result['labels']} labels, protocol {result['protocol']}, percent",
-        _table([[name, *_cells(table)] for name, table in tables.items()], ["", *COLUMNS]),
+        _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
         _further_table("", {"scores": result}),
         *_notes(result["definition"], result),
         path,
@@ -154,6 +151,11 @@ def _notes(definition, output):
             f"mAP is over {output['num_labels_in_mAP']} labels. Without positives and left out of it: {names}."
         )
     return [textwrap.fill(note, _WIDTH, break_long_words=False, break_on_hyphens=False) for note in notes]
+
+
+def _tables(result):
+    """Names of the tables in what protocols.evaluate returned, without their plain twins."""
+    return [name for name in result if f"{name}_plain" in result]
 
 
 def _cells(table):

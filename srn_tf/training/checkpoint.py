@@ -73,17 +73,20 @@ def load_arrays(path):
     return arrays, meta
 
 
-def assign_weights(model, arrays, source):
+def assign_weights(model, arrays, source, parts=None):
     """Gives a model the weights of a file; every name and shape must match, on both sides.
 
     Args:
         model: MultiLabelModel.
         arrays: address -> array.
         source: path, for the message.
+        parts: names of the model's parts to give weights to; default all.
     Raises:
         InputError: missing, unexpected or misshapen weights, the first of each named; nothing is assigned.
     """
     weights = named_weights(model)
+    if parts is not None:
+        weights = {name: weight for name, weight in weights.items() if name.split("/")[0] in parts}
     missing = [name for name in weights if name not in arrays]
     unexpected = [name for name in arrays if name not in weights]
     misshapen = [name for name in weights if name in arrays and arrays[name].shape != tuple(weights[name].shape)]
@@ -119,11 +122,40 @@ def load_weights(path, model, labels):
     Raises:
         InputError: other labels or another architecture.
     """
+    assign_weights(model, _load_arrays_for(path, labels), path)
+
+
+def _load_arrays_for(path, labels):
+    """The arrays of a file of weights for these labels; InputError otherwise."""
     arrays, meta = load_arrays(path)
     if "schedule" in meta:
         raise InputError(f"{path} is the state of a run in training. Give its work folder, or the .npz of a stage.")
     check_same_labels(labels, meta["labels"], path)
-    assign_weights(model, arrays, path)
+    return arrays
+
+
+def load_shared_parts(path, model, labels):
+    """Reads the parts that a weight file and a model both have; each of these must match in every weight.
+
+    Args: as `load_weights`.
+    Returns:
+        (shared, fresh, unused): names of parts; those read, those of the model that keep what they had, and those that
+        only the file has.
+    Raises:
+        InputError: other labels, no part in common, or a part of another architecture.
+    """
+    arrays = _load_arrays_for(path, labels)
+    there = list(dict.fromkeys(name.split("/")[0] for name in arrays))
+    here = list(dict.fromkeys(name.split("/")[0] for name in named_weights(model)))
+    shared = [part for part in here if part in there]
+    if not shared:
+        raise InputError(
+            f"The weights in {path} must share a part with the model. Expected one of: {', '.join(here)}. "
+            f"Received: {', '.join(there)}."
+        )
+    kept = {name: array for name, array in arrays.items() if name.split("/")[0] in shared}
+    assign_weights(model, kept, path, shared)
+    return shared, [part for part in here if part not in there], [part for part in there if part not in here]
 
 
 def check_same_labels(expected, received, source):

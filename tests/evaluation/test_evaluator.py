@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from srn_tf.data.datasets import open_dataset
 from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.models.srn import build_srn
 from tests.evaluation import reference
 
@@ -127,7 +128,7 @@ class BoxPainter:
 
 
 def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, records):
-    metrics = score(predictions, dataset.protocol, dataset.labels)
+    metrics = score(predictions, protocol_named(dataset.protocol), dataset.labels)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert (metrics["images"], metrics["labels"], metrics["protocol"]) == (16, list(dataset.labels), "scenes")
     truths = np.array([record["labels"] for record in records])
@@ -143,4 +144,4 @@ def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, re
 
 def test_without_attention_no_game_is_played(model, dataset):
     predictions = Evaluator(model, tf.distribute.get_strategy(), ("y_cls",)).predict(dataset.records("test"), 16)
-    assert "pointing" not in score(predictions, dataset.protocol, dataset.labels)
+    assert "pointing" not in score(predictions, protocol_named(dataset.protocol), dataset.labels)

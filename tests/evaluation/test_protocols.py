@@ -25,7 +25,7 @@ def test_presets():
     assert list(protocols.PROTOCOLS) == ["nus_wide", "coco", "wider_attribute", "voc2007", "scenes"]
     for name, protocol in protocols.PROTOCOLS.items():
         assert protocol.name == name
-        assert protocols.protocol_named(name) is protocol
+        assert protocols.protocol_named(name) == protocol
         assert protocol.definition.endswith(".") and "\n" not in protocol.definition
     with pytest.raises(dataclasses.FrozenInstanceError):
         protocols.COCO.use_top3 = False

@@ -95,10 +95,10 @@ def test_score_table():
     labels[:, 2] = 0
     evaluated = protocols.evaluate(rng.normal(size=labels.shape), labels, protocols.WIDER_ATTRIBUTE, top_k=2)
     result = {"protocol": "p", "definition": "All of it.", "images": 20, "labels": 4, **evaluated}
-    result["wider"] = result.pop("all")
+    result["wider"], result["wider_plain"] = result.pop("all"), result.pop("all_plain")
     text = report.score_table(result, "J.json")
     assert text.splitlines()[0] == "20 images, 4 labels, protocol p, percent"
-    for name in ("wider", "all_plain", "top_k", "top_k_plain"):
+    for name in ("wider", "wider_plain", "top_k", "top_k_plain"):
         assert _rows(text, name) == [[f"{result[name][column]:.2f}" for column in report.COLUMNS]]
     assert text.splitlines()[-3:] == [
         "All of it. Threshold: 0.5.",

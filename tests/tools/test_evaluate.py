@@ -96,7 +96,7 @@ def test_bad_score_files(tmp_path):
         (["--work_dir=W", "--scores=S.csv"], ["Give one of --work_dir"]),
         (["--scores=S.csv"], ["--scores needs --labels and --output"]),
         (["--work_dir=W"], ["--work_dir needs --data_dir"]),
-        (["--work_dir=W", "--data_dir=D", "--top_k=3"], ["--top_k does not go with --work_dir"]),
+        (["--work_dir=W", "--data_dir=D", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
         (["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--thresholds=T"], ["--thresholds does not go with"]),
         (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset and --data_dir."]),
         (["--saved_model=M", "--scores=S"], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
