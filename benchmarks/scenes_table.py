@@ -1,10 +1,10 @@
-"""The paper's claim on scenes: SRN against its main net alone, same epochs, same schedule, several seeds.
+"""The paper's models on scenes: SRN, SRN-att and the three baselines, same epochs, same schedule, several seeds.
 
-python benchmarks/scenes_claim.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2]
+python benchmarks/scenes_table.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2]
 
-Trains configs/scenes.flags and configs/scenes_main_net.flags once a seed (a finished run is not trained again) and
-writes OUT/scenes_claim.json and OUT/scenes_claim.md: test mAP over all labels, over those whose shape decides and over
-those whose position decides.
+Trains configs/scenes*.flags once a seed (a finished run is not trained again) and writes OUT/scenes_table.md and .json,
+test mAP over all labels, over those whose shape decides and over those whose position decides; and OUT/compare/, what
+tools/compare.py says of the runs: the paper's table, and every model's difference to SRN with its bootstrap interval.
 """
 
 import json
@@ -28,51 +28,56 @@ FLAGS = flags.FLAGS
 
 GROUPS = {"all 16": LABELS, f"shape ({len(APPEARANCE_LABELS)})": APPEARANCE_LABELS}
 GROUPS[f"position ({len(POSITION_LABELS)})"] = POSITION_LABELS
+# SRN first: the others are compared with it.
+CONFIGS = ("scenes", "scenes_srn_att", "scenes_main_net", "scenes_resnet107", "scenes_semantic")
 # Row -> (flagfile, output)
 ROWS = {
-    "main net alone, y_cls": ("scenes_main_net", "y_cls"),
     "SRN, y_hat": ("scenes", "y_hat"),
-    "SRN, y_cls": ("scenes", "y_cls"),
-    "SRN, y_att": ("scenes", "y_att"),
-    "SRN, y_sr": ("scenes", "y_sr"),
+    "SRN-att, y_hat": ("scenes_srn_att", "y_hat"),
+    "main net alone": ("scenes_main_net", "y_cls"),
+    "ResNet-107's two blocks more": ("scenes_resnet107", "y_cls"),
+    "semantic, y_hat": ("scenes_semantic", "y_hat"),
+    "inside SRN: y_cls": ("scenes", "y_cls"),
+    "inside SRN: y_att": ("scenes", "y_att"),
+    "inside SRN: y_sr": ("scenes", "y_sr"),
 }
 
 
 def main(_):
     seeds = [int(seed) for seed in FLAGS.seeds]
-    runs = {(config, seed): _run(config, seed) for seed in seeds for config in ("scenes", "scenes_main_net")}
+    runs = {(config, seed): _run(config, seed) for seed in seeds for config in CONFIGS}
     values = {
         row: {
             group: [_mean_ap(runs[config, seed], output, labels) for seed in seeds] for group, labels in GROUPS.items()
         }
         for row, (config, output) in ROWS.items()
     }
-    best, baseline = values["SRN, y_hat"], values["main net alone, y_cls"]
-    gains = {group: [a - b for a, b in zip(best[group], baseline[group])] for group in GROUPS}
     rows = [[row, *(_spread(numbers[group]) for group in GROUPS)] for row, numbers in values.items()]
-    rows.append(["gain of y_hat over the main net alone", *(_spread(gains[group]) for group in GROUPS)])
     table = tabulate(rows, ["test mAP, mean (lowest to highest seed)", *GROUPS], tablefmt="github")
-    write_json(os.path.join(FLAGS.output_dir, "scenes_claim.json"), {"seeds": seeds, "mAP": values, "gain": gains})
-    with open(os.path.join(FLAGS.output_dir, "scenes_claim.md"), "w", encoding="utf-8") as file:
+    write_json(os.path.join(FLAGS.output_dir, "scenes_table.json"), {"seeds": seeds, "mAP": values})
+    with open(os.path.join(FLAGS.output_dir, "scenes_table.md"), "w", encoding="utf-8") as file:
         file.write(table + "\n")
     print(table)
+    folders = [_work_dir(config, seed) for config in CONFIGS for seed in seeds]
+    _call("compare", f"--output={os.path.join(FLAGS.output_dir, 'compare')}", *folders)
 
 
 def _run(config, seed):
     """Trains one run in a process of its own and returns its metrics."""
-    work_dir = os.path.join(FLAGS.output_dir, f"{config}_{seed}")
-    command = [
-        sys.executable,
-        os.path.join(ROOT, "tools", "train.py"),
-        f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags",
-        f"--data_dir={FLAGS.data_dir}",
-        f"--work_dir={work_dir}",
-        f"--seed={seed}",
-    ]
-    if subprocess.run(command).returncode:
-        raise InputError(f"The run in {work_dir} failed; its message is above.")
+    work_dir = _work_dir(config, seed)
+    flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
+    _call("train", flagfile, f"--data_dir={FLAGS.data_dir}", f"--work_dir={work_dir}", f"--seed={seed}")
     with open(os.path.join(work_dir, "metrics.json"), encoding="utf-8") as file:
         return json.load(file)
+
+
+def _work_dir(config, seed):
+    return os.path.join(FLAGS.output_dir, f"{config}_{seed}")
+
+
+def _call(tool, *arguments):
+    if subprocess.run([sys.executable, os.path.join(ROOT, "tools", f"{tool}.py"), *arguments]).returncode:
+        raise InputError(f"tools/{tool}.py failed; its message is above.")
 
 
 def _mean_ap(metrics, output, labels):
