@@ -36,18 +36,17 @@ def features(label_names):
     )
 
 
-def metadata(label_names, options=None):
+def metadata(label_names):
     """Returns the `metadata` of a builder's DatasetInfo: what is stored beside the records.
 
     Args:
         label_names: C names, in the order of `labels`.
-        options: dict of the options the records were made with, ready for JSON; None if there are none.
     Returns:
-        tfds.core.MetadataDict {"labels": [C str], "options": options}.
+        tfds.core.MetadataDict {"labels": [C str]}; `SourceBuilder` adds "options" and "audit".
     Raises:
         InputError: as `features`.
     """
-    return tfds.core.MetadataDict({"labels": _check_names(label_names), "options": dict(options or {})})
+    return tfds.core.MetadataDict({"labels": _check_names(label_names)})
 
 
 def stored_metadata(builder):

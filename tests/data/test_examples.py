@@ -92,12 +92,10 @@ def test_label_names_are_read_from_the_records_folder(builder):
     assert examples.label_names(TwoRecords(data_dir=builder.data_dir_root)) == ["other", "names", "here"]
 
 
-def test_metadata_holds_names_and_options():
-    assert examples.metadata(NAMES) == {"labels": NAMES, "options": {}}
-    options = {"variant": "official", "store_size": 256}
-    metadata = examples.metadata(tuple(NAMES), options)
+def test_metadata_holds_names():
+    metadata = examples.metadata(tuple(NAMES))
     assert isinstance(metadata, tfds.core.MetadataDict)
-    assert metadata == {"labels": NAMES, "options": options}
+    assert metadata == {"labels": NAMES}
 
 
 def test_stored_metadata(builder):

@@ -1,0 +1,159 @@
+"""How fast an export answers, beside PyTorch, ONNX Runtime and OpenVINO on the same network with the same weights.
+
+python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
+python benchmarks/serving.py --output_dir=OUT --peer_python=PEERS/bin/python [--threads=2] [--rounds=7]
+
+ResNet-101 (v2) with the released SRN heads, 224 pixels, 80 labels, random weights. Every engine runs in a process of
+its own; in each round each of them answers the same batch, one after the other, so that what else the machine does
+falls on all. Prints, and writes to OUT/serving.md and OUT/serving.json, the median images a second, the ratio to
+PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, and how far the probabilities are from
+PyTorch's float32.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+
+import cli  # noqa: E402
+from absl import flags  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+
+from srn_tf.errors import InputError  # noqa: E402
+
+FLAGS = flags.FLAGS
+OURS = ("tensorflow_float32", "tensorflow_bfloat16")
+PEERS = (
+    "torch_float32",
+    "torch_bfloat16",
+    "torch_compiled_float32",
+    "torch_compiled_bfloat16",
+    "onnxruntime_float32",
+    "openvino_float32",
+    "openvino_bfloat16",
+)
+REFERENCE = "torch_float32"
+WORKER = os.path.join(ROOT, "benchmarks", "peers", "worker.py")
+NUM_LABELS, SIDE_PX = 80, 224
+
+
+def main(_):
+    import numpy as np
+
+    cli.make_output_dir("output_dir", FLAGS.output_dir)
+    folder = os.path.abspath(os.path.join(FLAGS.output_dir, "model"))
+    if not os.path.isfile(os.path.join(folder, "weights.npz")):
+        make_model(folder)
+    seconds, answers = {}, {}  # batch size -> engine -> seconds a batch, round by round; engine -> probabilities
+    for batch_size in (FLAGS.batch_size, 1):
+        images = np.random.default_rng(1).integers(0, 256, (batch_size, SIDE_PX, SIDE_PX, 3))
+        np.save(os.path.join(folder, "images.npy"), images.astype(np.float32))
+        engines = {name: start(name, folder) for name in (*OURS, *PEERS)}
+        seconds[batch_size] = {name: [] for name in engines}
+        batches = FLAGS.batches if batch_size > 1 else 4 * FLAGS.batches  # for the 99th percentile
+        for _ in range(FLAGS.rounds):
+            for name, engine in engines.items():
+                seconds[batch_size][name].append(json.loads(ask(engine, name, f"run {batches}")))
+        for name, engine in engines.items():
+            file = os.path.join(folder, f"{name}.npy")
+            ask(engine, name, f"answer {file}")
+            answers.setdefault(name, np.load(file))
+            engine.stdin.close()
+            engine.wait()
+    report(seconds, answers)
+
+
+def make_model(folder):
+    """Writes the exports and, last, weights.npz, of a model with random weights and BatchNorm that is not trivial."""
+    import keras
+    import numpy as np
+
+    from srn_tf.models.build import ModelConfig, build_model
+    from srn_tf.serving.export import export
+    from srn_tf.training.checkpoint import named_weights
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    model = build_model(ModelConfig(model="srn", backbone="resnet101v2", image_size=SIDE_PX), NUM_LABELS)
+    for name, weight in named_weights(model).items():
+        if name.endswith("moving_mean"):
+            weight.assign(rng.normal(0, 0.05, weight.shape))
+        elif name.endswith(("moving_variance", "gamma")):
+            weight.assign(rng.uniform(0.8, 1.25, weight.shape))
+    labels = [f"label{index}" for index in range(NUM_LABELS)]
+    for precision in ("float32", "bfloat16"):
+        export(model, labels, os.path.join(folder, precision, "1"), precision=precision)
+    weights = {name: weight.numpy() for name, weight in named_weights(model).items()}
+    np.savez(os.path.join(folder, "weights.npz"), **weights)
+
+
+def start(name, folder):
+    """Starts an engine and waits until it has answered once."""
+    python = sys.executable if name in OURS else FLAGS.peer_python
+    environment = {**os.environ, "OMP_NUM_THREADS": str(FLAGS.threads), "TF_NUM_INTRAOP_THREADS": str(FLAGS.threads)}
+    command = [python, WORKER, name, folder, str(FLAGS.threads)]
+    engine = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    _read(engine, name, "ready")
+    return engine
+
+
+def ask(engine, name, command):
+    """Sends a line and returns the line that comes back."""
+    engine.stdin.write(command + "\n")
+    engine.stdin.flush()
+    return _read(engine, name, None)
+
+
+def _read(engine, name, expected):
+    line = engine.stdout.readline().strip()
+    if not line or expected not in (None, line):
+        raise InputError(f"{name} stopped; its message is above.")
+    return line
+
+
+def report(seconds, answers):
+    import numpy as np
+
+    from srn_tf.evaluation.report import write_json
+
+    many, one = seconds[FLAGS.batch_size], seconds[1]
+    medians = {name: [statistics.median(batches) for batches in rounds] for name, rounds in many.items()}
+    rows = []
+    for name in many:
+        rows.append(
+            {
+                "engine": name,
+                "images/s": FLAGS.batch_size / statistics.median(medians[name]),
+                **{
+                    f"x {peer}": statistics.median(b / a for a, b in zip(medians[name], medians[peer], strict=True))
+                    for peer in (REFERENCE, "onnxruntime_float32")
+                },
+                "one image, ms, median": 1000 * float(np.median(one[name])),
+                "one image, ms, 99th percentile": 1000 * float(np.percentile(one[name], 99)),
+                "largest difference of p": float(np.abs(answers[name] - answers[REFERENCE]).max()),
+            }
+        )
+    cells = [
+        [name, f"{a:.1f}", f"{b:.2f}", f"{c:.2f}", f"{d:.0f}", f"{e:.0f}", f"{f:.1g}"]
+        for name, a, b, c, d, e, f in (row.values() for row in rows)
+    ]
+    table = tabulate(cells, list(rows[0]), tablefmt="github", disable_numparse=True)
+    settings = {name: FLAGS[name].value for name in ("batch_size", "threads", "rounds", "batches")}
+    write_json(os.path.join(FLAGS.output_dir, "serving.json"), {**settings, "rows": rows, "seconds": seconds})
+    with open(os.path.join(FLAGS.output_dir, "serving.md"), "w", encoding="utf-8") as file:
+        file.write(table + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("output_dir", None, "Folder for the exports and the table.", required=True)
+    flags.DEFINE_string("peer_python", None, "Python in which the peers are installed.", required=True)
+    flags.DEFINE_integer("batch_size", 8, "Images a batch.", 1)
+    flags.DEFINE_integer("threads", 2, "Threads of every engine.", 1)
+    flags.DEFINE_integer("rounds", 7, "How often each engine has its turn.", 1)
+    flags.DEFINE_integer("batches", 5, "Batches a turn.", 1)
+    cli.run(main, __doc__)
