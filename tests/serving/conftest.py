@@ -1,0 +1,58 @@
+"""A served model, for the tests of the client."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.models.srn import build_srn
+from srn_tf.serving import client_retry
+from srn_tf.serving.export import export
+from srn_tf.serving.predictor import Predictor
+from tests.serving.asking import IMAGES, LABELS
+from tests.serving.model_server import ServedModel
+from tests.serving.model_server_grpc import GrpcServer
+from tests.serving.model_server_rest import RestServer
+
+
+@pytest.fixture(scope="session")
+def served_folder(tmp_path_factory):
+    """A small SRN with the labels LABELS, exported; its thresholds lie amid its answers."""
+    tf.keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("run") / "export" / "1"
+    model = build_srn("small", 56, 3, head_channels=8)
+    logits = model.network(np.random.default_rng(0).uniform(0, 255, (8, 56, 56, 3)), training=False)["y_hat"]
+    export(model, LABELS, path, np.median(tf.sigmoid(logits), axis=0))
+    return path
+
+
+@pytest.fixture(scope="session")
+def folder_predictor(served_folder):
+    return Predictor(served_folder)
+
+
+@pytest.fixture(scope="session")
+def served_model(served_folder):
+    model = ServedModel(served_folder)
+    model.predict(IMAGES)  # the first answer takes longer than the others
+    return model
+
+
+@pytest.fixture(scope="session")
+def expected(folder_predictor):
+    """What the folder answers to IMAGES."""
+    answer = folder_predictor.answer(IMAGES)
+    assert np.ptp(answer["probabilities"], axis=0).min() > 1e-4  # images that were swapped would be noticed
+    return answer
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    monkeypatch.setattr(client_retry, "BACKOFF_S", 0.03)
+
+
+@pytest.fixture(params=[RestServer, GrpcServer])
+def server(request, served_model, short_waits):
+    """A server of that model, by each protocol; its client does not wait for long."""
+    server = request.param(served_model)
+    yield server
+    server.stop()
