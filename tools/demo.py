@@ -6,6 +6,7 @@ Leaves OUT/images/*.png, OUT/predictions.csv and OUT/attention.png, and prints t
 """
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -27,55 +28,50 @@ def main(_):
     import numpy as np
     from PIL import Image
 
-    from srn_tf.data.datasets import open_dataset
     from srn_tf.evaluation.report import summary_table
-    from srn_tf.pictures import draw_attention, save_png
+    from srn_tf.pictures import save_png
     from srn_tf.serving.predictor import Predictor
     from srn_tf.training.work_dir import WorkDir
+    from srn_tf.visualization.attention import draw_attention
+    from srn_tf.visualization.explained import explain, most_probable
+    from srn_tf.visualization.sources import split_of_run
 
     work = WorkDir(FLAGS.work_dir)
-    description = work.read_run()
-    dataset = open_dataset(
-        description["dataset"],
-        FLAGS.data_dir,
-        os.path.join(work.path, "dataset"),
-        description["validation_fraction"],
-    )
-    records = list(dataset.records("test").take(FLAGS.num_images).as_numpy_iterator())
-    files = [record["image"] for record in records]
+    source = split_of_run(work, FLAGS.data_dir, "test")
+    shown = range(min(FLAGS.num_images, len(source)))
     saved_model = os.path.join(work.export, "1")
     predictor = Predictor(saved_model)
-    explained = predictor.explain(files)
-    probabilities = predictor.predict(files)
+    images = explain(predictor, source, shown, lambda probabilities, *_: most_probable(probabilities, 4), photo_px=480)
+    images = [dataclasses.replace(image, name=f"{image.position}.png") for image in images]
 
     folder = os.path.join(FLAGS.output_dir, "images")
     os.makedirs(folder, exist_ok=True)
-    names = [f"{index}.png" for index in range(len(files))]
-    for name, content in zip(names, files):
-        Image.open(io.BytesIO(content)).save(os.path.join(folder, name))
+    for position, content, _ in source.read(set(shown)):
+        Image.open(io.BytesIO(content)).save(os.path.join(folder, images[position].name))
     with open(os.path.join(FLAGS.output_dir, "predictions.csv"), "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", *predictor.labels])
         rows.writerows(
-            [os.path.join(folder, name), *(f"{p:.6f}" for p in row)] for name, row in zip(names, probabilities)
+            [os.path.join(folder, image.name), *(f"{p:.6f}" for p in image.probabilities)] for image in images
         )
-    side = description["model"]["image_size"]
-    pixels = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((side, side))) for content in files]
-    truths = np.array([record["labels"] == 1 for record in records])
-    figure = draw_attention(
-        np.stack(pixels), explained["A"], explained["U"], probabilities, predictor.labels, truths, names
-    )
+    figure = draw_attention(images, predictor.labels, predictor.thresholds, source.protocol)
     save_png(figure, os.path.join(FLAGS.output_dir, "attention.png"))
 
-    for name, row, truth in zip(names, probabilities, truths):
-        said = ", ".join(f"{predictor.labels[i]} {row[i]:.2f}" for i in np.argsort(-row)[:4])
-        true_names = ", ".join(predictor.labels[i] for i in np.flatnonzero(truth))
-        print(f"{name}: {said}   (true: {true_names})")
+    for image in images:
+        said = ", ".join(
+            f"{predictor.labels[i]} {image.probabilities[i]:.2f}" for i in most_probable(image.probabilities, 4)
+        )
+        true_names = ", ".join(predictor.labels[i] for i in np.flatnonzero(image.labels == 1))
+        print(f"{image.name}: {said}   (true: {true_names})")
     with open(work.metrics, encoding="utf-8") as file:
         print(f"\n{summary_table(json.load(file))}\n")
     print(f"Attention maps:  {FLAGS.output_dir}/attention.png")
     print(f"Predictions:     {FLAGS.output_dir}/predictions.csv")
     print("What to type next (in the virtual environment: source .venv/bin/activate)")
+    print(
+        f"  python tools/visualize.py --work_dir={FLAGS.work_dir} --data_dir={FLAGS.data_dir} --page "
+        f"--output_dir={FLAGS.output_dir}"
+    )
     print(f"  tensorboard --logdir={work.tensorboard}")
     print(f"  python tools/predict.py --saved_model={saved_model} --output=predictions.csv {folder}")
     print(

@@ -262,6 +262,18 @@ def sigmoid(scores):
     return np.divide(1.0, p, out=p)
 
 
+def log_odds(probabilities):
+    """The logits of served probabilities.
+
+    Args:
+        probabilities: float32 (N, C), in [0, 1].
+    Returns:
+        float64 (N, C), finite also where a probability was rounded to 0 or 1.
+    """
+    p = np.clip(probabilities.astype(np.float64), 1e-30, 1.0 - 2.0**-25)
+    return np.log(p) - np.log1p(-p)
+
+
 def check_k(k, num_labels):
     """Raises InputError where k is not in 1..C."""
     if not 1 <= k <= num_labels:

@@ -6,13 +6,15 @@ from tqdm import tqdm
 from srn_tf.data.datasets import open_dataset
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions, score
+from srn_tf.evaluation.metrics import check_k, log_odds
+from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.serving.predictor import Predictor
 from srn_tf.training.checkpoint import check_same_labels
 
 _BATCH = 64  # images a request
 
 
-def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split):
+def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policies=None, **options):
     """Asks an exported model about every image of a split, and scores the answers as a run's are.
 
     Args:
@@ -20,14 +22,23 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split):
         dataset_name: one of `data.datasets.DATASETS`.
         data_dir: folder it is prepared in.
         split: "train", "validation" or "test" as stored: a run's own held-out images are known to its work folder only.
+        policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
+        **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict in the form of metrics.json, its one output "served". Scores are log odds of the served probabilities.
+        dict in the form of metrics.json, its one output "served". Scores are log odds of the served probabilities;
+        labels are predicted above the thresholds of the export.
     Raises:
-        InputError: no such model, data set or split, or other labels.
+        InputError: no such model, data set or split, other labels, or a policy or k that cannot be.
     """
     predictor = Predictor(saved_model_dir)
+    thresholds = predictor.thresholds
+    if (thresholds == thresholds[0]).all():  # said as the one number it is
+        thresholds = thresholds[0]
     dataset = open_dataset(dataset_name, data_dir, prepared_dir=data_dir, validation_fraction=0.0)
     check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
+    protocol = protocol_named(dataset.protocol, **(policies or {}))
+    if options.get("top_k") is not None:
+        check_k(options["top_k"], len(dataset.labels))
     if split == "validation" and "validation" not in dataset.builder.info.splits:
         raise InputError(
             f"split must be one of {', '.join(dataset.builder.info.splits)}, as {dataset_name} is stored. Received: "
@@ -39,12 +50,12 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split):
     for batch in tqdm(_batches(records), f"evaluate {split}", total=total, unit="batch", leave=False, disable=None):
         probabilities.append(predictor.predict([record["image"] for record in batch]))
         labels.append(np.stack([record["labels"] for record in batch]))
-    predictions = Predictions({"served": _log_odds(np.concatenate(probabilities))}, np.concatenate(labels), None)
+    predictions = Predictions({"served": log_odds(np.concatenate(probabilities))}, np.concatenate(labels), None)
     return {
         "dataset": dataset_name,
         "split": split,
         "saved_model": str(saved_model_dir),
-        **score(predictions, dataset.protocol, dataset.labels),
+        **score(predictions, protocol, dataset.labels, {"served": thresholds}, **options),
     }
 
 
@@ -57,9 +68,3 @@ def _batches(records):
             batch = []
     if batch:
         yield batch
-
-
-def _log_odds(probabilities):
-    """float32 (N, C) in [0, 1] -> float64 (N, C), finite also where a probability was rounded to 0 or 1."""
-    p = np.clip(probabilities.astype(np.float64), 1e-30, 1.0 - 2.0**-25)
-    return np.log(p) - np.log1p(-p)

@@ -2,11 +2,17 @@
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from srn_tf.data.pipeline import evaluation_batches
-from srn_tf.pictures import draw_attention, to_pixels
+from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.pictures import to_pixels
+from srn_tf.visualization.attention import draw_attention
+from srn_tf.visualization.explained import Explained, most_probable
 
 NUM_PICTURES = 4  # the fixed handful of validation images whose attention is drawn
+_NUM_LABELS = 3  # of each
+_THRESHOLD = 0.5
 
 
 class Summaries:
@@ -20,7 +26,7 @@ class Summaries:
 
     def __init__(self, folder, model, dataset):
         self._writer = tf.summary.create_file_writer(folder)
-        self._model, self._labels = model, dataset.labels
+        self._model, self._labels, self._protocol = model, dataset.labels, protocol_named(dataset.protocol)
         self._batch = None
         if model.attention is not None:
             records = dataset.records("validation").take(NUM_PICTURES)
@@ -53,15 +59,26 @@ class Summaries:
         if self._batch is None:
             return
         image, labels = self._batch["image"], self._batch["labels"].numpy()
-        outputs = self._model.network_for((self._model.final, *self._model.maps))(image, training=False)
-        real = np.flatnonzero(self._batch["is_real"].numpy())
-        figure = draw_attention(
-            np.clip(image.numpy()[real], 0, 255).round().astype(np.uint8),
-            *(outputs[name].numpy()[real] for name in self._model.maps),
-            tf.sigmoid(outputs[self._model.final]).numpy()[real],
-            self._labels,
-            truths=labels[real] == 1,
-        )
+        network = self._model.network_for((self._model.final, *self._model.maps))
+        outputs = {name: values.numpy() for name, values in network(image, training=False).items()}
+        probabilities = tf.sigmoid(outputs[self._model.final]).numpy()
+        pixels = np.clip(image.numpy(), 0, 255).round().astype(np.uint8)
+        explained = [
+            Explained(
+                position=row,
+                name="",
+                photo=Image.fromarray(pixels[row]),
+                probabilities=probabilities[row],
+                predicted=probabilities[row] > _THRESHOLD,
+                labels=labels[row],
+                maps={
+                    label: tuple(outputs[name][row, ..., label] for name in self._model.maps)
+                    for label in most_probable(probabilities[row], _NUM_LABELS)
+                },
+            )
+            for row in np.flatnonzero(self._batch["is_real"].numpy())
+        ]
+        figure = draw_attention(explained, self._labels, np.full(len(self._labels), _THRESHOLD), self._protocol)
         with self._writer.as_default(step=step):
             tf.summary.image(f"{stage}/attention", to_pixels(figure)[None])
         self._writer.flush()

@@ -286,3 +286,10 @@ def test_importing_evaluation_imports_nothing_slow():
         "sys.exit(not {'tensorflow', 'sklearn', 'matplotlib'}.isdisjoint(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+
+
+def test_log_odds_are_the_logits_and_finite():
+    logits = np.linspace(-12, 12, 50).reshape(10, 5)
+    np.testing.assert_allclose(metrics.log_odds(metrics.sigmoid(logits).astype(np.float32)), logits, atol=0.02)
+    extremes = metrics.log_odds(np.array([[0.0, 1.0, 1.0 - 2.0**-24]], np.float32))
+    assert np.isfinite(extremes).all() and extremes[0, 1] > extremes[0, 2] > 0 > extremes[0, 0]

@@ -11,6 +11,7 @@ from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator, score
+from srn_tf.evaluation.protocols import SCENES
 from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
@@ -38,7 +39,7 @@ def saved_model(model, tmp_path_factory):
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_dir, split):
     dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
-    expected = score(Evaluator(model, strategy).predict(dataset.records(split), 16), "scenes", LABELS)
+    expected = score(Evaluator(model, strategy).predict(dataset.records(split), 16), SCENES, LABELS)
     metrics = evaluate_saved_model(saved_model, "scenes", tiny_scenes_dir, split)
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", split, 16)
     assert metrics["labels"] == list(LABELS) and metrics["protocol"] == "scenes"
@@ -50,6 +51,19 @@ def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_di
     np.testing.assert_allclose(
         np.array(served["AP"])[known].astype(float), np.array(in_memory["AP"])[known].astype(float)
     )
+
+
+def test_labels_are_those_of_the_thresholds_served(model, strategy, tiny_scenes_dir, tmp_path):
+    thresholds = np.linspace(0.2, 0.8, len(LABELS))
+    export(model, LABELS, tmp_path / "1", thresholds)
+    dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+    predictions = Evaluator(model, strategy).predict(dataset.records("test"), 16)
+    expected = score(predictions, SCENES, LABELS, {"y_cls": thresholds}, top_k=5)["outputs"]["y_cls"]
+    served = evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test", top_k=5)["outputs"]["served"]
+    assert served["threshold"] == pytest.approx(thresholds.tolist())
+    for table in ("all", "top5", "top5_plain"):
+        assert served[table] == pytest.approx(expected[table])
+    assert expected["all"] != score(predictions, SCENES, LABELS)["outputs"]["y_cls"]["all"]
 
 
 def test_other_labels(model, tiny_scenes_dir, tmp_path):

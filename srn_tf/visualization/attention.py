@@ -1,0 +1,195 @@
+"""Draws where a model looked for its labels: the paper's Figure 3, for images whose truth may be known."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+COLOURS = "jet"  # as the author draws them
+_OPACITY = (0.2, 0.85)  # of a map over its photograph, where it is 0 and where it is highest
+_MAX_LETTERS = 17  # of a label's name
+_MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
+_MAPS = ("attention A", "weighted U")
+_EXPLANATION = (
+    "Attention A says where a label is looked for; weighted attention U keeps of it what speaks for the label."
+)
+# What a label is -> (sign, colour, meaning); the colours can be told apart by everyone.
+_KINDS = {
+    "right": ("✓", "#0072b2", "predicted, and true"),
+    "false": ("✗", "#d1495b", "predicted, but not true"),
+    "missed": ("○", "#e69f00", "true, but not predicted"),
+    "predicted": ("✓", "#0072b2", "predicted"),
+    "unknown": ("?", "#7a5195", "predicted, truth not known"),
+    "neither": ("", "#777777", "neither"),
+    "not predicted": ("", "#777777", "not predicted"),
+}
+# Inches.
+_PHOTO, _NAMES, _BARS, _NUMBERS, _MAP, _GAP = 3.0, 1.45, 0.9, 0.65, 1.75, 0.1
+_MARGIN, _TITLE, _HEAD, _FOOT = 0.25, 0.5, 0.7, 0.8
+_BAR, _LOWEST_ROW = 0.25, 1.75
+
+
+def draw_attention(images, labels, thresholds, protocol=None, highest=None):
+    """Draws a row an image: the photograph, its labels as bars of probability, then A over U of each label it has.
+
+    Everything is drawn in the photograph's own aspect ratio: the network saw it squashed to a square, so its grid is
+    stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph in grey, on one constant
+    colour scale for the whole drawing, from 0 to the highest attention. Colours go by the square root: most
+    attention is spread over many cells, and would else have the colour of none.
+
+    Args:
+        images: list of explained.Explained, at least one, each with maps.
+        labels: C label names.
+        thresholds: float (C,), marked in the bars.
+        protocol: evaluation.protocols.Protocol of the images' labels; None where the truth is not known.
+        highest: float, end of the colour scale where several drawings share one; None is `highest_attention`.
+    Returns:
+        matplotlib Figure; save it with `pictures.save_png` or turn it into pixels with `pictures.to_pixels`.
+    """
+    columns = max(_MIN_COLUMNS, *(len(image.maps) for image in images))
+    boxes = [_map_box(image.photo) for image in images]
+    rows = [max(2 * height + _GAP, _LOWEST_ROW) for _, height in boxes]
+    width = 2 * _MARGIN + _PHOTO + _NAMES + _BARS + _NUMBERS + columns * (_MAP + _GAP) - _GAP
+    height = _HEAD + len(images) * _TITLE + sum(rows) + _FOOT
+    sheet = _Sheet(width, height)
+    highest = highest or highest_attention(images)
+    drawn_kinds, top = set(), _HEAD
+    for image, box, row in zip(images, boxes, rows, strict=True):
+        top += _TITLE
+        kinds = [_kind(image, label, protocol) for label in range(len(labels))]
+        _draw_photo(sheet.panel(_MARGIN, top, _PHOTO, row), image)
+        left = _MARGIN + _PHOTO + _NAMES
+        drawn_kinds |= _draw_bars(sheet.panel(left, top, _BARS, row), image, kinds, labels, thresholds, row)
+        left += _BARS + _NUMBERS
+        for column, (label, maps) in enumerate(image.maps.items()):
+            title = f"{_short(labels[label])} {image.probabilities[label]:.2f}"
+            colour = _KINDS[kinds[label]][1]
+            for line, values in enumerate(maps):
+                panel = sheet.panel(left + column * (_MAP + _GAP), top + line * (box[1] + _GAP), *box)
+                _draw_map(panel, image.photo, values, highest)
+                if line == 0:
+                    panel.set_title(title, fontsize=9.5, color=colour, weight="bold", parse_math=False)
+                if column == 0:
+                    panel.set_ylabel(_MAPS[line], fontsize=8.5)
+        top += row
+    sheet.write(_MARGIN, 0.15, "Where the model looks for a label", fontsize=13, weight="bold")
+    sheet.write(_MARGIN, 0.42, _EXPLANATION, fontsize=9)
+    _draw_keys(sheet, highest, [kind for kind in _KINDS if kind in drawn_kinds], width, height)
+    return sheet.figure
+
+
+def highest_attention(images):
+    """The highest value in the maps A of a list of explained.Explained."""
+    return max(float(A.max()) for image in images for A, _ in image.maps.values())
+
+
+def colour_map(values, highest):
+    """Colours of a map, by the square root of its values.
+
+    Args:
+        values: float (..., ), 0 to `highest`.
+        highest: float, the value of the last colour.
+    Returns:
+        float (..., 4), red, green, blue and opacity, 0 to 1.
+    """
+    shade = np.sqrt(values / highest)
+    colours = colormaps[COLOURS](shade)
+    colours[..., 3] = _OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * shade
+    return colours
+
+
+class _Sheet:
+    """A figure on which things stand at places in inches from the upper left corner."""
+
+    def __init__(self, width, height):
+        self.figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+        self._size = np.array([width, height])
+
+    def panel(self, left, top, width, height):
+        """Adds an empty matplotlib Axes."""
+        bottom = self._size[1] - top - height
+        panel = self.figure.add_axes((*([left, bottom] / self._size), *([width, height] / self._size)))
+        panel.set(xticks=[], yticks=[])
+        return panel
+
+    def write(self, left, top, text, **style):
+        """Writes text from there to the right and down."""
+        x, y = [left, self._size[1] - top] / self._size
+        self.figure.text(x, y, text, va="top", **style)
+
+
+def _kind(image, label, protocol):
+    """What a label is in an image: a key of `_KINDS`."""
+    is_predicted = image.predicted[label]
+    if protocol is None:
+        return "predicted" if is_predicted else "not predicted"
+    if image.labels[label] == 1:
+        return "right" if is_predicted else "missed"
+    if not is_predicted:
+        return "neither"
+    return "unknown" if image.labels[label] == 0 and protocol.is_zero_unspecified else "false"
+
+
+def _draw_photo(panel, image):
+    panel.imshow(image.photo, aspect="equal", interpolation="nearest" if max(image.photo.size) < 100 else "antialiased")
+    panel.set_anchor("NW")
+    panel.axis("off")
+    name = image.name if len(image.name) <= 40 else f"…{image.name[-39:]}"
+    panel.set_title(name, fontsize=8.5, color="#444444", loc="left", parse_math=False)
+
+
+def _draw_bars(panel, image, kinds, labels, thresholds, height):
+    """Draws the labels that are true, predicted or have maps, the most probable on top; returns their kinds."""
+    listed = [label for label, kind in enumerate(kinds) if _KINDS[kind][0] or label in image.maps]
+    listed.sort(key=lambda label: -image.probabilities[label])
+    shown = listed[: int(height / _BAR) - 1]
+    panel.set(xlim=(0, 1), ylim=(height / _BAR - 0.5, -0.5))
+    panel.axis("off")
+    style = {"va": "center", "fontsize": 8.5, "parse_math": False}
+    for line, label in enumerate(shown):
+        sign, colour, _ = _KINDS[kinds[label]]
+        probability = float(image.probabilities[label])
+        panel.barh(line, 1, 0.62, color="#eeeeee")
+        panel.barh(line, probability, 0.62, color=colour)
+        panel.vlines(thresholds[label], line - 0.42, line + 0.42, color="black", linewidth=1.2)
+        name = f"{_short(labels[label])} {sign}".rstrip()
+        panel.text(-0.06, line, name, ha="right", color=colour, **style)
+        panel.text(1.05, line, f"{probability:.2f}", ha="left", **style)
+    if len(listed) > len(shown):
+        panel.text(-0.06, len(shown), f"and {len(listed) - len(shown)} more", ha="right", **style)
+    return {kinds[label] for label in shown}
+
+
+def _map_box(photo):
+    """Width and height of a map of a photograph, in its aspect ratio, inches."""
+    aspect = photo.width / photo.height
+    return _MAP * min(1.0, aspect), _MAP * min(1.0, 1 / aspect)
+
+
+def _draw_map(panel, photo, values, highest):
+    """A map over the whole photograph, which is grey and a little lighter."""
+    extent = (0, photo.width, photo.height, 0)
+    panel.imshow(photo.convert("L"), cmap="gray", vmin=-80, vmax=255, extent=extent, aspect="auto")
+    panel.imshow(colour_map(values, highest), interpolation="nearest", extent=extent, aspect="auto")
+
+
+def _draw_keys(sheet, highest, kinds, width, height):
+    """The colour scale, and what signs and colours of the bars mean."""
+    meanings = [_KINDS[kind] for kind in kinds]
+    handles = [Patch(color=colour, label=f"{meaning} {sign}".rstrip()) for sign, colour, meaning in meanings]
+    handles.append(Line2D([], [], color="black", marker="|", linestyle="", markersize=11, label="threshold"))
+    legend = sheet.panel(_MARGIN, height - 0.45, 1.0, 0.3)
+    legend.axis("off")
+    legend.legend(handles=handles, loc="center left", ncols=len(handles), fontsize=8.5, frameon=False, borderpad=0)
+    scale = sheet.panel(width - _MARGIN - 3.0, height - 0.42, 2.8, 0.15)
+    shades = np.linspace(0.0, 1.0, 256) ** 2  # the colours go by the square root
+    scale.imshow(np.full((1, 1), 160), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1), aspect="auto")
+    scale.imshow(colour_map(shades[None], 1.0), extent=(0, 1, 0, 1), aspect="auto")
+    marks = np.array([0.0, 0.1, 0.5, 1.0])
+    scale.set_xticks(np.sqrt(marks), [f"{100 * highest * mark:.3g}" for mark in marks], fontsize=8)
+    scale.set_title("attention in one cell, percent of the label's whole", fontsize=8.5)
+
+
+def _short(name):
+    return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"

@@ -1,0 +1,151 @@
+"""One HTML page of a model's answers to many images, which opens from a file and loads nothing.
+
+The page is a template (folder template/) with the data in it as JSON; its script draws everything from the data. Of
+images, maps and probabilities it holds those shown, of the counts at every threshold and the curves those of all.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import html
+import io
+import json
+import re
+from importlib import resources
+
+import numpy as np
+
+from srn_tf.visualization.attention import colour_map
+
+PHOTO_PX = 240  # longest side of a photograph in the page
+_QUALITY = 80  # of its JPEG
+_SCRIPTS = ("answers.js", "metrics.js", "gallery.js", "controls.js")
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What a page shows.
+
+    Attributes:
+        title: str, the images and the model.
+        summary: str, a few sentences on them: how many, which are shown, the protocol.
+        labels: C label names.
+        thresholds: float (C,), of the export.
+        images: list of explained.Explained, those shown, at least one.
+        total: int, images in all.
+        protocol: evaluation.protocols.Protocol, or None where the truth is not known.
+        scores: scores.Scores of all images, or None.
+        wrongness: float (N,) of the images shown, see `scores.wrongness`, or None.
+    """
+
+    title: str
+    summary: str
+    labels: list
+    thresholds: np.ndarray
+    images: list
+    total: int
+    protocol: object = None
+    scores: object = None
+    wrongness: np.ndarray | None = None
+
+
+def render(page):
+    """Writes a page as HTML.
+
+    Args:
+        page: Page.
+    Returns:
+        str. What users named is text in it, whatever it holds; a content security policy forbids everything but the
+        page's own style and script.
+    """
+    style, script = _template("page.css"), "\n".join(map(_template, _SCRIPTS))
+    policy = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
+    # "<" would end the data's element where a label is called "</script>".
+    data = json.dumps(_data(page), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {"title": html.escape(page.title), "policy": policy, "style": style, "script": script, "data": data}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _template("page.html"))
+
+
+def _template(name):
+    return resources.files("srn_tf.visualization").joinpath("template", name).read_text(encoding="utf-8")
+
+
+def _digest(text):
+    """The source expression of a content security policy that allows this inline text and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _data(page):
+    """What the page's script reads, ready for JSON; arrays are base64 of their bytes, little-endian."""
+    images = page.images
+    maps = [values for image in images for pair in image.maps.values() for values in pair]
+    data = {
+        "summary": page.summary,
+        "labels": list(page.labels),
+        "thresholds": np.asarray(page.thresholds).tolist(),
+        "total": page.total,
+        "has_maps": bool(maps),
+        "grid": list(maps[0].shape) if maps else None,
+        "highest": float(max((values.max() for values in maps), default=0.0)),
+        "palette": _base64(np.rint(255 * colour_map(np.linspace(0.0, 1.0, 256) ** 2, 1.0)), np.uint8),
+        "probabilities": _base64([image.probabilities for image in images], np.float32),
+        "predicted": _base64([image.predicted for image in images], np.uint8),
+        "truth": None,
+        "unknown_is_false": page.protocol is None or page.protocol.zero_in_rates == "negative",
+        "metrics": None if page.scores is None else _metrics(page.scores),
+        "images": [_image(image) for image in images],
+    }
+    if page.protocol is not None:
+        labels = np.stack([image.labels for image in images])
+        is_unknown = (labels == 0) & page.protocol.is_zero_unspecified
+        data["truth"] = _base64(np.where(is_unknown, 2, labels == 1), np.uint8)
+        for image, value in zip(data["images"], page.wrongness, strict=True):
+            image["wrongness"] = round(float(value), 4)
+    return data
+
+
+def _metrics(scores):
+    return {
+        "AP": scores.AP,
+        "mAP": scores.mAP,
+        "definition": f"{scores.definition} {_notes(scores)}",
+        "positive": scores.positive.tolist(),
+        "predicted": _base64(scores.predicted, np.int32),
+        "right": _base64(scores.right, np.int32),
+        "rates": np.round(scores.rates, 4).tolist(),
+        "curves": [np.round(curve, 6).tolist() for curve in scores.curves],
+    }
+
+
+def _notes(scores):
+    text = "Right, false and missed are counted over all images; – stands for a rate with nothing to divide by."
+    if scores.without_positives:
+        text += f" Without positives and left out of mAP: {', '.join(scores.without_positives)}."
+    return text
+
+
+def _image(image):
+    jpeg = io.BytesIO()
+    photo = image.photo
+    photo.save(jpeg, format="JPEG", quality=_QUALITY)
+    quantized = [_quantized(values) for pair in image.maps.values() for values in pair]
+    return {
+        "name": image.name,
+        "photo": base64.b64encode(jpeg.getvalue()).decode(),
+        "width": photo.width,
+        "height": photo.height,
+        "labels": list(image.maps),
+        "highest": [highest for highest, _ in quantized],
+        "maps": _base64([values for _, values in quantized], np.uint8),
+    }
+
+
+def _quantized(values):
+    """A map float32 (H, W), from 0, as its highest value and uint8 (H, W), 255 where it is that."""
+    highest = float(values.max())
+    return highest, np.rint(values * (255 / highest) if highest > 0 else values)
+
+
+def _base64(values, dtype):
+    array = np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))
+    return base64.b64encode(array.tobytes()).decode()

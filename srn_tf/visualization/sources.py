@@ -1,0 +1,155 @@
+"""Where the images to look at come from: files, or a split of a prepared data set whose truth is known."""
+
+import os
+
+from srn_tf.data.image_files import list_images, read_image_file
+from srn_tf.errors import InputError
+from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.training.checkpoint import check_same_labels
+
+
+class ImageFiles:
+    """Image files, and all those of folders and patterns, see `data.image_files.list_images`; without truth.
+
+    Args:
+        paths: list of paths of files and folders, and patterns.
+
+    Attributes:
+        title: str, what the images are, in a few words.
+        protocol: None, as there is no truth to evaluate by.
+        names: list of N str, the images in order: their paths, within the folder if it is one.
+
+    Raises:
+        InputError: a path does not exist, or there is no image.
+    """
+
+    def __init__(self, paths):
+        self._paths = list_images(paths)
+        missing = [path for path in self._paths if not os.path.exists(path)]
+        if missing:
+            raise InputError(
+                f"Every image must exist. Received: {missing[0]}, which does not, and {len(missing) - 1} more of "
+                f"{len(self._paths)}. Check the paths."
+            )
+        is_folder = len(paths) == 1 and os.path.isdir(paths[0])
+        self.names = [os.path.relpath(path, paths[0]) for path in self._paths] if is_folder else self._paths
+        self.title = os.fspath(paths[0]) if len(paths) == 1 else f"{len(self._paths)} image files"
+        self.protocol = None
+
+    def __len__(self):
+        return len(self._paths)
+
+    def check_labels(self, labels):
+        """Files have no labels that a model's could differ from."""
+
+    def read(self, wanted=None):
+        """Yields the images in order.
+
+        Args:
+            wanted: set of positions, or None for all.
+        Yields:
+            (position, bytes of an upright JPEG, PNG or BMP, None)
+        Raises:
+            InputError: a file that is no whole image.
+        """
+        for position, path in enumerate(self._paths):
+            if wanted is None or position in wanted:
+                yield position, read_image_file(path), None
+
+
+class DataSplit:
+    """The images of one role of a data set, with their truth.
+
+    Args:
+        dataset: data.datasets.DataSet.
+        role: "train", "validation" or "test".
+
+    Attributes:
+        title, names: as of `ImageFiles`.
+        protocol: evaluation.protocols.Protocol.
+
+    Raises:
+        InputError: an unknown role, or one without images.
+    """
+
+    def __init__(self, dataset, role):
+        self._dataset, self._role = dataset, role
+        self.names = dataset.image_names(role).tolist()
+        if not self.names:
+            raise InputError(f"A split must hold an image to look at. Received: {role} of {dataset.name}, with none.")
+        self.title = f"{dataset.name}, {role} split"
+        self.protocol = protocol_named(dataset.protocol)
+
+    def __len__(self):
+        return len(self.names)
+
+    def check_labels(self, labels):
+        """Raises InputError if a model's labels are not those of the data set."""
+        check_same_labels(labels, self._dataset.labels, f"The data set {self._dataset.name}")
+
+    def read(self, wanted=None):
+        """Yields the images in stored order, as `ImageFiles.read`, with labels int8 (C,) as stored."""
+        for position, record in enumerate(self._dataset.records(self._role).as_numpy_iterator()):
+            if wanted is None or position in wanted:
+                yield position, record["image"], record["labels"]
+
+
+def split_of_run(work, data_dir, role, prepared_dir=""):
+    """A split of a run's data set, divided as the run divided it.
+
+    Args:
+        work: training.work_dir.WorkDir.
+        data_dir, prepared_dir: as in training; prepared_dir is <work_dir>/dataset by default.
+        role: "train", "validation" or "test".
+    Returns:
+        DataSplit.
+    Raises:
+        InputError: no run, no such data set, or one with other labels than the run's.
+    """
+    from srn_tf.data.datasets import open_dataset  # late: TensorFlow
+
+    run = work.read_run()
+    prepared_dir = prepared_dir or os.path.join(work.path, "dataset")
+    dataset = open_dataset(run["dataset"], data_dir, prepared_dir, run["validation_fraction"])
+    check_same_labels(run["labels"], dataset.labels, f"The data set in {data_dir}")
+    return DataSplit(dataset, role)
+
+
+def split_as_stored(name, data_dir, role):
+    """A split of a prepared data set as it is stored.
+
+    Args:
+        name: one of `data.datasets.DATASETS`.
+        data_dir: folder it is prepared in.
+        role: "train", "validation" or "test".
+    Returns:
+        DataSplit.
+    Raises:
+        InputError: it is not prepared there, or stores no such split.
+    """
+    from srn_tf.data.datasets import open_dataset, open_prepared  # late: TensorFlow
+
+    stored = open_prepared(name, data_dir).info.splits
+    if role not in stored:
+        raise InputError(
+            f"split must be one of {', '.join(stored)}, as {name} is stored. Received: {role!r}. A split that a run "
+            "held out is known to its --work_dir."
+        )
+    return DataSplit(open_dataset(name, data_dir, prepared_dir=data_dir, validation_fraction=0.0), role)
+
+
+def newest_export(folder):
+    """The path of the highest version in a run's export folder.
+
+    Args:
+        folder: e.g. RUN/export.
+    Raises:
+        InputError: there is none.
+    """
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    versions = [name for name in names if name.isdecimal()]
+    if not versions:
+        raise InputError(
+            f"A run must have an exported model. Received: {folder}, which holds none. Make one with tools/export.py."
+        )
+    return os.path.join(folder, max(versions, key=int))

@@ -1,0 +1,148 @@
+"use strict";
+// The page of one set of answers. All text of users goes through textContent or attributes, never through innerHTML.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const C = data.labels.length;
+const ALL = -1; // all labels
+const EXPORTED = 0; // row of the counts at the thresholds of the export; row k is at k / 100
+const PAGE = 60; // cards added at a time
+const CHIPS = 12; // labels listed in a card
+const metrics = data.metrics;
+const probabilities = numbers(data.probabilities, Float32Array); // (images, C)
+const predictedByExport = numbers(data.predicted, Uint8Array);
+const truth = data.truth && numbers(data.truth, Uint8Array); // 1 true, 0 not, 2 not known
+const palette = numbers(data.palette, Uint8Array); // (256, 4), by the square root of a map's value
+const counts = metrics && {
+  right: numbers(metrics.right, Int32Array), // (1 + 99, C)
+  predicted: numbers(metrics.predicted, Int32Array),
+};
+const KINDS = {
+  right: ["✓", "predicted, and true"],
+  false: ["✗", "predicted, but not true"],
+  missed: ["○", "true, but not predicted"],
+  unknown: ["?", "predicted, truth not known"],
+  predicted: ["✓", "predicted"],
+  other: ["", "neither"],
+};
+const ERRORS = truth
+  ? [["all", "every image"], ["present", "true or predicted"], ["right", "right"], ["missed", "missed"],
+     ["false", "false"], ["wrong", "missed or false"], ["neither", "neither true nor predicted"]]
+  : [["all", "every image"], ["present", "predicted"], ["neither", "not predicted"]];
+const SORTS = [["position", "as stored"], ...(truth ? [["wrong", "most wrong first"]] : []),
+  ["high", "probability, highest first"], ["low", "probability, lowest first"]];
+const state = {};
+const ownLabel = new Map(); // image -> label that was chosen in its card
+let limit = PAGE;
+let tableOrder = { column: null, down: true };
+
+function numbers(text, Type) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Type(bytes.buffer);
+}
+
+function $(id) {
+  return document.getElementById(id);
+}
+
+function make(tag, attributes = {}, ...children) {
+  const isDrawing = ["svg", "path", "line", "circle", "text"].includes(tag);
+  const element = isDrawing ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// What the address says, and back.
+
+function defaultError(label) {
+  return label === ALL ? "all" : "present";
+}
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const oneOf = (name, values) => (values.includes(given.get(name)) ? given.get(name) : null);
+  const number = (name, fallback) => (given.get(name) && isFinite(given.get(name)) ? Number(given.get(name)) : fallback);
+  state.label = given.has("label") ? data.labels.indexOf(given.get("label")) : ALL;
+  state.error = oneOf("error", ERRORS.map(([name]) => name)) || defaultError(state.label);
+  const row = Math.round(100 * number("threshold", 0));
+  state.row = row === 0 ? EXPORTED : Math.min(Math.max(row, 1), 99);
+  state.min = number("min", 0);
+  state.max = number("max", 1);
+  state.sort = oneOf("sort", SORTS.map(([name]) => name)) || SORTS[0][0];
+  state.map = oneOf("map", ["A", "U", "none"]) || "A";
+  state.scale = oneOf("scale", ["one", "own"]) || "one";
+}
+
+function writeAddress() {
+  const said = new URLSearchParams();
+  if (state.label !== ALL) said.set("label", data.labels[state.label]);
+  if (state.error !== defaultError(state.label)) said.set("error", state.error);
+  if (state.row !== EXPORTED) said.set("threshold", (state.row / 100).toFixed(2));
+  if (state.min !== 0) said.set("min", state.min);
+  if (state.max !== 1) said.set("max", state.max);
+  for (const [name, first] of [["sort", SORTS[0][0]], ["map", "A"], ["scale", "one"]]) {
+    if (state[name] !== first) said.set(name, state[name]);
+  }
+  location.replace(`#${said}`);
+}
+
+// Decisions.
+
+function isPredicted(image, label) {
+  const place = image * C + label;
+  return state.row === EXPORTED ? predictedByExport[place] === 1 : probabilities[place] > state.row / 100;
+}
+
+function kind(image, label) {
+  const predicted = isPredicted(image, label);
+  if (!truth) return predicted ? "predicted" : "other";
+  const value = truth[image * C + label];
+  if (value === 1) return predicted ? "right" : "missed";
+  if (!predicted) return "other";
+  return value === 2 ? "unknown" : "false";
+}
+
+function isError(name) {
+  return name === "missed" || name === "false" || (name === "unknown" && data.unknown_is_false);
+}
+
+function probability(image) {
+  if (state.label !== ALL) return probabilities[image * C + state.label];
+  let highest = 0;
+  for (let label = 0; label < C; label++) highest = Math.max(highest, probabilities[image * C + label]);
+  return highest;
+}
+
+function wrongness(image) {
+  if (state.label === ALL) return data.images[image].wrongness;
+  const place = image * C + state.label;
+  if (truth[place] === 2) return 0;
+  return Math.abs((truth[place] === 1 ? 1 : 0) - probabilities[place]);
+}
+
+function isWanted(image) {
+  const p = probability(image);
+  if (p < state.min || p > state.max) return false;
+  if (state.error === "all") return true;
+  const labels = state.label === ALL ? data.labels.keys() : [state.label];
+  const kinds = Array.from(labels, (label) => kind(image, label));
+  switch (state.error) {
+    case "present": return kinds.some((name) => name !== "other");
+    case "neither": return kinds.every((name) => name === "other");
+    case "right": return kinds.some((name) => name === "right") && !kinds.some(isError);
+    case "missed": return kinds.includes("missed");
+    case "false": return kinds.some((name) => name !== "missed" && isError(name));
+    default: return kinds.some(isError);
+  }
+}
+
+function wantedImages() {
+  const order = {
+    position: (image) => image,
+    wrong: (image) => -wrongness(image),
+    high: (image) => -probability(image),
+    low: (image) => probability(image),
+  }[state.sort];
+  const keyed = [...data.images.keys()].filter(isWanted).map((image) => [order(image), image]);
+  return keyed.sort((one, other) => one[0] - other[0] || one[1] - other[1]).map(([, image]) => image);
+}

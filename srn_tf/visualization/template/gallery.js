@@ -1,0 +1,93 @@
+// The cards: photograph, map over it, labels.
+
+const MAPS_TEXT =
+  "Attention: where the model looks for a label; weighted: what of it speaks for the label. Press a label in a card for " +
+  "its map; point at a photograph to see it without.";
+
+function mapLabel(image) {
+  const kept = data.images[image].labels;
+  if (ownLabel.has(image)) return ownLabel.get(image);
+  if (state.label !== ALL) return kept.includes(state.label) ? state.label : null;
+  return kept.reduce((best, l) => (best === null || p(image, l) > p(image, best) ? l : best), null);
+}
+
+function p(image, label) {
+  return probabilities[image * C + label];
+}
+
+function drawMap(canvas, image, label) {
+  const [H, W] = data.grid;
+  const { labels, highest, maps } = data.images[image];
+  const which = 2 * labels.indexOf(label) + (state.map === "U" ? 1 : 0);
+  const values = numbers(maps, Uint8Array).subarray(which * H * W, (which + 1) * H * W);
+  const factor = highest[which] / 255 / (state.scale === "one" ? data.highest : highest[which] || 1);
+  const pixels = new ImageData(W, H);
+  values.forEach((value, cell) => {
+    const shade = Math.min(255, Math.round(255 * Math.sqrt(value * factor)));
+    pixels.data.set(palette.subarray(4 * shade, 4 * shade + 4), 4 * cell);
+  });
+  canvas.width = W;
+  canvas.height = H;
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+function makeCard(image) {
+  const { name, photo, width, height, labels: kept } = data.images[image];
+  const picture = make("img", { src: `data:image/jpeg;base64,${photo}`, alt: name });
+  if (Math.max(width, height) < 100) picture.className = "small";
+  const frame = make("div", { class: "photo" }, picture);
+  frame.style.aspectRatio = `${width} / ${height}`;
+  frame.style.maxWidth = `${(15 * width) / height}rem`;
+  const shown = state.map === "none" || !data.has_maps ? null : mapLabel(image);
+  let caption = "";
+  if (shown !== null) {
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    drawMap(canvas, image, shown);
+    frame.append(canvas);
+    frame.classList.add("mapped");
+    caption = `${state.map === "A" ? "attention" : "weighted attention"}: ${data.labels[shown]}`;
+  } else if (state.map !== "none" && data.has_maps) {
+    caption = `no map of ${data.labels[state.label]} is kept for this image`;
+  }
+  const listed = [...data.labels.keys()].filter(
+    (label) => kind(image, label) !== "other" || label === state.label || label === shown);
+  listed.sort((one, other) => p(image, other) - p(image, one));
+  const chips = listed.slice(0, CHIPS).map((label) => {
+    const name = kind(image, label);
+    const text = `${KINDS[name][0]} ${data.labels[label]} ${p(image, label).toFixed(2)}`.trim();
+    const chip = make("button", { type: "button", class: name, title: KINDS[name][1],
+      "aria-pressed": `${label === shown}` }, text);
+    chip.disabled = !kept.includes(label);
+    chip.addEventListener("click", () => {
+      ownLabel.set(image, label);
+      const card = makeCard(image);
+      chip.closest(".card").replaceWith(card);
+      card.querySelector('[aria-pressed="true"]')?.focus();
+    });
+    return chip;
+  });
+  if (listed.length > CHIPS) chips.push(make("span", {}, `and ${listed.length - CHIPS} more`));
+  return make("article", { class: "card" }, frame, make("h3", {}, name), make("p", {}, caption),
+    make("div", { class: "chips" }, ...chips));
+}
+
+function drawGallery() {
+  const wanted = wantedImages();
+  const some = data.images.length < data.total ? `the ${data.images.length} images in this page` : `${data.total} images`;
+  $("gallery-title").textContent = `${wanted.length} of ${some}`;
+  $("gallery").replaceChildren(...wanted.slice(0, limit).map(makeCard));
+  $("more").hidden = wanted.length <= limit;
+  describe({ images: wanted.length, first: wanted.length ? data.images[wanted[0]].name : "" });
+}
+
+function drawKey() {
+  const names = truth ? ["right", "false", "missed", ...(truth.includes(2) ? ["unknown"] : [])] : ["predicted"];
+  const parts = names.map((name) => make("span", { class: name }, KINDS[name].join(" ")));
+  if (data.has_maps) parts.push(make("span", { class: "text" }, MAPS_TEXT));
+  $("key").replaceChildren(...parts);
+  const shades = Array.from({ length: 16 }, (_, i) => {
+    const [r, g, b, a] = palette.subarray(4 * 17 * i, 4 * 17 * i + 4);
+    return `rgb(${r} ${g} ${b} / ${a / 255})`;
+  });
+  $("gradient").style.background = `linear-gradient(to right, ${shades.join(", ")}), #a0a0a0`;
+}

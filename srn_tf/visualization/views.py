@@ -1,0 +1,151 @@
+"""From a model and images to what is looked at: drawings of attention, and the page of all answers."""
+
+import difflib
+
+import numpy as np
+
+from srn_tf.errors import InputError
+from srn_tf.visualization import attention, explained, scores
+from srn_tf.visualization.page import PHOTO_PX, Page, render
+
+ORDERS = ("first", "wrong")
+"""Which images are shown where not all are: the first as stored, or those with the highest cross-entropy."""
+
+_ROWS = 6  # images a drawing
+_DRAWN_LABELS = 4  # of an image, where none are asked for
+_KEPT_LABELS = 3  # most probable labels of an image whose maps are in a page, beside the true and predicted ones
+_DRAWN_PX = 480  # longest side of a photograph in a drawing
+
+
+def label_indices(predictor, names):
+    """The places of labels by name.
+
+    Args:
+        predictor: serving.predictor.Predictor.
+        names: list of str.
+    Returns:
+        list of int, without repetitions.
+    Raises:
+        InputError: the model has no such label.
+    """
+    for name in names:
+        if name not in predictor.labels:
+            near = difflib.get_close_matches(name, predictor.labels) or predictor.labels[:3]
+            raise InputError(
+                f"Labels must be among the model's {len(predictor.labels)}. Received: {name!r}. "
+                f"Some of them: {', '.join(near)}."
+            )
+    return list(dict.fromkeys(map(predictor.labels.index, names)))
+
+
+def check_can_draw(predictor, model_name):
+    """Raises InputError if a model has no attention to draw."""
+    if not explained.has_maps(predictor):
+        raise InputError(
+            f"Only attention maps can be drawn. Received: {model_name}, a model without. Export an SRN, or write the "
+            "page of its answers."
+        )
+
+
+def drawings(predictor, source, chosen_labels, num_images, order):
+    """Draws attention for some images of a source, a few a drawing, all on one colour scale.
+
+    Args:
+        predictor: serving.predictor.Predictor with maps.
+        source: sources.ImageFiles or DataSplit.
+        chosen_labels: indices of the labels whose maps are drawn; if empty, the most probable of each image.
+        num_images: int, at most so many.
+        order: one of ORDERS; "wrong" needs a source whose truth is known.
+    Yields:
+        matplotlib Figures, see `attention.draw_attention`.
+    Raises:
+        InputError: an image that cannot be read, or "wrong" without truth.
+    """
+    answers = explained.answer_all(predictor, source) if order == "wrong" else None
+    positions, _ = _chosen(source, num_images, order, answers)
+    images = explained.explain(
+        predictor,
+        source,
+        positions,
+        lambda probabilities, *_: chosen_labels or explained.most_probable(probabilities, _DRAWN_LABELS),
+        _DRAWN_PX,
+    )
+    highest = attention.highest_attention(images)
+    for start in range(0, len(images), _ROWS):
+        rows = images[start : start + _ROWS]
+        yield attention.draw_attention(rows, predictor.labels, predictor.thresholds, source.protocol, highest)
+
+
+def answers_page(predictor, source, model_name, kept_labels, num_images, order):
+    """Writes the page of a model's answers to all images of a source.
+
+    Args:
+        predictor: serving.predictor.Predictor.
+        source: sources.ImageFiles or DataSplit.
+        model_name: str, for the title.
+        kept_labels: indices of labels whose maps are in the page for every image shown, beside each image's true,
+            predicted and most probable ones.
+        num_images: int, at most so many are shown; all are counted.
+        order: one of ORDERS, which are shown if not all.
+    Returns:
+        str, HTML.
+    Raises:
+        InputError: an image that cannot be read, or "wrong" without truth.
+    """
+
+    def kept(probabilities, predicted, labels):
+        is_kept = predicted if labels is None else predicted | (labels == 1)
+        return list(
+            dict.fromkeys(
+                [*explained.most_probable(probabilities, _KEPT_LABELS), *np.flatnonzero(is_kept).tolist(), *kept_labels]
+            )
+        )
+
+    protocol = source.protocol
+    if len(source) <= num_images:  # each is asked about once
+        positions, how = range(len(source)), ""
+        images = explained.explain(predictor, source, positions, kept, PHOTO_PX)
+        answers = explained.answers_of(images)
+    else:
+        answers = explained.answer_all(predictor, source)
+        positions, how = _chosen(source, num_images, order, answers)
+        positions = sorted(positions)
+        images = explained.explain(predictor, source, positions, kept, PHOTO_PX)
+    page = Page(
+        title=f"{source.title}: {model_name}",
+        summary=_summary(predictor, source, images, how),
+        labels=predictor.labels,
+        thresholds=predictor.thresholds,
+        images=images,
+        total=len(source),
+        protocol=protocol,
+        scores=protocol and scores.score_answers(answers, protocol, predictor.labels, predictor.thresholds),
+        wrongness=protocol and scores.wrongness(answers.probabilities, answers.labels, protocol)[list(positions)],
+    )
+    return render(page)
+
+
+def _chosen(source, num_images, order, answers):
+    """Positions of the images to show, and words for how they were chosen."""
+    if order == "first":
+        return list(range(len(source)))[:num_images], "the first as stored"
+    if source.protocol is None:
+        raise InputError(
+            "The most wrong images are known only where the truth is. Received: image files. Show the first."
+        )
+    wrongness = scores.wrongness(answers.probabilities, answers.labels, source.protocol)
+    return np.argsort(-wrongness, kind="stable")[:num_images].tolist(), "those with the highest cross-entropy"
+
+
+def _summary(predictor, source, images, how):
+    """A few sentences on what is in a page."""
+    text = [f"{len(source)} images, {len(predictor.labels)} labels."]
+    if len(images) < len(source):
+        text.append(f"{len(images)} images are shown, {how}; the numbers are over all.")
+    if source.protocol is None:
+        text.append("The truth is not known: there are answers, no errors.")
+    else:
+        text.append(f"Protocol: {source.protocol.name}.")
+    if not images[0].maps:
+        text.append("The model has no attention maps.")
+    return " ".join(text)

@@ -1,0 +1,96 @@
+"""Images come from files or from a split, in order, with their truth where it is known."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srn_tf.data.datasets import open_dataset
+from srn_tf.data.scene_drawing import LABELS
+from srn_tf.errors import InputError
+from srn_tf.training.work_dir import WorkDir
+from srn_tf.visualization import sources
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A work folder with what says which data a run has."""
+    (tmp_path / "RUN").mkdir()
+    description = {"dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    (tmp_path / "RUN" / "run.json").write_text(json.dumps(description))
+    return WorkDir(str(tmp_path / "RUN"))
+
+
+@pytest.mark.parametrize("role", ["validation", "test"])
+def test_split_of_a_run(run, tiny_scenes_dir, role):
+    source = sources.split_of_run(run, tiny_scenes_dir, role)
+    dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+    records = list(dataset.records(role).as_numpy_iterator())
+    assert len(source) == len(records) == 16
+    assert source.names == [record["name"].decode() for record in records]
+    assert source.title == f"scenes, {role} split" and source.protocol.name == "scenes"
+    for (position, image, labels), record in zip(source.read(), records, strict=True):
+        assert image == record["image"] and source.names[position] == record["name"].decode()
+        np.testing.assert_array_equal(labels, record["labels"])
+    assert [position for position, _, _ in source.read({7, 3})] == [3, 7]
+    source.check_labels(list(LABELS))
+    with pytest.raises(InputError, match="scenes has other labels, first at position 0. Expected: 'x'"):
+        source.check_labels(["x", *LABELS[1:]])
+
+
+def test_a_run_of_other_labels(run, tiny_scenes_dir):
+    description = json.loads(open(run.run).read())
+    with open(run.run, "w") as file:
+        json.dump(description | {"labels": ["x", *LABELS[1:]]}, file)
+    with pytest.raises(InputError, match="has other labels, first at position 0. Expected: 'x'. Received: 'disk'"):
+        sources.split_of_run(run, tiny_scenes_dir, "test")
+
+
+def test_split_as_stored(tiny_scenes_dir, tmp_path):
+    source = sources.split_as_stored("scenes", tiny_scenes_dir, "train")
+    assert len(source) == 64 and source.title == "scenes, train split"
+    with pytest.raises(InputError, match="must be prepared in .*nowhere"):
+        sources.split_as_stored("scenes", str(tmp_path / "nowhere"), "test")
+
+
+def test_a_split_that_is_not_stored(monkeypatch):
+    stored = SimpleNamespace(info=SimpleNamespace(splits={"train": None, "test": None}))
+    monkeypatch.setattr("srn_tf.data.datasets.open_prepared", lambda name, data_dir: stored)
+    with pytest.raises(InputError, match="split must be one of train, test, as coco2014 is stored. Received: 'valid"):
+        sources.split_as_stored("coco2014", "DATA", "validation")
+
+
+def test_image_files(tmp_path):
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "b.png")
+    Image.new("RGBA", (4, 3), (0, 0, 0, 0)).save(tmp_path / "sub" / "a.png")
+    source = sources.ImageFiles([str(tmp_path)])
+    assert source.names == ["b.png", "sub/a.png"]
+    assert len(source) == 2 and source.title == str(tmp_path) and source.protocol is None
+    read = list(source.read())
+    assert read[0] == (0, (tmp_path / "b.png").read_bytes(), None)
+    assert read[1][1] != (tmp_path / "sub" / "a.png").read_bytes()  # made plain: no alpha
+    assert [position for position, _, _ in source.read({1})] == [1]
+    files = sources.ImageFiles([tmp_path / "b.png", tmp_path / "sub" / "a.png"])
+    assert files.names == [str(tmp_path / "b.png"), str(tmp_path / "sub" / "a.png")] and files.title == "2 image files"
+
+
+def test_image_files_that_are_not_there(tmp_path):
+    with pytest.raises(
+        InputError, match="Every image must exist. Received: .*none.jpg, which does not, and 1 more of 2"
+    ):
+        sources.ImageFiles([str(tmp_path / "none.jpg"), str(tmp_path / "other.jpg")])
+    with pytest.raises(InputError, match="which has none. Looked for files ending in"):
+        sources.ImageFiles([str(tmp_path)])
+
+
+def test_newest_export(tmp_path):
+    for name in ("1", "9", "10", ".writing-11", "old"):
+        os.makedirs(tmp_path / "export" / name)
+    assert sources.newest_export(str(tmp_path / "export")) == str(tmp_path / "export" / "10")
+    for folder in (tmp_path / "none", tmp_path / "export" / "1"):
+        with pytest.raises(InputError, match=f"Received: {folder}, which holds none. Make one with tools/export.py"):
+            sources.newest_export(str(folder))

@@ -1,0 +1,122 @@
+"""Which images and labels are shown, and that each image is asked about no more than needed."""
+
+import numpy as np
+import pytest
+
+from srn_tf.errors import InputError
+from srn_tf.visualization import views
+from tests.visualization.embedded import array, data_of
+from tests.visualization.stand_ins import StandInPredictor, StandInSource, random_maps
+
+N, C = 40, 5
+NAMES = ["dog", "cat", "cow", "duck", "hen"]
+
+
+@pytest.fixture
+def source():
+    return StandInSource([f"{i}.jpg" for i in range(N)], np.random.default_rng(0).integers(0, 2, (N, C), np.int8))
+
+
+@pytest.fixture
+def predictor():
+    probabilities = np.random.default_rng(1).random((N, C), np.float32)
+    return StandInPredictor(NAMES, probabilities, np.full(C, 0.9), random_maps(N, C))
+
+
+def most_wrong(predictor, source, count):
+    p = np.where(source.labels == 1, predictor.probabilities, 1 - predictor.probabilities).astype(np.float64)
+    return np.argsort(np.log(p).sum(axis=1), kind="stable")[:count]
+
+
+def names_of(figures):
+    return [panel.get_title(loc="left") for figure in figures for panel in figure.axes if panel.get_title(loc="left")]
+
+
+def titles_of(figure):
+    return [panel.get_title() for panel in figure.axes if panel.get_title()]
+
+
+def test_label_indices(predictor):
+    assert views.label_indices(predictor, ["cow", "dog", "cow"]) == [2, 0]
+    with pytest.raises(InputError, match="among the model's 5. Received: 'dug'. Some of them: .*dog.*"):
+        views.label_indices(predictor, ["cow", "dug"])
+
+
+def test_a_model_without_maps_cannot_be_drawn(predictor):
+    views.check_can_draw(predictor, "RUN/export/1")
+    plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
+    with pytest.raises(InputError, match="Only attention maps can be drawn. Received: RUN/export/1, a model without"):
+        views.check_can_draw(plain, "RUN/export/1")
+
+
+def test_drawings_of_the_first_images(predictor, source):
+    figures = list(views.drawings(predictor, source, [], 7, "first"))
+    assert [len(names_of([figure])) for figure in figures] == [6, 1]
+    assert names_of(figures) == [f"{i}.jpg" for i in range(7)]
+    assert predictor.asked.tolist() == [1] * 7 + [0] * (N - 7)
+    four = np.argsort(-predictor.probabilities[0])[:4]
+    expected = [f"{NAMES[label]} {predictor.probabilities[0, label]:.2f}" for label in four]
+    assert titles_of(figures[0])[:4] == expected
+    scales = [figure.axes[-1].get_xticklabels() for figure in figures]
+    assert [text.get_text() for text in scales[0]] == [text.get_text() for text in scales[1]]  # one for all drawings
+
+
+def test_drawings_of_chosen_labels_and_wrong_images(predictor, source):
+    figures = list(views.drawings(predictor, source, [3, 1], 3, "wrong"))
+    assert names_of(figures) == [f"{i}.jpg" for i in most_wrong(predictor, source, 3)]
+    drawn = [title.split()[0] for title in titles_of(figures[0])][:-1]
+    assert drawn == ["duck", "cat"] * 3
+
+
+def test_more_images_are_asked_for_than_there_are(predictor):
+    few = StandInSource(["a", "b"])
+    assert names_of(views.drawings(predictor, few, [0], 1000, "first")) == ["a", "b"]
+
+
+def test_the_most_wrong_images_are_not_known_without_truth(predictor):
+    with pytest.raises(InputError, match="most wrong images are known only where the truth is"):
+        list(views.drawings(predictor, StandInSource([f"{i}" for i in range(N)]), [], 3, "wrong"))
+
+
+def test_page_of_all_images_asks_once(predictor, source):
+    data = data_of(views.answers_page(predictor, source, "RUN/export/3", [], N, "wrong"))
+    assert (predictor.asked == 1).all()
+    assert [image["name"] for image in data["images"]] == source.names
+    assert data["total"] == N and data["summary"] == "40 images, 5 labels. Protocol: coco."
+
+
+def test_page_of_some_images_counts_all(predictor, source):
+    text = views.answers_page(predictor, source, "RUN/export/3", [4], 7, "wrong")
+    assert "<title>shades, test split: RUN/export/3</title>" in text
+    data = data_of(text)
+    shown = np.sort(most_wrong(predictor, source, 7))
+    assert [image["name"] for image in data["images"]] == [f"{i}.jpg" for i in shown]
+    assert predictor.asked.sum() == N + 7
+    assert data["summary"] == (
+        "40 images, 5 labels. 7 images are shown, those with the highest cross-entropy; the numbers are over all. "
+        "Protocol: coco."
+    )
+    np.testing.assert_array_equal(data["metrics"]["positive"], source.labels.sum(axis=0))
+    predicted = array(data["metrics"]["predicted"], "<i4").reshape(100, C)
+    np.testing.assert_array_equal(predicted[30], (predictor.probabilities.astype(float) > 0.3).sum(axis=0))
+    p = np.where(source.labels == 1, predictor.probabilities, 1 - predictor.probabilities).astype(np.float64)[shown]
+    np.testing.assert_allclose([image["wrongness"] for image in data["images"]], -np.log(p).sum(axis=1), atol=1e-4)
+    for image, position in zip(data["images"], shown, strict=True):
+        three = set(np.argsort(-predictor.probabilities[position])[:3])
+        true, predicted = source.labels[position] == 1, predictor.probabilities[position] > 0.9
+        assert set(image["labels"]) == three | {4} | set(np.flatnonzero(true | predicted))
+
+
+def test_page_of_the_first_images(predictor, source):
+    data = data_of(views.answers_page(predictor, source, "M", [], 2, "first"))
+    assert [image["name"] for image in data["images"]] == ["0.jpg", "1.jpg"]
+    assert "2 images are shown, the first as stored" in data["summary"]
+
+
+def test_page_of_images_without_truth_and_model_without_maps(predictor):
+    plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
+    data = data_of(views.answers_page(plain, StandInSource([f"{i}" for i in range(N)]), "M", [], N, "first"))
+    assert data["metrics"] is None and not data["has_maps"]
+    assert data["summary"] == (
+        "40 images, 5 labels. The truth is not known: there are answers, no errors. The model has no attention maps."
+    )
