@@ -31,6 +31,9 @@ def run(main, usage, takes_arguments=False):
         _fail(" ".join(str(error).split()), 1)
     except KeyboardInterrupt:
         _fail("Interrupted.", 130)
+    except BrokenPipeError:  # who read the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 def make_output_dir(flag, path):
