@@ -7,3 +7,7 @@ class InputError(ValueError):
     It says what is wrong, what was received and what to do. The tools print it alone on stderr and
     exit with status 1; any other exception is a defect of this package.
     """
+
+
+class ImageError(InputError):
+    """One image, of several perhaps, cannot be decoded; the others may be asked about again without it."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 
@@ -48,6 +49,21 @@ def make_output_dir(flag, path):
     except OSError as error:
         raise InputError(
             f"--{flag} must be a folder that can be written. Received: {path} ({error.strerror})."
+        ) from None
+
+
+def split_options(flag):
+    """The words of a flag that holds flags of another program, split as a shell does.
+
+    Raises:
+        InputError: a quotation mark is not closed.
+    """
+    value = flags.FLAGS[flag].value or ""
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise InputError(
+            f"--{flag} must be flags as one writes them in a shell. Received: {value} ({error})."
         ) from None
 
 

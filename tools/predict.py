@@ -1,99 +1,80 @@
-"""Writes every label's probability in every image to a CSV file, or the labels alone that it predicts.
+"""Predicts the labels of many image files with an exported model: a row an image, in CSV, JSON lines or Parquet.
 
-python tools/predict.py --saved_model=RUN/export/1 --output=P.csv [--labels_only] [--batch_size=32] IMAGE_OR_FOLDER...
+python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER_OR_PATTERN...
+python tools/predict.py --server=grpc://HOST:8500 --output=P.parquet --list_file=IMAGES.txt
+find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 --output=P.jsonl -
 
-Folders are searched with their subfolders. P.csv has a header `path,<label>,<label>,...` and one row an image;
-with --labels_only `path,labels`, and in a row the names, separated by ";", above the thresholds of the export.
+Folders are searched with their subfolders. The rows are in the order of the images; a row has the path and either
+what the model says (--write) or, in the column error, why there is no answer: such images do not stop the rest. The
+status is 0 as long as one image has an answer. A run that was killed continues with the same command. An output that
+is there is replaced when the new one is whole. What each format looks like: BUILD.md.
 """
-
-import contextlib
-import csv
-import os
 
 import cli
 from absl import flags
-from tqdm import tqdm
 
 from srn_tf.errors import InputError
 
 FLAGS = flags.FLAGS
 
 
-def define_flags():
+def define_shared_flags():
+    """The flags that tools/predict_beam.py has as well."""
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
-    flags.DEFINE_string("output", "", "CSV file to write.")
-    flags.DEFINE_bool("labels_only", False, "Write the names of the predicted labels in place of probabilities.")
+    flags.DEFINE_string("server", "", "TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500; for --saved_model.")
+    flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
+    flags.DEFINE_string("output", "", "File to write: .csv, .jsonl (JSON lines) or .parquet.")
+    flags.DEFINE_string("list_file", "", "File of image paths, one a line; - for standard input.")
+    flags.DEFINE_enum(
+        "write",
+        "probabilities",
+        ("probabilities", "labels", "top_k"),
+        "Every label's probability, the names of the predicted labels (over the thresholds of the export), or the "
+        "--top_k highest names and probabilities.",
+    )
+    flags.DEFINE_integer("top_k", None, "How many, for --write=top_k.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
+def define_flags():
+    define_shared_flags()
+    flags.DEFINE_bool("restart", False, "Drop what an unfinished run has kept for this output.")
+
+
+def check_shared_flags():
+    """Raises InputError for flags that do not go together."""
+    if not FLAGS.output:
+        raise InputError("--output is needed; see predict.py --help.")
+    if bool(FLAGS.saved_model) == bool(FLAGS.server):
+        raise InputError("Either --saved_model or --server is needed; see predict.py --help.")
+    if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
+        raise InputError("--write=top_k and --top_k=K go together; see predict.py --help.")
+
+
 def main(arguments):
-    for name in ("saved_model", "output"):
-        if not FLAGS[name].value:
-            raise InputError(f"--{name} is needed; see predict.py --help.")
-    if not arguments:
-        raise InputError("At least one image or folder is needed; see predict.py --help.")
+    check_shared_flags()
 
-    from srn_tf.data.image_files import list_images
+    from srn_tf.prediction.answers import open_predictor
+    from srn_tf.prediction.inputs import list_inputs
+    from srn_tf.prediction.parts import check_output
+    from srn_tf.prediction.predict import predict_files
+    from srn_tf.prediction.rows import format_of
 
-    paths = list_images(arguments)
-    with _written_whole(FLAGS.output) as file:
-        from srn_tf.serving.predictor import Predictor  # late: a wrong path need not wait for TensorFlow
-
-        _predict(Predictor(FLAGS.saved_model), paths, file)
-    print(f"{len(paths)} images: {FLAGS.output}")
-
-
-def _predict(predictor, paths, file):
-    from srn_tf.data.image_files import read_image_file
-
-    if FLAGS.labels_only:
-        header, answer = ["labels"], _label_cells
-    else:
-        header, answer = predictor.labels, _probability_cells
-    writer = csv.writer(file)
-    writer.writerow(["path", *header])
-    with tqdm(total=len(paths), desc="predict", unit="image", leave=False, disable=None) as progress:
-        for start in range(0, len(paths), FLAGS.batch_size):
-            batch = paths[start : start + FLAGS.batch_size]
-            rows = answer(predictor, [read_image_file(path) for path in batch])
-            writer.writerows([path, *cells] for path, cells in zip(batch, rows, strict=True))
-            progress.update(len(batch))
+    format_of(FLAGS.output)
+    check_output(FLAGS.output)
+    paths = list_inputs(arguments, FLAGS.list_file)
+    predictor = open_predictor(FLAGS.saved_model, FLAGS.server, FLAGS.model_name)
+    done = predict_files(
+        predictor, paths, FLAGS.output, FLAGS.write, FLAGS.top_k, FLAGS.batch_size, restart=FLAGS.restart
+    )
+    print(summary_line(done))
 
 
-def _probability_cells(predictor, images):
-    return [[f"{probability:.6f}" for probability in row] for row in predictor.predict(images)]
-
-
-def _label_cells(predictor, images):
-    unclear = [label for label in predictor.labels if ";" in label]
-    if unclear:
-        raise InputError(
-            f'--labels_only separates names by ";", so none may hold one. Received: {unclear[0]!r}. '
-            "Write probabilities instead."
-        )
-    return [[";".join(names)] for names in predictor.predict_labels(images)]
-
-
-@contextlib.contextmanager
-def _written_whole(path):
-    """Opens a text file beside `path` that takes its place in the end, and is removed if anything fails."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"--output must be a file. Received: {path}, which is something else.")
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
-    try:
-        # Paths may hold bytes that are not UTF-8; surrogateescape writes them as they are.
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"--output must be a file that can be written. Received: {path} ({error.strerror}). Check its folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+def summary_line(done):
+    """What was done, a srn_tf.prediction.predict.Summary, in a line."""
+    failed = f", {done.failed} of them without an answer (see the column error)" if done.failed else ""
+    return f"{done.images} images{failed}: {FLAGS.output}"
 
 
 if __name__ == "__main__":

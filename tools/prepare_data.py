@@ -7,8 +7,6 @@ What each data set expects in DOWNLOADED: BUILD.md, or start with an empty folde
 set is left as it is; an interrupted preparation starts anew.
 """
 
-import shlex
-
 import cli
 from absl import flags
 
@@ -73,12 +71,7 @@ def main(_):
     options = {name: FLAGS[name].value for name in _OPTIONS if FLAGS[name].present}
     if FLAGS.beam_options and not FLAGS.beam_runner:
         raise InputError("--beam_options needs --beam_runner.")
-    try:
-        beam_options = shlex.split(FLAGS.beam_options or "")
-    except ValueError as error:
-        raise InputError(
-            f"--beam_options must be flags as one writes them in a shell. Received: {FLAGS.beam_options} ({error})."
-        ) from None
+    beam_options = cli.split_options("beam_options")
 
     from srn_tf.data.builder import Settings
     from srn_tf.data.datasets import make_builder

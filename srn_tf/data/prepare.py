@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import io
-import logging
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from srn_tf.beam import find_input_error, pipeline_settings
 from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.examples import stored_metadata
 from srn_tf.errors import InputError
@@ -143,14 +143,14 @@ def _write(builder, beam_runner, beam_options):
     config = tfds.download.DownloadConfig(
         manual_dir=getattr(builder, "source_dir", None),
         try_download_gcs=False,
-        **_beam_settings(beam_runner, beam_options),
+        **(pipeline_settings(beam_runner, beam_options) if beam_runner else {}),
     )
     try:
         # tfds prints to stdout that it downloads, which it does not.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=download_dir, download_config=config)
     except Exception as error:
-        cause = _find_input_error(error)
+        cause = find_input_error(error)
         if cause is not None:
             # tfds may have put lines of its own, such as the record, before the message.
             raise InputError(str(cause).splitlines()[-1]) from None
@@ -174,56 +174,10 @@ def _write(builder, beam_runner, beam_options):
                 os.rmdir(empty_dir)
 
 
-def _beam_settings(beam_runner, beam_options):
-    """Keyword arguments for tfds' DownloadConfig."""
-    if beam_runner is None:
-        return {}
-    logging.disable(logging.WARNING)  # Beam would tell that clients of Google's services are not installed.
-    try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-        from apache_beam.runners import create_runner
-    except ImportError:
-        raise InputError(
-            f"Beam runner {beam_runner} needs Apache Beam. Received: it is not installed. "
-            "Install it: pip install -r requirements-beam.txt"
-        ) from None
-    finally:
-        logging.disable(logging.NOTSET)
-    try:
-        runner = create_runner(beam_runner)
-    except (ValueError, ImportError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"beam_runner must be the name of a Beam runner, such as DirectRunner, FlinkRunner, SparkRunner or "
-            f"DataflowRunner. Received: {beam_runner!r} ({_one_line(error)})."
-        ) from None
-    options = PipelineOptions(list(beam_options or ()))
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            options.get_all_options()  # Each is parsed only when it is asked for.
-    except SystemExit:
-        raise InputError(
-            f"beam_options must be flags of a Beam pipeline. Received: {' '.join(beam_options)} "
-            f"({said.getvalue().rpartition('error: ')[2].strip()})."
-        ) from None
-    return {"beam_runner": runner, "beam_options": options}
-
-
 def _remove_unfinished(builder):
     """Removes the temporary folders in which tfds was writing this data set."""
     for folder in builder.data_path.parent.glob(f"incomplete.??????_{builder.data_path.name}"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _find_input_error(error):
-    """Returns the InputError that an exception is or was raised from, or None."""
-    seen = []
-    while error is not None and error not in seen:
-        if isinstance(error, InputError):
-            return error
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _cannot_write(builder, error):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from srn_tf.errors import InputError
+from srn_tf.errors import ImageError, InputError
 from srn_tf.serving.client_rest import RestConnection
 from srn_tf.serving.client_retry import ServerError
 from srn_tf.serving.images import to_image_files
@@ -129,7 +129,7 @@ class ServerPredictor:
             if error.kind != "invalid":
                 raise InputError(self._no_answer(error)) from error
             if end - start == 1:
-                raise InputError(
+                raise ImageError(
                     "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. Received: one that cannot, "
                     f"{start} (from 0) of {len(files)}. {self._server} says: {error}."
                 ) from error

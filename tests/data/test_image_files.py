@@ -300,6 +300,25 @@ def test_bad_file(tmp_path, kind):
     assert text.startswith(str(path)) and message in text and "\n" not in text
 
 
+def test_ordinary_jpeg_can_be_left_undecoded(tmp_path):
+    """Its pixels may then be damaged; all else is checked as ever."""
+    path = tmp_path / "a.jpg"
+    jpeg = PLAIN["jpeg"]
+    path.write_bytes(jpeg[:-40] + b"\xff\xd8" + jpeg[-38:])  # in its middle it begins again
+    assert read_image_file(path, check_jpeg=False) == path.read_bytes()
+    with pytest.raises(InputError, match="must be a whole image"):
+        read_image_file(path)
+    rotated = encode(RGB, "JPEG", exif=orientation_exif(6))
+    cmyk = encode(Image.new("CMYK", (8, 8)), "JPEG")
+    for data in (rotated, cmyk, encode(RGB, "GIF"), PLAIN["png"], PLAIN["jpeg"]):
+        path.write_bytes(data)
+        assert read_image_file(path, check_jpeg=False) == read_image_file(path)
+    for data, message in BAD.values():
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            read_image_file(path, check_jpeg=False)
+
+
 def test_largest_size_is_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "MAX_PIXELS", RGB.shape[0] * RGB.shape[1])
     assert read(tmp_path, PLAIN["png"]) == PLAIN["png"]
@@ -337,12 +356,26 @@ def test_named_files_keep_their_order_and_come_once(tmp_path):
     assert list_images([odd, b, inside]) == [odd, b, a]
 
 
+def test_patterns_are_expanded_as_by_a_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "b.jpg", "a.txt", "in/c.jpg", "in/deep/d.png", "in/notes.txt", "x[1].jpg", "x1.jpg", ".hidden.jpg")
+    assert list_images(["?.*", "*.jpg"]) == ["a.txt", "b.jpg", "x1.jpg", "x[1].jpg"]
+    assert list_images("i*") == ["in/c.jpg", "in/deep/d.png"]
+    assert list_images("in/**/*.*") == ["in/c.jpg", "in/deep/d.png", "in/notes.txt"]
+    assert list_images("x[1].jpg") == ["x[1].jpg"]  # the name of a file first
+
+
+def test_missing_file_is_listed(tmp_path):
+    touch(tmp_path, "a.jpg")
+    assert list_images([tmp_path / "absent.jpg", tmp_path]) == [f"{tmp_path}/absent.jpg", f"{tmp_path}/a.jpg"]
+
+
 def test_bad_lists(tmp_path):
-    touch(tmp_path, "only/notes.txt")
-    with pytest.raises(InputError, match="must be an existing file or folder. Received: .*absent") as error:
-        list_images([tmp_path, tmp_path / "absent"])
-    with pytest.raises(InputError, match="At least one image is needed. Received none in: .*/only") as error:
-        list_images([tmp_path / "only"])
-    assert ".jpeg, .jpg" in str(error.value) and "\n" not in str(error.value)
+    touch(tmp_path, "only/notes.txt", "a.jpg")
+    for empty in (tmp_path / "only", tmp_path / "*.png"):
+        with pytest.raises(InputError) as error:
+            list_images([tmp_path / "a.jpg", empty])
+        assert f"must have an image. Received: {empty}, which has none" in str(error.value)
+        assert ".jpeg, .jpg" in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match="an empty list of paths"):
         list_images([])

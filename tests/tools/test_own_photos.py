@@ -50,7 +50,7 @@ def test_the_commands_as_written(tmp_path):
     assert (tmp_path / "LOOK" / "cooccurrence.png").stat().st_size > 0
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["path", "blue", "green", "red"]
+    assert rows[0] == ["path", "blue", "green", "red", "error"]
     assert [Path(row[0]).name for row in rows[1:]] == [f"{index:02d}.jpg" for index in range(50)]
-    probabilities = np.array([row[1:] for row in rows[1:]], float)
+    probabilities = np.array([row[1:-1] for row in rows[1:]], float)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()

@@ -1,9 +1,10 @@
 """tools/predict.py end to end, as a user runs it."""
 
-import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,131 +12,187 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from srn_tf.data.image_files import read_image_file
-from srn_tf.models.srn import build_srn
+from srn_tf.data.photo_records import read_photo
+from srn_tf.data.source import Example, Photo
+from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
+from tests.prediction.pictures import DAMAGED, damage, encode, read_csv
+from tests.serving.model_server import ServedModel
+from tests.serving.model_server_rest import RestServer
+from tests.tools.running import assert_refused, run_without_tensorflow
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["dog", "cat, small", 'the "blue" one']
+NAMES = ["a.png", "b.jpg", "f.jpg", "sub/c, d.webp", "z.bmp"]
 
 
-def run_tool(*arguments, cwd=None):
+def run_tool(*arguments, **options):
     command = [sys.executable, ROOT / "tools" / "predict.py", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
     tf.keras.utils.set_random_seed(0)
-    export(build_srn("small", 56, 3, head_channels=8), LABELS, path)
+    export(build_main_net("small", 56, 3), LABELS, path)
     return path
+
+
+def picture(random, height, width, channels=3):
+    pixels = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, channels), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height))
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
+    """A folder with the pictures of NAMES: rotated, transparent, CMYK, of other formats."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
-
-    def picture(height, width, channels):
-        pixels = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, channels), dtype=np.uint8)
-        return Image.fromarray(pixels).resize((width, height))
-
     (folder / "sub").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture(60, 90, 3).save(folder / "b.jpg", exif=exif)
-    picture(70, 31, 4).save(folder / "a.png")
-    picture(40, 44, 3).save(folder / "sub" / "c, d.webp")
-    picture(50, 51, 3).save(folder / "z.bmp")
+    picture(random, 60, 90).save(folder / "b.jpg", exif=exif)
+    picture(random, 70, 31, 4).save(folder / "a.png")
+    picture(random, 40, 44).save(folder / "sub" / "c, d.webp")
+    picture(random, 50, 51).save(folder / "z.bmp")
+    picture(random, 50, 80).convert("CMYK").save(folder / "f.jpg")
     (folder / "notes.txt").write_text("not an image")
     return folder
 
 
-def test_rows_equal_the_predictors_answers_in_order(saved_model, images, tmp_path):
-    output = tmp_path / "P.csv"
-    output.write_text("an older result")
-    result = run_tool(
-        f"--saved_model={saved_model}", "--output=P.csv", "--batch_size=3", images / "z.bmp", images, cwd=tmp_path
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "4 images: P.csv\n"
-    paths = [str(images / name) for name in ("z.bmp", "a.png", "b.jpg", "sub/c, d.webp")]
-    with open(output, encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["path", *LABELS]
-    assert [row[0] for row in rows] == paths
-    expected = Predictor(saved_model).predict([read_image_file(path) for path in paths])
-    np.testing.assert_allclose(np.array([row[1:] for row in rows], float), expected, rtol=0, atol=1e-6)
-    assert all(len(value) == len("0.123456") for row in rows for value in row[1:])
+def probabilities_in(rows):
+    return np.array([row[1:-1] for row in rows], float)
+
+
+def test_answers_are_those_of_evaluation(saved_model, images, tmp_path):
+    """A picture's bytes in prepared data are those of its file here, whatever kind of file it is."""
+    (tmp_path / "P.csv").write_text("an older result")
+    result = run_tool(f"--saved_model={saved_model}", "--output=P.csv", "--batch_size=3", images, cwd=tmp_path)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", "5 images: P.csv\n")
+    header, *rows = read_csv(tmp_path / "P.csv")
+    assert header == ["path", *LABELS, "error"]
+    assert [row[0] for row in rows] == [str(images / name) for name in NAMES]
+    prepared = [read_photo(str(images), Photo(name, (Example(name, (1, 0, 0)),)), 0)[1][0][1] for name in NAMES]
+    expected = Predictor(saved_model).predict([record["image"] for record in prepared])
+    np.testing.assert_allclose(probabilities_in(rows), expected, rtol=0, atol=1e-6)
+    assert all(len(value) == len("0.123456") for row in rows for value in row[1:-1])
     assert os.listdir(tmp_path) == ["P.csv"]
 
 
-def test_labels_only(saved_model, images, tmp_path):
-    result = run_tool(f"--saved_model={saved_model}", "--output=P.csv", "--labels_only", images, cwd=tmp_path)
+def test_predicted_labels_of_a_list_on_standard_input(saved_model, images, tmp_path):
+    paths = [str(images / name) for name in ("z.bmp", "a.png", "none.jpg", "z.bmp")]
+    arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}", "--write=labels", "-"]
+    result = run_tool(*arguments, input="\n".join(paths))
     assert (result.returncode, result.stderr) == (0, "")
-    paths = [str(images / name) for name in ("a.png", "b.jpg", "sub/c, d.webp", "z.bmp")]
-    expected = Predictor(saved_model).predict_labels([read_image_file(path) for path in paths])
-    with open(tmp_path / "P.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows == [["path", "labels"], *([path, ";".join(names)] for path, names in zip(paths, expected, strict=True))]
-    assert any(len(names) > 1 for names in expected) and any(len(names) < len(LABELS) for names in expected)
+    assert result.stdout == f"4 images, 1 of them without an answer (see the column error): {tmp_path / 'P.csv'}\n"
+    header, *rows = read_csv(tmp_path / "P.csv")
+    bmp, png = (";".join(names) for names in Predictor(saved_model).predict_labels([paths[0], paths[1]]))
+    assert header == ["path", "labels", "error"] and [row[0] for row in rows] == paths
+    assert [row[1] for row in rows] == [bmp, png, "", bmp]
+    assert [row[2] for row in rows] == ["", "", f"An image file must exist. Received: {paths[2]}. Check the path.", ""]
 
 
-def test_labels_only_needs_names_without_the_separator(images, tmp_path):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def answer(image_bytes):
-        num_images = [tf.shape(image_bytes)[0], 1]
-        return {
-            "probabilities": tf.tile([[0.4, 0.6]], num_images),
-            "labels": tf.tile([["cat", "dog; brown"]], num_images),
-        }
+def test_server_answers_as_the_folder_does(saved_model, images, tmp_path):
+    server = RestServer(ServedModel(saved_model), name="birds")
+    try:
+        arguments = [f"--server={server.address}", "--model_name=birds", f"--output={tmp_path / 'P.csv'}"]
+        result = run_without_tensorflow(
+            "predict", *arguments, "--batch_size=2", images / "*.[jb]*", images / "none.jpg"
+        )
+    finally:
+        server.stop()
+    assert (result.returncode, result.stderr) == (0, "")
+    paths = [str(images / name) for name in ("b.jpg", "f.jpg", "z.bmp", "none.jpg")]
+    _, *rows = read_csv(tmp_path / "P.csv")
+    assert [row[0] for row in rows] == paths and rows[3][-1].startswith("An image file must exist")
+    expected = Predictor(saved_model).predict(paths[:3])
+    np.testing.assert_allclose(probabilities_in(rows[:3]), expected, rtol=0, atol=1e-6)
 
-    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"serving_default": answer})
-    result = run_tool(f"--saved_model={tmp_path / '1'}", f"--output={tmp_path / 'P.csv'}", "--labels_only", images)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: --labels_only separates names") and "'dog; brown'" in result.stderr
-    assert os.listdir(tmp_path) == ["1"]
 
-
+# Some need no model: the folder named is none.
 BAD = {
-    "missing path": (["{images}/none.jpg"], "{images}/none.jpg"),
-    "unreadable image": (["{images}", "{images}/notes.txt"], "{images}/notes.txt"),
-    "folder without images": (["{empty}"], "{empty}"),
-    "no arguments": ([], "At least one image or folder is needed"),
-    "no saved model": (["{images}", "--saved_model={empty}"], "{empty}, which has no saved_model.pb"),
+    "no arguments": ([], "Images must be given either as arguments"),
+    "arguments and a list": (["{images}", "--list_file=-"], "or in one list. Received: both"),
+    "folder without images": (["{images}", "{empty}"], "must have an image. Received: {empty}, which has none"),
+    "pattern without images": (["{images}/*.gif"], "must have an image. Received: {images}/*.gif"),
+    "no list": (
+        ["--list_file={empty}/list"],
+        "A list of images must be a file that can be read. Received: {empty}/list",
+    ),
     "no output": (["{images}", "--output="], "--output is needed"),
-    "output in no folder": (["{images}", "--output={empty}/none/P.csv"], "{empty}/none/P.csv"),
-    "output is a folder": (["{images}", "--output={empty}"], "{empty}"),
-    "output is a device": (["{images}", "--output=/dev/null"], "/dev/null"),
+    "ending": (["{images}", "--output={empty}/P.txt"], "must end in .csv, .jsonl, .parquet. Received: {empty}/P.txt"),
+    "output in no folder": (["{images}", "--output={empty}/none/P.csv"], "{empty}/none/P.csv (No such file"),
+    "output is a folder": (["{images}", "--output={empty}/d.csv"], "{empty}/d.csv, which is something else"),
+    "output is a device": (["{images}", "--output={empty}/null.csv"], "/dev/null, which is something else"),
+    "no model": (["{images}", "--saved_model="], "Either --saved_model or --server is needed"),
+    "model and server": (["{images}", "--server=grpc://h:1"], "Either --saved_model or --server is needed"),
+    "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K go together"),
+    "no k": (["{images}", "--write=top_k"], "--write=top_k and --top_k=K go together"),
     "batch size": (["{images}", "--batch_size=0"], "batch_size"),
     "unknown flag": (["{images}", "--top=3"], "top"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(saved_model, images, tmp_path, name):
+def test_bad_input_is_said_before_the_model_is_loaded(images, tmp_path, name):
     arguments, expected = BAD[name]
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "d.csv").mkdir(parents=True)
+    (tmp_path / "empty" / "null.csv").symlink_to("/dev/null")
     places = {"images": images, "empty": tmp_path / "empty"}
     arguments = [argument.format(**places) for argument in arguments]
-    result = run_tool(f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}", *arguments)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-    assert expected.format(**places) in result.stderr
-    assert os.listdir(tmp_path) == ["empty"] and not os.listdir(tmp_path / "empty")
+    result = run_without_tensorflow("predict", "--saved_model=m", f"--output={tmp_path / 'P.csv'}", *arguments)
+    assert_refused(result, expected.format(**places))
+    assert os.listdir(tmp_path) == ["empty"] and sorted(os.listdir(tmp_path / "empty")) == ["d.csv", "null.csv"]
 
 
-def test_output_that_cannot_be_written_is_noticed_before_the_model_is_loaded(images, tmp_path):
-    result = run_tool("--saved_model=missing", f"--output={tmp_path}/none/P.csv", images)
-    assert result.returncode == 1 and "--output must be a file that can be written" in result.stderr
+def test_no_usable_image_is_an_error(saved_model, images, tmp_path):
+    """So that make and cron see it: no output, and a status that is not 0."""
+    arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}"]
+    result = run_tool(*arguments, images / "notes.txt", "none.jpg")
+    assert_refused(result, "Received: 2 that are not; nothing was written. The first: ", "notes.txt must be an image")
+    assert os.listdir(tmp_path) == []
 
 
-def test_older_result_survives_a_failure(saved_model, images, tmp_path):
-    output = tmp_path / "P.csv"
-    output.write_text("an older result")
-    result = run_tool(f"--saved_model={saved_model}", f"--output={output}", images, images / "notes.txt")
-    assert result.returncode == 1
-    assert output.read_text() == "an older result" and os.listdir(tmp_path) == ["P.csv"]
+@pytest.mark.slow
+def test_ten_thousand_images_and_two_kills(saved_model, tmp_path):
+    """50 damaged images in 10,000 are 50 reasons, and two kills leave no trace in the result."""
+    folder, output = tmp_path / "images", tmp_path / "P.csv"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(10_000):
+        (folder / f"{index:05d}.jpg").write_bytes(encode(picture(random, 40, 60), "JPEG"))
+    # A folder's list has no missing file; one that goes after it was listed is a dangling link here.
+    damaged = sorted(random.choice(10_000, 50, replace=False))
+    for position, index in enumerate(damaged):
+        damage(folder / f"{index:05d}.jpg", list(DAMAGED)[position % len(DAMAGED)])
+        if not (folder / f"{index:05d}.jpg").exists():
+            (folder / f"{index:05d}.jpg").symlink_to("gone")
+    command = [f"--saved_model={saved_model}", folder]
+    assert run_tool(*command, f"--output={tmp_path / 'whole.csv'}").returncode == 0
+    for parts in (5, 20):
+        kill_after(parts, output, [*command, f"--output={output}"])
+        assert not output.exists()
+    result = run_tool(*command, f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    assert "of 10000 images were answered by an earlier run" in result.stdout
+    assert result.stdout.endswith(f"10000 images, 50 of them without an answer (see the column error): {output}\n")
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    _, *rows = read_csv(output)
+    assert [row[0] for row in rows] == [str(folder / f"{index:05d}.jpg") for index in range(10_000)]
+    assert [index for index, row in enumerate(rows) if row[-1]] == damaged
+    for position, index in enumerate(damaged):
+        assert list(DAMAGED.values())[position % len(DAMAGED)][1] in rows[index][-1]
+    assert not (tmp_path / ".P.csv.parts").exists()
+
+
+def kill_after(parts, output, arguments):
+    """Runs the tool and kills it when so many parts are there."""
+    process = subprocess.Popen([sys.executable, ROOT / "tools" / "predict.py", *arguments], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while len(list((output.parent / f".{output.name}.parts").glob("*-*"))) < parts:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL

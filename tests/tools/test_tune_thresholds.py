@@ -169,11 +169,11 @@ def test_from_tuning_to_predictions(untrained_run, tiny_scenes_dir):
     records = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir).records("validation").as_numpy_iterator()
     for index, record in enumerate(records):
         (untrained_run / "images" / f"{index:02d}.png").write_bytes(record["image"])
-    arguments = [f"--saved_model={untrained_run}/export/1", f"--output={untrained_run}/P.csv", "--labels_only"]
+    arguments = [f"--saved_model={untrained_run}/export/1", f"--output={untrained_run}/P.csv", "--write=labels"]
     run_whole_tool("predict", *arguments, untrained_run / "images")
     with open(untrained_run / "P.csv", newline="", encoding="utf-8") as rows:
         header, *rows = csv.reader(rows)
-    assert header == ["path", "labels"]
+    assert header == ["path", "labels", "error"]
     predictions = load_predictions(str(untrained_run / "predictions" / "validation.npz"))
     p = sigmoid(predictions.logits["y_cls"])
     assert np.abs(p - tuned["values"]).min() > 1e-5  # rounding decides nothing
