@@ -4,3 +4,14 @@ Importing this package loads nothing heavy; TensorFlow is imported by the module
 """
 
 __version__ = "0.1.0"
+
+__all__ = ["Predictor"]
+
+
+def __getattr__(name):
+    """`srn_tf.Predictor`, imported where it is first asked for."""
+    if name == "Predictor":
+        from srn_tf.serving.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module 'srn_tf' has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """A whole run: data, model, stages, evaluation, export; and how a finished run is opened again."""
 
 import dataclasses
+import json
 import logging
 import os
 import platform
@@ -18,6 +19,7 @@ from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.evaluation.report import write_json
 from srn_tf.models.build import ModelConfig, build_model
+from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.training import checkpoint
 from srn_tf.training.summaries import Summaries
@@ -103,7 +105,7 @@ def train_run(options):
     metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work, protocol)
     write_json(work.metrics, metrics)
     if not os.path.isdir(os.path.join(work.export, "1")):
-        export(model, dataset.labels, os.path.join(work.export, "1"))
+        export(model, dataset.labels, os.path.join(work.export, "1"), provenance=provenance_of(work))
     return metrics
 
 
@@ -172,6 +174,27 @@ def _check_trained(work, description):
         )
     if not os.path.isfile(work.final):
         raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
+
+
+def provenance_of(work):
+    """What a run's folder says of the model that is exported from it.
+
+    Args:
+        work: WorkDir.
+    Returns:
+        serving.description.Provenance; empty in what the folder does not have.
+    Raises:
+        InputError: not a work folder, or a file in it that cannot be read.
+    """
+    metrics = {}
+    if os.path.isfile(work.metrics):
+        try:
+            with open(work.metrics, encoding="utf-8") as file:
+                metrics = json.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{work.metrics} cannot be read ({error}). Evaluate the run again.") from error
+    flags = work.read_flags() if os.path.isfile(work.flags) else {}
+    return Provenance(run=work.read_run(), flags=flags, metrics=metrics)
 
 
 def make_strategy(logical_cpus=0):

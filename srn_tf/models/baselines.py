@@ -26,19 +26,20 @@ def build_resnet107(backbone, image_size, num_labels, backbone_weights="none"):
 
     Args and errors: see `build_backbone`.
     Returns:
-        MultiLabelModel with the logits y_cls and no maps.
+        MultiLabelModel with the logits y_cls, the pooled features they come of, and no maps.
     """
     f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
     f_more = build_more_blocks(backbone, f_cls.output_shape["last_map"][1:])
     pool, logits = f_cls.get_layer("cls_pool"), f_cls.get_layer("cls_logits")
     image = keras.Input((image_size, image_size, 3), name="image")
-    y_cls = logits(pool(f_more(f_cls(f_cnn(image))["last_map"])))
+    pooled = pool(f_more(f_cls(f_cnn(image))["last_map"]))
     return MultiLabelModel(
         image=image,
-        outputs={"y_cls": y_cls},
+        outputs={"y_cls": logits(pooled), "pooled": pooled},
         parts={"f_cnn": f_cnn, "f_cls": f_cls, "f_more": f_more},
         stages=RESNET107_STAGES,
         logits=("y_cls",),
+        embedding="pooled",
     )
 
 
@@ -47,7 +48,7 @@ def build_semantic(backbone, image_size, num_labels, backbone_weights="none"):
 
     Args and errors: see `build_backbone`.
     Returns:
-        MultiLabelModel with the logits y_hat (final) and y_cls (initial) and no maps.
+        MultiLabelModel with the logits y_hat (final) and y_cls (initial), the pooled features, and no maps.
     """
     f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
     f_sem = build_relations(f_cls.output_shape["pooled"][-1], num_labels)
@@ -56,10 +57,11 @@ def build_semantic(backbone, image_size, num_labels, backbone_weights="none"):
     y_hat = f_sem({"y_cls": initial["y_cls"], "pooled": initial["pooled"]})
     return MultiLabelModel(
         image=image,
-        outputs={"y_hat": y_hat, "y_cls": initial["y_cls"]},
+        outputs={"y_hat": y_hat, "y_cls": initial["y_cls"], "pooled": initial["pooled"]},
         parts={"f_cnn": f_cnn, "f_cls": f_cls, "f_sem": f_sem},
         stages=SEMANTIC_STAGES,
         logits=("y_hat", "y_cls"),
+        embedding="pooled",
     )
 
 

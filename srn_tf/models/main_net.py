@@ -15,14 +15,16 @@ def build_main_net(backbone, image_size, num_labels, backbone_weights="none"):
 
     Args and errors: see `build_backbone`.
     Returns:
-        MultiLabelModel with the logits y_cls and no maps.
+        MultiLabelModel with the logits y_cls, the pooled features they come of, and no maps.
     """
     f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
     image = keras.Input((image_size, image_size, 3), name="image")
+    main_net = f_cls(f_cnn(image))
     return MultiLabelModel(
         image=image,
-        outputs={"y_cls": f_cls(f_cnn(image))["y_cls"]},
+        outputs={"y_cls": main_net["y_cls"], "pooled": main_net["pooled"]},
         parts={"f_cnn": f_cnn, "f_cls": f_cls},
         stages=STAGES,
         logits=("y_cls",),
+        embedding="pooled",
     )

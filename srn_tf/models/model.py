@@ -33,8 +33,11 @@ class MultiLabelModel:
         parts: name -> Keras model or layer; together they hold every weight, each exactly once.
         stages: name -> Stage, in training order; every stage names every part.
         logits: names of the (B, C) outputs that are scored, the final answer first.
-        maps: names of the (B, H, W, C) outputs that explain the answer; empty if there are none.
+        maps: names of the (B, H, W, C) outputs that are drawn over an image; empty if there are none.
         attention: the one of `maps` whose maximum says where a label was seen, or None.
+        explanation: names of the outputs, labels last, that an export gives beside the answer as what led to it;
+            empty if nothing explains it.
+        embedding: name of the (B, D') output by which images are compared, or None.
 
     Raises:
         ValueError: a stage leaves out a part, or a weight belongs to no part or to two.
@@ -47,6 +50,8 @@ class MultiLabelModel:
     logits: tuple
     maps: tuple = ()
     attention: str | None = None
+    explanation: tuple = ()
+    embedding: str | None = None
     network: keras.Model = dataclasses.field(init=False)
 
     def __post_init__(self):

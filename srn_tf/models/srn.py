@@ -95,7 +95,8 @@ def build_srn(
         learn_alpha: learn the mixing weight, in the last stage, which then has a loss on y_hat with either
             head; False keeps it at 0.5.
     Returns:
-        MultiLabelModel with logits y_hat, y_cls, y_att, y_sr and maps A, U.
+        MultiLabelModel with logits y_hat, y_cls, y_att, y_sr, maps A, U, and beside them S and the main net's pooled
+        features.
     Raises:
         InputError: a value outside its set.
     """
@@ -114,7 +115,8 @@ def build_srn(
     image = keras.Input((image_size, image_size, 3), name="image")
     features = f_cnn(image)  # Eq. (1)
     X = features["X"]
-    y_cls = f_cls(features)["y_cls"]  # Eq. (2)
+    main_net = f_cls(features)
+    y_cls = main_net["y_cls"]  # Eq. (2)
     X_heads = parts["f_neck"](X) if head == "released" else X
     Z = f_att(X_heads)  # Eq. (3)
     A = SoftmaxOverGrid(name="attention")(Z)  # Eq. (4)
@@ -132,10 +134,15 @@ def build_srn(
         stages = {**stages, "all": dataclasses.replace(stages["all"], losses=losses)}
     return MultiLabelModel(
         image=image,
-        outputs={"y_hat": y_hat, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "A": A, "U": U},
+        outputs={
+            **{"y_hat": y_hat, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr},
+            **{"A": A, "S": S, "U": U, "pooled": main_net["pooled"]},
+        },
         parts=parts,
         stages=stages,
         logits=("y_hat", "y_cls", "y_att", "y_sr"),
         maps=("A", "U"),
         attention="A",
+        explanation=("A", "S", "U", "y_cls", "y_att", "y_sr", "y_hat"),
+        embedding="pooled",
     )

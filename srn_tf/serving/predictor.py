@@ -1,20 +1,75 @@
 """Asks an exported SavedModel for predictions. Needs TensorFlow and the folder, no model code."""
 
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
 import os
+from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
-from srn_tf.errors import InputError
+from srn_tf.errors import ImageError, InputError
+from srn_tf.serving.images import to_image_files
+
+DESCRIPTION = os.path.join("assets.extra", "export.json")
+"""Where an export describes itself, below its folder."""
+
+_EXPECTED = "An exported model is a SavedModel folder such as RUN/export/1."
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why a model gave one label of one image the probability it did.
+
+    Attributes:
+        label: its name.
+        probability: float in [0, 1], of the final answer.
+        threshold: float in (0, 1).
+        predicted: whether the probability exceeds it.
+        maps: name -> float32 (H, W) over the grid of the network, row 0 at the top of the image.
+        logits: name -> float, the label's logit in every output.
+    """
+
+    label: str
+    probability: float
+    threshold: float
+    predicted: bool
+    maps: dict
+    logits: dict
+
+    @property
+    def A(self):
+        """Attention, sums to 1; None if the model has none."""
+        return self.maps.get("A")
+
+    @property
+    def S(self):
+        """Confidence, a logit a cell; None if the model has none."""
+        return self.maps.get("S")
+
+    @property
+    def U(self):
+        """Attention weighted by sigmoid(S); None if the model has none."""
+        return self.maps.get("U")
 
 
 class Predictor:
     """A SavedModel of `export.export`, loaded.
+
+    Images are given as a list of N, each of them a path, the bytes of an image file, a uint8 (H, W, 3) array in RGB or
+    a PIL image, of any sizes; see `images.to_image_files`. All of them are held in memory at once, so many images are
+    better given in batches. No images give empty answers.
 
     Args:
         saved_model_dir: the folder of one version, e.g. RUN/export/1.
 
     Attributes:
         labels: list of C str, the label names in order.
+        thresholds: float64 (C,), in (0, 1).
+        image_size: side of the square the network sees, pixels.
 
     Raises:
         InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project.
@@ -23,86 +78,121 @@ class Predictor:
     def __init__(self, saved_model_dir):
         self._path = os.fspath(saved_model_dir)
         self._loaded = _load(self._path)  # kept: the signatures do not keep the variables alive
-        self._serving = self._loaded.signatures["serving_default"]
-        self._explain = self._loaded.signatures.get("explain")
-        # The names are in the graph, a row for each image: one black pixel is asked for its row.
-        pixel = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8))
-        names = self._serving(image_bytes=pixel[tf.newaxis])["labels"].numpy()[0]
-        self.labels = [name.decode("utf-8") for name in names]
+        self.labels, self.thresholds, self.image_size = _read_description(self._path)
+
+    @functools.cached_property
+    def identity(self):
+        """str, a digest of graph and weights: another model or other thresholds have another."""
+        digest = hashlib.sha256()
+        for path in [Path(self._path, "saved_model.pb"), *sorted(Path(self._path, "variables").glob("*"))]:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def answer(self, images):
+        """Gives every label's probability in every image, and what it decides.
+
+        Args:
+            images: list of N, see the class.
+        Returns:
+            dict: "probabilities" float32 (N, C), in [0, 1]; "predicted" bool (N, C), whether they exceed `thresholds`.
+        Raises:
+            InputError: an image of another kind, too large, or one that cannot be read or decoded.
+        """
+        return self._ask("serving_default", images)
 
     def predict(self, images):
-        """Gives every label's probability in every image.
-
-        EXIF orientation is not applied here; `data.image_files.read_image_file` gives bytes that stand upright.
-
-        Args:
-            images: list of N bytes, files of JPEG, PNG, BMP or GIF (first frame), of any sizes. All of them
-                are held in memory at once, so many images are better given in batches.
-        Returns:
-            float32 (N, C), in [0, 1].
-        Raises:
-            InputError: not a list of bytes, or an image that cannot be decoded.
-        """
-        return self._ask(self._serving, images)["probabilities"]
+        """Gives the probabilities of `answer` alone: float32 (N, C)."""
+        return self.answer(images)["probabilities"]
 
     def predict_labels(self, images):
-        """Names the labels whose probability exceeds the threshold they were exported with.
+        """Names the predicted labels of every image: list of N lists of str, in the order of `labels`."""
+        predicted = self.answer(images)["predicted"]
+        return [[self.labels[label] for label in np.flatnonzero(row)] for row in predicted]
+
+    def explain(self, image, label):
+        """Says what one label's probability in one image came of.
 
         Args:
-            images: as for `predict`.
+            image: one image, see the class.
+            label: one of `labels`.
         Returns:
-            list of N lists of str, in the order of `labels`.
+            Explanation.
         Raises:
-            InputError: as for `predict`.
+            InputError: as `answer`; no such label; or the model has nothing that explains its answer.
         """
-        return [
-            [label for label, is_predicted in zip(self.labels, row, strict=True) if is_predicted]
-            for row in self._ask(self._serving, images)["predicted"]
+        if label not in self.labels:
+            near = difflib.get_close_matches(str(label), self.labels) or self.labels[:3]
+            raise InputError(
+                f"label must be one of the model's {len(self.labels)}. Received: {label!r}. "
+                f"Some of them: {', '.join(near)}."
+            )
+        index = self.labels.index(label)
+        row = {name: values[0, ..., index] for name, values in self.explain_batch([image]).items()}
+        probability, predicted = row.pop("probabilities"), row.pop("predicted")
+        return Explanation(
+            label=label,
+            probability=float(probability),
+            threshold=float(self.thresholds[index]),
+            predicted=bool(predicted),
+            maps={name: values for name, values in row.items() if values.ndim == 2},
+            logits={name: float(value) for name, value in row.items() if value.ndim == 0},
+        )
+
+    def explain_batch(self, images):
+        """Gives the answers together with all that led to them.
+
+        Args:
+            images: list of N, see the class.
+        Returns:
+            dict: "probabilities" and "predicted" as `answer`; and what the model names, the last axis being the
+            labels: maps (N, H, W, C) such as A (attention, sums to 1 over the grid), S (confidence, logits) and U
+            (A * sigmoid(S)); and logits (N, C) such as y_hat, y_cls, y_att and y_sr. All float32 but "predicted".
+        Raises:
+            InputError: as `answer`, or the model has nothing that explains its answer.
+        """
+        return self._ask("explain", images, "Only a model with maps can explain its answer", "Export an SRN")
+
+    def embed(self, images):
+        """Gives the pooled features of the main net, by which images can be compared.
+
+        Args:
+            images: list of N, see the class.
+        Returns:
+            float32 (N, D).
+        Raises:
+            InputError: as `answer`, or the model gives no features.
+        """
+        return self._ask("embed", images, "Only a model that was exported with features can embed", "Export it again")[
+            "embedding"
         ]
 
-    def explain(self, images):
-        """Gives the probabilities together with the maps that led to them.
-
-        Args:
-            images: as for `predict`.
-        Returns:
-            dict: "probabilities" float32 (N, C); "predicted" bool (N, C), whether they exceed their thresholds; and
-            each map under its name, float32 (N, H, W, C), e.g. "A" (attention, each label sums to 1 over the grid)
-            and "U" (attention weighted by confidence).
-        Raises:
-            InputError: as for `predict`, or the model has no maps.
-        """
-        if self._explain is None:
-            raise InputError(
-                f"Only a model with maps can explain its answer. Received: {self._path}, which has none. "
-                "Export an SRN, or use predict."
-            )
-        return self._ask(self._explain, images)
-
-    def _ask(self, signature, images):
-        """Calls a signature; returns its outputs as arrays, without the label names."""
-        if not isinstance(images, (list, tuple)) or not all(isinstance(image, bytes) for image in images):
-            raise InputError(f"Images must be a list of bytes, one image file each. Received: {repr(images)[:80]}.")
-        if images:
+    def _ask(self, name, images, rule="", remedy=""):
+        """Calls the signature of that name; returns its outputs as arrays, without the label names."""
+        signature = self._loaded.signatures.get(name)
+        if signature is None:
+            raise InputError(f"{rule}. Received: {self._path}, which has no signature {name}. {remedy}.")
+        files = to_image_files(images)
+        if files:
             try:
-                outputs = signature(image_bytes=tf.constant(images))
+                outputs = signature(image_bytes=tf.constant(files))
             except tf.errors.InvalidArgumentError as error:
-                raise InputError(
+                raise ImageError(
                     "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
-                    f"Received: one that cannot, {self._find_undecodable(images)} (from 0) of {len(images)}."
+                    f"Received: one that cannot, {self._find_undecodable(files)} (from 0) of {len(files)}."
                 ) from error
         else:  # some of TensorFlow's convolutions refuse a batch of none
             specs = signature.structured_outputs
             outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
         arrays = {name: values.numpy() for name, values in outputs.items() if name != "labels"}
-        arrays.setdefault("predicted", arrays["probabilities"] > 0.5)  # exports of earlier versions have none
+        if "probabilities" in arrays:  # exports of earlier versions do not decide
+            arrays.setdefault("predicted", arrays["probabilities"] > 0.5)
         return arrays
 
-    def _find_undecodable(self, images):
+    def _find_undecodable(self, files):
         """Returns the position of the first image that has no answer, or "?"."""
-        for position, image in enumerate(images):
+        for position, file in enumerate(files):
             try:
-                self._serving(image_bytes=tf.constant([image]))
+                self._loaded.signatures["serving_default"](image_bytes=tf.constant([file]))
             except tf.errors.InvalidArgumentError:
                 return position
         return "?"
@@ -110,22 +200,39 @@ class Predictor:
 
 def _load(path):
     """Loads a SavedModel and checks that it is one of this project's; InputError otherwise."""
-    expected = "An exported model is a SavedModel folder such as RUN/export/1."
     if not os.path.isdir(path):
-        raise InputError(f"{expected} Received: {path}, which is not a folder. Make one with tools/export.py.")
+        raise InputError(f"{_EXPECTED} Received: {path}, which is not a folder. Make one with tools/export.py.")
     if not tf.saved_model.contains_saved_model(path):
-        raise InputError(f"{expected} Received: {path}, which has no saved_model.pb. Check the path.")
+        raise InputError(f"{_EXPECTED} Received: {path}, which has no saved_model.pb. Check the path.")
     try:
         loaded = tf.saved_model.load(path)
         signature = loaded.signatures.get("serving_default")
     except Exception as error:  # damaged files surface as nearly any type
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{expected} Received: {path}, which cannot be loaded ({reason}). Export it again.") from error
+        raise InputError(
+            f"{_EXPECTED} Received: {path}, which cannot be loaded ({reason}). Export it again."
+        ) from error
     inputs = signature.structured_input_signature[1] if signature else {}
     outputs = signature.structured_outputs if signature else {}
     if set(inputs) != {"image_bytes"} or not {"probabilities", "labels"} <= set(outputs):
         raise InputError(
-            f"{expected} Received: {path}, a SavedModel of another kind (its serving_default must take image_bytes "
+            f"{_EXPECTED} Received: {path}, a SavedModel of another kind (its serving_default must take image_bytes "
             "and give probabilities and labels). Make one with tools/export.py."
         )
     return loaded
+
+
+def _read_description(path):
+    """Reads labels, thresholds and image_size of an export, see `Predictor`; InputError if they are not there."""
+    try:
+        with open(os.path.join(path, DESCRIPTION), encoding="utf-8") as file:
+            description = json.load(file)
+        labels = [str(label) for label in description["labels"]]
+        # Exports of earlier versions have no thresholds: they decide by 0.5.
+        thresholds = np.broadcast_to(np.float64(description.get("thresholds", 0.5)), [len(labels)])
+        return labels, thresholds, int(description["image_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} cannot be used ({type(error).__name__}: {error}). "
+            "Copy the whole folder, or export it again."
+        ) from error

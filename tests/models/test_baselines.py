@@ -44,7 +44,8 @@ def test_resnet107_has_its_blocks_between_the_last_map_and_the_pooling(images):
     main_net = main_net_outputs(model, images)
     more = model.parts["f_more"](main_net["last_map"]).numpy()
     received = {name: value.numpy() for name, value in model.network(images).items()}
-    assert set(received) == {"y_cls"}
+    assert set(received) == {"y_cls", "pooled"} and model.embedding == "pooled"
+    np.testing.assert_allclose(received["pooled"], more.mean(axis=(1, 2)), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(received["y_cls"], logits_of(model, more.mean(axis=(1, 2))), rtol=1e-3, atol=1e-4)
     assert np.abs(received["y_cls"] - main_net["y_cls"]).max() > 0.01
     assert (model.logits, model.maps, model.attention, model.final) == (("y_cls",), (), None, "y_cls")
@@ -78,7 +79,8 @@ def test_semantic_equals_numpy(images):
         x = reference.relu(x @ kernel + bias)
     kernel, bias = weights["sem_logits"]
     received = {name: value.numpy() for name, value in model.network(images).items()}
-    assert set(received) == {"y_hat", "y_cls"}
+    assert set(received) == {"y_hat", "y_cls", "pooled"} and model.embedding == "pooled"
+    np.testing.assert_allclose(received["pooled"], main_net["pooled"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(received["y_hat"], x @ kernel + bias, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(received["y_cls"], main_net["y_cls"], rtol=1e-4, atol=1e-5)
     assert (model.logits, model.maps, model.attention) == (("y_hat", "y_cls"), (), None)

@@ -65,9 +65,13 @@ def test_outputs(models, images, head):
     model = models[head, "U"]
     grid, logits = (B, 14, 14, C), (B, C)
     shapes = {name: value.shape for name, value in outputs_of(model, images).items()}
-    assert shapes == {"y_hat": logits, "y_cls": logits, "y_att": logits, "y_sr": logits, "A": grid, "U": grid}
+    assert shapes == {
+        **{"y_hat": logits, "y_cls": logits, "y_att": logits, "y_sr": logits},
+        **{"A": grid, "S": grid, "U": grid, "pooled": (B, 128)},
+    }
     assert (model.logits, model.maps, model.attention) == (("y_hat", "y_cls", "y_att", "y_sr"), ("A", "U"), "A")
     assert (model.final, model.image_size, model.num_labels) == ("y_hat", S_PX, C)
+    assert model.embedding == "pooled" and set(model.explanation) == set(shapes) - {"pooled"}
     assert set(model.parts) == PARTS[head]
 
 
@@ -80,12 +84,14 @@ def test_equations_4_to_9_equal_numpy(models, images, head, source):
     model = models[head, source]
     X = heads_input(model, images)
     Z, S = model.parts["f_att"](X).numpy(), model.parts["f_conf"](X).numpy()
-    y_cls = model.parts["f_cls"](model.parts["f_cnn"](images))["y_cls"].numpy()
+    main_net = model.parts["f_cls"](model.parts["f_cnn"](images))
+    y_cls = main_net["y_cls"].numpy()
     A = np.exp(Z) / np.exp(Z).sum(axis=(1, 2), keepdims=True)  # Eq. (4)
     y_att = (A * S).sum(axis=(1, 2))  # Eq. (7)
     U = A / (1 + np.exp(-S))  # Eq. (8)
     y_sr = reference.regularizer(model.parts["f_sr"], U if source == "U" else A, head)  # Eq. (9)
-    expected = {"A": A, "U": U, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "y_hat": 0.5 * y_cls + 0.5 * y_sr}
+    expected = {"A": A, "S": S, "U": U, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr, "pooled": main_net["pooled"]}
+    expected["y_hat"] = 0.5 * y_cls + 0.5 * y_sr
     received = outputs_of(model, images)
     assert sorted(received) == sorted(expected)
     for name, value in expected.items():
@@ -272,13 +278,16 @@ def test_a_weight_in_no_part_or_in_two_is_refused(models):
 def test_main_net(images):
     model = randomised(build_main_net("small", S_PX, C))
     received = outputs_of(model, images)
-    assert {name: value.shape for name, value in received.items()} == {"y_cls": (B, C)}
+    assert {name: value.shape for name, value in received.items()} == {"y_cls": (B, C), "pooled": (B, 128)}
+    assert model.embedding == "pooled" and model.explanation == ()
     assert (model.logits, model.maps, model.attention, model.final) == (("y_cls",), (), None, "y_cls")
     assert {name: (stage.trains, stage.fixed, stage.losses, stage.watched) for name, stage in model.stages.items()} == {
         "cls": (("f_cnn", "f_cls"), (), {"y_cls": 1.0}, "y_cls")
     }
     expected = model.parts["f_cls"](model.parts["f_cnn"](images))["y_cls"]
     np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-5, atol=1e-6)
+    kernel, bias = model.parts["f_cls"].get_layer("cls_logits").get_weights()
+    np.testing.assert_allclose(received["y_cls"], received["pooled"] @ kernel + bias, rtol=1e-4, atol=1e-5)
     assert np.ptp(received["y_cls"], axis=0).min() > 1e-4  # the image matters
 
 

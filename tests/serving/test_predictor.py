@@ -1,11 +1,17 @@
 """The predictor answers as the model does, and refuses folders that are not its own."""
 
+import io
+import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+import srn_tf
 from srn_tf.data.preprocessing import preprocess
 from srn_tf.errors import InputError
 from srn_tf.models.main_net import build_main_net
@@ -42,9 +48,50 @@ def predictor(folder):
     return Predictor(folder)
 
 
-def test_labels(predictor):
-    assert predictor.labels == LABELS
-    assert all(isinstance(label, str) for label in predictor.labels)
+def test_what_it_says_of_itself(predictor):
+    assert predictor.labels == LABELS and all(type(label) is str for label in predictor.labels)
+    assert predictor.thresholds.dtype == np.float64 and predictor.thresholds.tolist() == [0.5] * 3
+    assert predictor.image_size == 56
+
+
+def test_identity_is_of_the_answers_alone(model, predictor, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "assets.extra" / "model_card.md").write_text("edited")
+    assert Predictor(tmp_path / "copy").identity == predictor.identity
+    assert len(predictor.identity) == 64
+    export(model, LABELS, tmp_path / "1", [0.5, 0.5, 0.6])
+    assert Predictor(tmp_path / "1").identity != predictor.identity
+
+
+def test_images_of_every_kind_get_the_same_answer(predictor, tmp_path):
+    (tmp_path / "a.png").write_bytes(IMAGES[0])
+    image = Image.open(io.BytesIO(IMAGES[0]))
+    p = predictor.predict([tmp_path / "a.png", str(tmp_path / "a.png"), IMAGES[0], image, np.asarray(image)])
+    np.testing.assert_array_equal(p, np.repeat(p[:1], 5, axis=0))
+    assert np.abs(p[0] - predictor.predict([IMAGES[1]])[0]).max() > 1e-3
+
+
+def test_explanation_of_one_label(predictor):
+    batch = predictor.explain_batch(IMAGES)
+    for index, label in enumerate(LABELS):
+        explanation = predictor.explain(IMAGES[1], label)
+        assert explanation.label == label and explanation.threshold == 0.5
+        assert explanation.probability == pytest.approx(batch["probabilities"][1, index], abs=1e-5)
+        assert explanation.predicted is (explanation.probability > 0.5)
+        assert sorted(explanation.maps) == ["A", "S", "U"]
+        for name in ("A", "S", "U"):
+            received = getattr(explanation, name)
+            assert received.shape == (14, 14)
+            np.testing.assert_allclose(received, batch[name][1, :, :, index], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(explanation.U, explanation.A / (1 + np.exp(-explanation.S)), rtol=1e-4, atol=1e-7)
+        expected = {name: batch[name][1, index] for name in ("y_hat", "y_cls", "y_att", "y_sr")}
+        assert explanation.logits == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("label, near", [("dgo", "dog"), ("Strasse", "Straße"), (0, "dog")])
+def test_no_such_label(predictor, label, near):
+    with pytest.raises(InputError, match=f"one of the model's 3. Received: {label!r}. Some of them: .*{near}"):
+        predictor.explain(IMAGES[0], label)
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -54,14 +101,20 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     probabilities = predictor.predict(IMAGES[:count])
     assert probabilities.shape == (count, 3) and probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, tf.sigmoid(outputs["y_hat"]), rtol=0, atol=1e-5)
-    explained = predictor.explain(IMAGES[:count])
-    assert sorted(explained) == ["A", "U", "predicted", "probabilities"]
+    answer = predictor.answer(IMAGES[:count])
+    assert sorted(answer) == ["predicted", "probabilities"]
+    np.testing.assert_array_equal(answer["probabilities"], probabilities)
+    explained = predictor.explain_batch(IMAGES[:count])
+    assert set(explained) == {"A", "S", "U", "predicted", "probabilities", "y_att", "y_cls", "y_hat", "y_sr"}
     assert explained["predicted"].dtype == bool
     np.testing.assert_array_equal(explained["predicted"], probabilities > 0.5)
     np.testing.assert_allclose(explained["probabilities"], probabilities, rtol=0, atol=1e-5)
-    for name in ("A", "U"):
-        assert explained[name].shape == (count, 14, 14, 3) and explained[name].dtype == np.float32
-        np.testing.assert_allclose(explained[name], outputs[name], rtol=0, atol=1e-5)
+    for name in set(explained) - {"predicted", "probabilities"}:
+        assert explained[name].shape == outputs[name].shape and explained[name].dtype == np.float32
+        np.testing.assert_allclose(explained[name], outputs[name], rtol=1e-5, atol=1e-5)
+    embedding = predictor.embed(IMAGES[:count])
+    assert embedding.shape == (count, 128) and embedding.dtype == np.float32
+    np.testing.assert_allclose(embedding, outputs["pooled"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(explained["A"].sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
 
 
@@ -77,7 +130,7 @@ def test_predicted_labels_are_those_above_the_thresholds_of_the_export(model, pr
     assert predictor.predict_labels(IMAGES) == [[LABELS[label] for label in np.flatnonzero(row > 0.5)] for row in p]
 
 
-def test_exports_of_earlier_versions_predict_above_one_half(tmp_path):
+def save_earlier_version(folder, description):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def answer(image_bytes):
         num_images = [tf.shape(image_bytes)[0], 1]
@@ -86,21 +139,42 @@ def test_exports_of_earlier_versions_predict_above_one_half(tmp_path):
             "labels": tf.tile([["a", "b", "c"]], num_images),
         }
 
-    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"serving_default": answer})
-    predictor = Predictor(tmp_path / "1")
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": answer})
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "export.json").write_text(description)
+    return folder
+
+
+def test_exports_of_earlier_versions_predict_above_one_half(tmp_path):
+    description = json.dumps({"labels": ["a", "b", "c"], "image_size": 56})
+    predictor = Predictor(save_earlier_version(tmp_path / "1", description))
     assert predictor.predict_labels(IMAGES[:2]) == [["c"], ["c"]]
     assert predictor.predict_labels([]) == []
+    assert predictor.thresholds.tolist() == [0.5] * 3
+    with pytest.raises(InputError, match="Received: .*1, which has no signature embed. Export it again."):
+        predictor.embed(IMAGES[:1])
+
+
+@pytest.mark.parametrize("description", ["", "[]", "{}", '{"labels": ["a"], "image_size": null}', '{"labels": 3}'])
+def test_description_that_cannot_be_used(tmp_path, description):
+    save_earlier_version(tmp_path / "1", description)
+    with pytest.raises(InputError, match="1, whose assets.extra/export.json cannot be used .* Copy the whole folder"):
+        Predictor(tmp_path / "1")
+
+
+def test_description_that_is_missing(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "1", ignore=shutil.ignore_patterns("assets.extra"))
+    with pytest.raises(InputError, match="1, whose assets.extra/export.json cannot be used .* Copy the whole folder"):
+        Predictor(tmp_path / "1")
 
 
 def test_no_images(predictor):
     assert predictor.predict([]).shape == (0, 3)
     assert predictor.predict_labels([]) == []
-    assert {name: values.shape for name, values in predictor.explain([]).items()} == {
-        "probabilities": (0, 3),
-        "predicted": (0, 3),
-        "A": (0, 14, 14, 3),
-        "U": (0, 14, 14, 3),
-    }
+    assert predictor.embed([]).shape == (0, 128)
+    logits = {name: (0, 3) for name in ("y_hat", "y_cls", "y_att", "y_sr", "probabilities", "predicted")}
+    maps = {name: (0, 14, 14, 3) for name in ("A", "S", "U")}
+    assert {name: values.shape for name, values in predictor.explain_batch([]).items()} == {**logits, **maps}
 
 
 @pytest.mark.parametrize("bad", [b"", b"no image", IMAGES[0][:200]])
@@ -109,20 +183,15 @@ def test_undecodable_image_is_named_by_its_position(predictor, bad):
         predictor.predict([*IMAGES[:2], bad, IMAGES[2]])
 
 
-@pytest.mark.parametrize("bad", [IMAGES[0], "a.jpg", ["a.jpg"], [np.zeros((4, 4, 3))]])
-def test_images_that_are_no_list_of_bytes(predictor, bad):
-    with pytest.raises(InputError, match="Images must be a list of bytes"):
-        predictor.predict(bad)
-
-
 def test_model_without_maps(tmp_path):
     export(build_main_net("small", 56, 2), ["a", "b"], tmp_path / "1")
     predictor = Predictor(str(tmp_path / "1"))
     assert predictor.predict(IMAGES).shape == (5, 2)
     with pytest.raises(
-        InputError, match="Only a model with maps can explain its answer. Received: .*1, which has none"
+        InputError, match="Only a model with maps can explain its answer. Received: .*1, which has no signature explain"
     ):
-        predictor.explain(IMAGES)
+        predictor.explain_batch(IMAGES)
+    assert predictor.embed(IMAGES).shape == (5, 128)
 
 
 def test_folder_that_is_missing_or_a_file(tmp_path):
@@ -159,3 +228,15 @@ def test_saved_models_of_another_kind(tmp_path):
     for name in ("none", "other", "v1"):
         with pytest.raises(InputError, match=f"{name}, a SavedModel of another kind"):
             Predictor(tmp_path / name)
+
+
+def test_the_package_has_it_without_importing_tensorflow_before():
+    program = (
+        "import sys, srn_tf; assert 'tensorflow' not in sys.modules\n"
+        "assert srn_tf.Predictor.__name__ == 'Predictor' and 'tensorflow' in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert srn_tf.Predictor is Predictor
+    with pytest.raises(AttributeError, match="has no attribute 'Predictr'"):
+        srn_tf.Predictr

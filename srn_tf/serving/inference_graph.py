@@ -1,0 +1,267 @@
+"""A network as a plain graph that only answers: rewritten once, when it is exported, so that it is faster when served.
+
+Everything here works on the operations of a graph, whatever model they come from. In a GraphDef a tensor's name is
+its operation's, with ":1" and so on for outputs after the first.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+PRECISIONS = ("float32", "bfloat16")
+
+_INPUT = "image"
+_PRODUCTS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
+# What may run in bfloat16 between two products. The others, such as softmax, sigmoid and means, keep float32.
+_BETWEEN_PRODUCTS = ("AddV2", "BiasAdd", "FusedBatchNormV3", "Identity", "MaxPool", "Pad", "Relu")
+# Constants of fewer elements (biases, shapes) stay in the graph.
+_SMALLEST_VARIABLE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceGraph:
+    """Operations from an image to named outputs.
+
+    Attributes:
+        nodes: list of NodeDef, each after those it reads; weights are constants among them. Operations read "image",
+            float32 (B, S, S, 3) RGB, 0 to 255, which is none of them.
+        outputs: name -> tensor in `nodes`, float32.
+        library: FunctionDefLibrary, functions that the operations call.
+        variables: name read by `nodes` -> variable whose handle it is; only for those that functions read.
+        image_size: S.
+    """
+
+    nodes: list
+    outputs: dict
+    library: object
+    variables: dict
+    image_size: int
+
+    def as_function(self):
+        """Makes a function of it that can be called, and saved, in TensorFlow.
+
+        Weights become variables again, which all signatures of a SavedModel share: each of them would have constants
+        for itself, and TensorFlow several copies of those (of ResNet-101, gigabytes).
+
+        Returns:
+            (network, variables): a tf.function, float32 (B, S, S, 3) -> dict of the outputs; its tf.Variables, which
+            the caller must keep.
+        """
+        lifted = {
+            node.name: tf.Variable(_value(node), trainable=False, name=node.name)
+            for node in self.nodes
+            if _is_weight(node)
+        }
+        graph_def = tf.compat.v1.GraphDef(node=[node for node in self.nodes if node.name not in lifted])
+        graph_def.library.CopyFrom(self.library)
+        graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
+        image = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32, name=_INPUT)
+
+        @tf.function(input_signature=[image], autograph=False)
+        def network(image):
+            inputs = {_INPUT: image}
+            inputs |= {name: variable.read_value() for name, variable in lifted.items()}
+            inputs |= {name: tf.identity(variable.handle) for name, variable in self.variables.items()}
+            tensors = [f"{name}:0" if ":" not in name else name for name in self.outputs.values()]
+            return dict(zip(self.outputs, tf.import_graph_def(graph_def, inputs, tensors, name="")))
+
+        return network, [*lifted.values(), *self.variables.values()]
+
+
+def trace(network, image_size):
+    """Turns a Keras network into a graph for inference.
+
+    Whatever does not depend on the image is computed once, and becomes a constant.
+
+    Args:
+        network: keras.Model, image -> dict of outputs; it may have been built under a tf.distribute strategy.
+        image_size: side S of its square input, pixels.
+    Returns:
+        InferenceGraph.
+    """
+    spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name=_INPUT)
+    traced = tf.compat.v1.wrap_function(lambda image: network(image, training=False), [spec])
+    operations = traced.graph.get_operations()  # each after those it reads
+    kept = {_INPUT}  # operations that depend on the image, or give what is no array (the lists that loops fill)
+    constants = {}
+    for operation in operations:
+        is_array = all(tensor.dtype != tf.variant for tensor in operation.outputs)
+        if not is_array or any(tensor.op.name in kept for tensor in operation.inputs):
+            kept.add(operation.name)
+            constants |= {tensor.name: tensor for tensor in operation.inputs if tensor.op.name not in kept}
+    handles = {name: tensor for name, tensor in constants.items() if tensor.dtype == tf.resource}
+    constants = {name: tensor for name, tensor in constants.items() if name not in handles}
+    values = traced.prune([], list(constants.values()))()
+    node_of = {node.name: node for node in traced.graph.as_graph_def().node}
+    nodes = [_constant(_short(name), value.numpy()) for name, value in zip(constants, values, strict=True)]
+    for operation in operations:
+        if operation.name in kept and operation.name != _INPUT:
+            node = node_of[operation.name]
+            node.input[:] = [_short(tensor.name) for tensor in operation.inputs]
+            node.device = ""  # that of the training
+            nodes.append(node)
+    outputs = {name: _short(tensor.name) for name, tensor in traced.structured_outputs.items()}
+    library = traced.graph.as_graph_def().library
+    return InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size)
+
+
+def fold_batch_norms(graph):
+    """Writes every BatchNorm into the convolution before it, where nothing else reads that convolution.
+
+    With scale s = gamma / sqrt(variance + epsilon), kernel * s and beta + (bias - mean) * s compute the same.
+
+    Args:
+        graph: InferenceGraph of `trace`.
+    Returns:
+        InferenceGraph.
+    """
+    node_of = {node.name: node for node in graph.nodes}
+    readers = collections.Counter(name for node in graph.nodes for name in node.input)
+    readers.update(graph.outputs.values())
+    nodes = []
+    replaced = {}  # constant -> its new value
+    for node in graph.nodes:
+        bias = node_of.get(node.input[0]) if node.op == "FusedBatchNormV3" else None
+        has_bias = bias is not None and bias.op == "BiasAdd"
+        product = node_of.get(bias.input[0]) if has_bias else bias
+        is_foldable = (
+            product is not None
+            and product.op in ("Conv2D", "DepthwiseConv2dNative")
+            and not node.attr["is_training"].b
+            and readers[product.name] == readers[product.input[1]] == readers[bias.name] == 1
+        )
+        if not is_foldable:
+            nodes.append(node)
+            continue
+        gamma, beta, mean, variance = (_value(node_of[name]).astype(np.float64) for name in node.input[1:5])
+        scale = gamma / np.sqrt(variance + node.attr["epsilon"].f)
+        before = _value(node_of[bias.input[1]]).astype(np.float64) if has_bias else 0.0
+        kernel = _value(node_of[product.input[1]]).astype(np.float64)
+        # A depthwise kernel is (height, width, channels in, channels out for each).
+        per_channel = scale if product.op == "Conv2D" else scale.reshape(kernel.shape[2:])
+        replaced[product.input[1]] = kernel * per_channel
+        nodes.append(_constant(f"{node.name}/bias", (beta + (before - mean) * scale).astype(np.float32)))
+        nodes.append(_bias_add(node.name, product.name, f"{node.name}/bias"))
+    nodes = [_constant(n.name, replaced[n.name].astype(np.float32)) if n.name in replaced else n for n in nodes]
+    return _without_unread(dataclasses.replace(graph, nodes=nodes))
+
+
+def to_bfloat16(graph):
+    """Makes products, and what lies between them, run in bfloat16; the outputs stay float32.
+
+    A product that no other follows before a softmax, a mean, an output or the like keeps float32: the answer is read
+    from what it gives (scores, logits), and it is a small part of the work.
+
+    Args:
+        graph: InferenceGraph, all in float32.
+    Returns:
+        InferenceGraph; its weights are bfloat16 constants.
+    """
+    constants = {node.name: node for node in graph.nodes if node.op == "Const"}
+    followed = _followed_products(graph)
+    in_bfloat16 = set()  # tensors
+    nodes = {}  # by name, in order
+    for node in graph.nodes:
+        read = [name for name in node.input if name not in constants]
+        is_converted = node.name in followed or (
+            node.op in _BETWEEN_PRODUCTS and bool(read) and in_bfloat16.issuperset(read)
+        )
+        converted = type(node)()
+        converted.CopyFrom(node)
+        for place, name in enumerate(node.input):
+            if name not in constants:
+                if is_converted != (name in in_bfloat16):
+                    cast = _cast(name, to_bfloat16=is_converted)
+                    nodes[cast.name] = cast
+                    converted.input[place] = cast.name
+            # BatchNorm's own values are float32 also where it runs in bfloat16.
+            elif is_converted and node.op != "FusedBatchNormV3" and _is_float(constants[name]):
+                rounded = _constant(f"{name}/bfloat16", tf.cast(_value(constants[name]), tf.bfloat16).numpy())
+                nodes[rounded.name] = rounded
+                converted.input[place] = rounded.name
+        if is_converted:
+            converted.attr["T"].type = tf.bfloat16.as_datatype_enum
+            in_bfloat16.add(node.name)
+        nodes[node.name] = converted
+    outputs = dict(graph.outputs)
+    for name, tensor in graph.outputs.items():
+        if tensor in in_bfloat16:
+            cast = _cast(tensor, to_bfloat16=False)
+            nodes[cast.name] = cast
+            outputs[name] = cast.name
+    return _without_unread(dataclasses.replace(graph, nodes=list(nodes.values()), outputs=outputs))
+
+
+def _followed_products(graph):
+    """Names of the products from which another is reached through `_BETWEEN_PRODUCTS` alone."""
+    followed = set()
+    leads_to_product = set()
+    for node in reversed(graph.nodes):
+        is_product = node.op in _PRODUCTS
+        if is_product and node.name in leads_to_product:
+            followed.add(node.name)
+        if is_product or (node.op in _BETWEEN_PRODUCTS and node.name in leads_to_product):
+            leads_to_product.update(_operation(name) for name in node.input)
+    return followed
+
+
+def _without_unread(graph):
+    """The graph without operations that no output needs."""
+    needed = {_operation(name) for name in graph.outputs.values()}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            needed.update(_operation(name) for name in node.input)
+            nodes.append(node)
+    return dataclasses.replace(graph, nodes=nodes[::-1])
+
+
+def _variables_of(traced, handles):
+    """Name in the graph -> the variable behind it, for handles that functions (loops) read themselves."""
+    captured = {id(inside): outside for outside, inside in traced.graph.captures}
+    variables = {id(variable.handle): variable for variable in traced.graph.variables}
+    return {_short(name): variables[id(captured[id(tensor)])] for name, tensor in handles.items()}
+
+
+def _short(tensor_name):
+    return tensor_name.removesuffix(":0")
+
+
+def _operation(name):
+    return name.split(":")[0]
+
+
+def _value(node):
+    return tf.make_ndarray(node.attr["value"].tensor)
+
+
+def _is_float(node):
+    return node.attr["dtype"].type == tf.float32.as_datatype_enum
+
+
+def _is_weight(node):
+    floats = (tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    return node.op == "Const" and node.attr["dtype"].type in floats and _value(node).size >= _SMALLEST_VARIABLE
+
+
+def _constant(name, value):
+    node = tf.compat.v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return node
+
+
+def _bias_add(name, product, bias):
+    node = tf.compat.v1.NodeDef(name=name, op="BiasAdd", input=[product, bias])
+    node.attr["T"].type = tf.float32.as_datatype_enum
+    return node
+
+
+def _cast(name, to_bfloat16):
+    suffix = "as_bfloat16" if to_bfloat16 else "as_float32"
+    node = tf.compat.v1.NodeDef(name=f"{name.replace(':', '_')}/{suffix}", op="Cast", input=[name])
+    types = (tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    node.attr["SrcT"].type, node.attr["DstT"].type = types if to_bfloat16 else types[::-1]
+    return node

@@ -1,0 +1,86 @@
+"""Writes the final answer of a model as an ONNX file, for ONNX Runtime and what else reads that format."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.data.preprocessing import preprocess
+from srn_tf.errors import InputError
+from srn_tf.serving.checking import answer_in_memory, check_differences, odd_files
+
+FILE_NAME = "model.onnx"
+OPSET = 17
+TOLERANCE = {"probabilities": 1e-4}
+
+_ALMOST_ZERO = np.finfo(np.float32).tiny
+
+
+def check_onnx_installed():
+    """Raises InputError if the packages that write and check ONNX files are not there."""
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"ONNX files need packages of their own. Received: no {error.name}. pip install -r requirements-onnx.txt"
+        ) from None
+
+
+def write_onnx(folder, graph, model):
+    """Writes model.onnx, and compares it with the model in memory.
+
+    Input: `image` float32 (N, S, S, 3), RGB, 0 to 255, resized already. Output: `probabilities` float32 (N, C).
+
+    Args:
+        folder: to write to.
+        graph: InferenceGraph of the model, float32.
+        model: MultiLabelModel.
+    Returns:
+        dict: its file name -> its largest difference, the tolerance and the opset.
+    Raises:
+        InputError: packages are missing, or a difference above `TOLERANCE`.
+    """
+    check_onnx_installed()
+    import onnxruntime
+    import tf2onnx
+
+    path = os.path.join(folder, FILE_NAME)
+    tf2onnx.convert.from_graph_def(
+        _graph_def(graph, model),
+        input_names=["image:0"],
+        output_names=["probabilities:0"],
+        tensors_to_rename={"image:0": "image", "probabilities:0": "probabilities"},
+        opset=OPSET,
+        output_path=path,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    image = np.stack([preprocess(tf.constant(file), model.image_size) for file in odd_files()])
+    (received,) = session.run(["probabilities"], {"image": image})
+    differences = {"probabilities": [received - answer_in_memory(model)(image)["probabilities"]]}
+    difference = check_differences(differences, TOLERANCE, "An ONNX model")
+    return {FILE_NAME: {"largest_difference": difference, "tolerance": TOLERANCE, "opset": OPSET}}
+
+
+def _graph_def(graph, model):
+    """The graph with an input and the probabilities, as TensorFlow 1 had it.
+
+    ONNX Runtime (1.23 and 1.31) takes zeros laid around a map before max pooling for no padding, which counts as
+    minus infinity there. It leaves alone what is not quite zero, so zeros become the smallest float32.
+    """
+    image = tf.compat.v1.NodeDef(name="image", op="Placeholder")
+    image.attr["dtype"].type = tf.float32.as_datatype_enum
+    image.attr["shape"].shape.CopyFrom(tf.TensorShape(model.image.shape).as_proto())
+    almost_zero = tf.compat.v1.NodeDef(name="almost_zero", op="Const")
+    almost_zero.attr["dtype"].type = tf.float32.as_datatype_enum
+    almost_zero.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(_ALMOST_ZERO))
+    answer = tf.compat.v1.NodeDef(name="probabilities", op="Sigmoid", input=[graph.outputs[model.final]])
+    answer.attr["T"].type = tf.float32.as_datatype_enum
+    graph_def = tf.compat.v1.GraphDef(node=[image, almost_zero, *graph.nodes, answer], library=graph.library)
+    graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
+    pooled = {name for node in graph.nodes if node.op == "MaxPool" for name in node.input}
+    for node in graph_def.node:
+        if node.op == "Pad" and node.name in pooled:
+            node.op = "PadV2"
+            node.input.append(almost_zero.name)
+    return graph_def

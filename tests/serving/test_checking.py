@@ -1,0 +1,33 @@
+"""What was written is refused where it differs by more than it may, and the largest difference is told."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.errors import InputError
+from srn_tf.models.main_net import build_main_net
+from srn_tf.serving.checking import answer_in_memory, check_differences
+
+
+def test_the_largest_of_all_differences_is_told():
+    differences = {"probabilities": [np.array([[0.0, -0.02]]), np.array([0.01])], "other outputs": [0.0, -0.5]}
+    largest = check_differences(differences, {"probabilities": 0.02, "other outputs": 1.0}, "A written model")
+    assert largest == {"probabilities": 0.02, "other outputs": 0.5}
+
+
+@pytest.mark.parametrize("bad", [0.0201, -0.0201, np.nan, np.inf])
+def test_too_large_or_not_a_number_is_refused(bad):
+    differences = {"probabilities": [np.array([0.0, bad, 0.0])]}
+    with pytest.raises(
+        InputError, match=r"A thing must answer as the one in memory, its probabilities within 0\.02\. "
+    ):
+        check_differences(differences, {"probabilities": 0.02}, "A thing")
+
+
+def test_answer_in_memory():
+    model = build_main_net("small", 56, 2)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
+    outputs = model.network(image, training=False)
+    answer = answer_in_memory(model)(image)
+    np.testing.assert_allclose(answer["probabilities"], tf.sigmoid(outputs["y_cls"]), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(answer["embedding"], outputs["pooled"], rtol=0, atol=1e-5)
