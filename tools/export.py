@@ -30,7 +30,7 @@ def define_flags():
         "precision",
         "float32",
         ["float32", "bfloat16"],
-        "Of activations and products; bfloat16 halves the file, and is faster on CPUs with AMX.",
+        "Of activations and products. bfloat16 halves the file; whether it is faster depends on the CPU: measure.",
     )
     flags.DEFINE_enum(
         "tflite",

@@ -56,7 +56,7 @@ def _torch(folder, threads, is_bfloat16, is_compiled):
     import torch
 
     torch.set_num_threads(threads)
-    module, num_images = _torch_module(folder)
+    module, _ = _torch_module(folder)
     module = module.to(memory_format=torch.channels_last)
     if is_compiled:
         from torch._inductor import config
@@ -110,12 +110,12 @@ def _openvino(folder, threads, precision):
 
 
 def _onnx(folder):
-    """The PyTorch module as an ONNX file, image (B, 3, S, S) -> probabilities (B, C); written once."""
+    """The PyTorch module as an ONNX file for this batch, image (B, 3, S, S) -> probabilities (B, C); written once."""
     import torch
 
-    path = os.path.join(folder, "srn_torch.onnx")
+    module, num_images = _torch_module(folder)
+    path = os.path.join(folder, f"srn_torch_{num_images}.onnx")
     if not os.path.isfile(path):
-        module, _ = _torch_module(folder)
 
         class Probabilities(torch.nn.Module):
             def __init__(self):

@@ -196,7 +196,7 @@ With TensorFlow Serving, with the folder of all versions as BASE:
 
 ```
 docker run -p 8501:8501 -v "BASE:/models/srn" -e MODEL_NAME=srn tensorflow/serving
-curl -d "{{\\"instances\\": [{{\\"b64\\": \\"$(base64 -w0 photo.jpg)\\"}}]}}" http://localhost:8501/v1/models/srn:predict
+printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" | curl -d @- http://localhost:8501/v1/models/srn:predict
 ```"""
 
 
