@@ -2,9 +2,10 @@
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+
+from srn_tf.pictures import Sheet
 
 COLOURS = "jet"  # as the author draws them
 _OPACITY = (0.2, 0.85)  # of a map over its photograph, where it is 0 and where it is highest
@@ -52,7 +53,7 @@ def draw_attention(images, labels, thresholds, protocol=None, highest=None):
     rows = [max(2 * height + _GAP, _LOWEST_ROW) for _, height in boxes]
     width = 2 * _MARGIN + _PHOTO + _NAMES + _BARS + _NUMBERS + columns * (_MAP + _GAP) - _GAP
     height = _HEAD + len(images) * _TITLE + sum(rows) + _FOOT
-    sheet = _Sheet(width, height)
+    sheet = Sheet(width, height)
     highest = highest or highest_attention(images)
     drawn_kinds, top = set(), _HEAD
     for image, box, row in zip(images, boxes, rows, strict=True):
@@ -97,26 +98,6 @@ def colour_map(values, highest):
     colours = colormaps[COLOURS](shade)
     colours[..., 3] = _OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * shade
     return colours
-
-
-class _Sheet:
-    """A figure on which things stand at places in inches from the upper left corner."""
-
-    def __init__(self, width, height):
-        self.figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-        self._size = np.array([width, height])
-
-    def panel(self, left, top, width, height):
-        """Adds an empty matplotlib Axes."""
-        bottom = self._size[1] - top - height
-        panel = self.figure.add_axes((*([left, bottom] / self._size), *([width, height] / self._size)))
-        panel.set(xticks=[], yticks=[])
-        return panel
-
-    def write(self, left, top, text, **style):
-        """Writes text from there to the right and down."""
-        x, y = [left, self._size[1] - top] / self._size
-        self.figure.text(x, y, text, va="top", **style)
 
 
 def _kind(image, label, protocol):

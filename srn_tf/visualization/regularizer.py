@@ -1,16 +1,15 @@
 """Draws what neurons of a regularizer respond to, as Figures 5 and 6 of the paper do."""
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+
+from srn_tf.pictures import Sheet
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito: distinct to everyone
 _GREY = "#555555"
 _EXAMPLES = 3  # images of the lowest and of the highest response
 _EXCITING = 8  # images a neuron
-_DPI = 100
 _HEADLINE = {"fontsize": 15, "weight": "bold"}
 # Inches.
 _WIDTH, _MARGIN, _GAP = 12.0, 0.25, 0.12
@@ -33,7 +32,7 @@ def draw_locations(findings, responses, shown):
         matplotlib Figure.
     """
     row = _TITLE + _IMAGE + _FOOT
-    sheet = _Sheet(_HEAD + len(findings) * row)
+    sheet = Sheet(_WIDTH, _HEAD + len(findings) * row)
     sheet.write(_MARGIN, 0.14, "Neurons of conv4 that follow places", **_HEADLINE)
     lows, highs = _example_lefts()
     for line, finding in enumerate(findings):
@@ -62,7 +61,7 @@ def draw_excitations(excitations, labels, shown):
         matplotlib Figure.
     """
     row = _TITLE + _IMAGE + 0.35
-    sheet = _Sheet(_HEAD + len(excitations) * row)
+    sheet = Sheet(_WIDTH, _HEAD + len(excitations) * row)
     sheet.write(_MARGIN, 0.14, "Images that excite a neuron of conv4 most, and their common labels", **_HEADLINE)
     for line, excitation in enumerate(excitations):
         top = _HEAD + line * row
@@ -89,43 +88,6 @@ def example_images(findings, responses):
 def exciting_images(excitations):
     """Positions of the images that `draw_excitations` shows: list of ints."""
     return [int(image) for excitation in excitations for image in excitation.images[:_EXCITING]]
-
-
-class _Sheet:
-    """A figure of fixed width on which things stand at places in inches from the upper left corner."""
-
-    def __init__(self, height):
-        self.figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-        self._size = np.array([_WIDTH, height])
-
-    def panel(self, left, top, width, height):
-        """Adds an empty matplotlib Axes."""
-        bottom = self._size[1] - top - height
-        panel = self.figure.add_axes((*([left, bottom] / self._size), *([width, height] / self._size)))
-        panel.set(xticks=[], yticks=[])
-        return panel
-
-    def write(self, left, top, text, **style):
-        """Writes text from there to the right and down."""
-        x, y = [left, self._size[1] - top] / self._size
-        self.figure.text(x, y, text, va="top", parse_math=False, **style)
-
-    def write_in_colours(self, left, top, texts):
-        """Writes bold texts side by side, each (text, colour)."""
-        style = {"fontsize": 12, "weight": "bold", "parse_math": False}
-        parts = [TextArea(text, textprops={**style, "color": colour}) for text, colour in texts]
-        place = [left, self._size[1] - top] / self._size
-        self.figure.add_artist(
-            AnchoredOffsetbox(
-                loc="upper left",
-                child=HPacker(children=parts, pad=0, sep=14),
-                bbox_to_anchor=tuple(place),
-                bbox_transform=self.figure.transFigure,
-                frameon=False,
-                pad=0,
-                borderpad=0,
-            )
-        )
 
 
 def _example_lefts():
