@@ -1,5 +1,7 @@
 """The one exception a user is meant to read."""
 
+import contextlib
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message is one line, meant for the user.
@@ -11,3 +13,13 @@ class InputError(ValueError):
 
 class ImageError(InputError):
     """One image, of several perhaps, cannot be decoded; the others may be asked about again without it."""
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turns a failure to write a file into an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path} must be a file that can be written: {reason}; check its folder.") from None

@@ -5,10 +5,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
+from srn_tf.errors import writing
+
 
 def save_png(figure, path):
-    """Writes a figure as a PNG file."""
-    FigureCanvasAgg(figure).print_png(path)
+    """Writes a figure as a PNG file; InputError if it cannot be written."""
+    with writing(path):
+        FigureCanvasAgg(figure).print_png(path)
 
 
 def to_pixels(figure):

@@ -13,12 +13,14 @@ import tensorflow as tf
 import srn_tf
 from srn_tf.data.datasets import open_dataset
 from srn_tf.errors import InputError
+from srn_tf.evaluation.calibration import draw_reliability
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.evaluation.report import write_json
 from srn_tf.models.build import ModelConfig, build_model
+from srn_tf.pictures import save_png
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.training import checkpoint
@@ -104,6 +106,8 @@ def train_run(options):
     _evaluate(model, strategy, dataset, "validation", plan.stages, work, protocol)  # for its predictions
     metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work, protocol)
     write_json(work.metrics, metrics)
+    calibration = metrics["outputs"][model.final]["calibration"]
+    save_png(draw_reliability(calibration, f"{dataset.name} test, {model.final}"), work.reliability)
     if not os.path.isdir(os.path.join(work.export, "1")):
         export(model, dataset.labels, os.path.join(work.export, "1"), provenance=provenance_of(work))
     return metrics

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from srn_tf import pictures
+from srn_tf.errors import InputError
 
 
 @pytest.fixture
@@ -29,3 +30,9 @@ def test_save_png(figure, tmp_path):
     with Image.open(tmp_path / "figure.png") as image:
         assert image.format == "PNG"
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pictures.to_pixels(figure))
+
+
+def test_a_picture_that_cannot_be_written(figure, tmp_path):
+    path = tmp_path / "none" / "figure.png"
+    with pytest.raises(InputError, match=f"{path} must be a file that can be written: No such file"):
+        pictures.save_png(figure, path)

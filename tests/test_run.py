@@ -92,7 +92,7 @@ def test_what_a_run_leaves(srn_run):
     options, metrics = srn_run
     files = sorted(os.listdir(options.work_dir))
     folders = ["checkpoints", "export", "predictions", "tensorboard"]
-    assert files == sorted(["flags.txt", "run.json", "log.jsonl", "metrics.json", *folders])
+    assert files == sorted(["flags.txt", "run.json", "log.jsonl", "metrics.json", "reliability.png", *folders])
     assert sorted(os.listdir(os.path.join(options.work_dir, "predictions"))) == ["test.npz", "validation.npz"]
     expected = [f"{name}.npz" for name in ("all", "att", "cls", "final", "last", "sr")]
     assert sorted(os.listdir(os.path.join(options.work_dir, "checkpoints"))) == expected

@@ -12,7 +12,7 @@ import os
 import cli
 from absl import flags
 
-from srn_tf.errors import InputError
+from srn_tf.errors import writing
 
 FLAGS = flags.FLAGS
 
@@ -71,10 +71,7 @@ def _draw(number, labels, difference, cooccurring):
     }
     for name, figure in figures.items():
         path = _path(f"{name}_{number}.png")
-        try:
-            save_png(figure, path)
-        except OSError as error:
-            raise InputError(f"{path} must be a file that can be written. Received: {error.strerror}.") from None
+        save_png(figure, path)
     return [Picture(f"{name}_{number}.png", texts[name]) for name in figures]
 
 
@@ -89,11 +86,8 @@ def _read(name):
 
 def _write(name, text):
     path = _path(name)
-    try:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except OSError as error:
-        raise InputError(f"{path} must be a file that can be written. Received: {error.strerror}.") from None
+    with writing(path), open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
     return path
 
 

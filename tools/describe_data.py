@@ -152,10 +152,7 @@ def _draw(labels, counts, whole):
     }
     paths = {name: os.path.join(FLAGS.output_dir, f"{name}.png") for name in figures}
     for name, figure in figures.items():
-        try:
-            save_png(figure, paths[name])
-        except OSError as error:
-            raise InputError(f"{paths[name]} must be a file that can be written: {error.strerror}.") from None
+        save_png(figure, paths[name])
     return list(paths.values())
 
 

@@ -133,12 +133,7 @@ def _draw_reliability(output, title):
         from srn_tf.evaluation.calibration import draw_reliability
         from srn_tf.pictures import save_png
 
-        try:
-            save_png(draw_reliability(output["calibration"], title), FLAGS.reliability)
-        except OSError as error:
-            raise InputError(
-                f"{FLAGS.reliability} must be a file that can be written: {error.strerror}; check its folder."
-            ) from None
+        save_png(draw_reliability(output["calibration"], title), FLAGS.reliability)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ locations.png (the strongest of them, as Figure 5 of the paper) and neurons.png 
 and the labels these have in common, as Figure 6). For runs of --model=srn and srn_att.
 """
 
-import contextlib
 import os
 
 import cli
 from absl import flags
 
-from srn_tf.errors import InputError
+from srn_tf.errors import InputError, writing
 
 FLAGS = flags.FLAGS
 
@@ -41,19 +40,11 @@ def main(_):
         FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir, FLAGS.min_images, neurons
     )
     paths = {name: os.path.join(FLAGS.output_dir, name) for name in ("regularizer.csv", "regularizer.json")}
-    with _writing(paths["regularizer.csv"]), open(paths["regularizer.csv"], "w", encoding="utf-8") as file:
+    with writing(paths["regularizer.csv"]), open(paths["regularizer.csv"], "w", encoding="utf-8") as file:
         file.write(correlations_csv(explanation))
     write_json(paths["regularizer.json"], to_record(explanation))
     print(summary_text(explanation))
     print("\n".join([*paths.values(), *_draw(explanation)]))
-
-
-@contextlib.contextmanager
-def _writing(path):
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} must be a file that can be written: {error.strerror}.") from None
 
 
 def _neurons():
@@ -87,8 +78,7 @@ def _draw(explanation):
         figures["neurons.png"] = regularizer.draw_excitations(excitations, explanation.dataset.labels, shown)
     paths = {name: os.path.join(FLAGS.output_dir, name) for name in figures}
     for name, figure in figures.items():
-        with _writing(paths[name]):
-            save_png(figure, paths[name])
+        save_png(figure, paths[name])
     return list(paths.values())
 
 

@@ -9,13 +9,12 @@ attention U of --labels, or of the most probable. With --page, OUT/page.html ins
 where the truth is known, the errors and every label's average precision at any threshold.
 """
 
-import contextlib
 import os
 
 import cli
 from absl import flags
 
-from srn_tf.errors import InputError
+from srn_tf.errors import InputError, writing
 from srn_tf.options import DATASETS
 
 FLAGS = flags.FLAGS
@@ -111,7 +110,7 @@ def _write_page(predictor, source, model, chosen):
     order = FLAGS.order or ("first" if source.protocol is None else "wrong")
     text = answers_page(predictor, source, model, chosen, FLAGS.num_images or _NUM_IN_PAGE, order)
     path = os.path.join(FLAGS.output_dir, "page.html")
-    with _writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
+    with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
     print(f"{len(source)} images, {os.path.getsize(path) / 1e6:.1f} MB: {path}")
 
@@ -123,20 +122,10 @@ def _write_drawings(predictor, source, chosen):
     num_images = FLAGS.num_images or _NUM_DRAWN
     for number, figure in enumerate(drawings(predictor, source, chosen, num_images, FLAGS.order or "first"), 1):
         path = os.path.join(FLAGS.output_dir, f"attention_{number}.png")
-        with _writing(path):
-            save_png(figure, path)
+        save_png(figure, path)
         print(path)
     if num_images < len(source):
         print(f"{num_images} of {len(source)} images are drawn; --num_images draws more.")
-
-
-@contextlib.contextmanager
-def _writing(path):
-    """Turns a failure to write into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} must be a file that can be written. Received: {error.strerror}.") from None
 
 
 if __name__ == "__main__":

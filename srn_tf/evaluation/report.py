@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from srn_tf.errors import InputError
+from srn_tf.errors import writing
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
 
 # The columns of the paper's tables, in its order.
@@ -111,14 +111,14 @@ def write_json(path, value):
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path = Path(path)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"  # the process id: no two processes share it
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        reason = error.strerror or error
-        raise InputError(f"{path} must be a file that can be written: {reason}; check its folder.") from None
+    with writing(path):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def _further_table(title, outputs):

@@ -16,6 +16,7 @@ class WorkDir:
     run.json      what the run is: labels, data set, protocol, model description, versions
     log.jsonl     one line an epoch
     metrics.json  the evaluation of the final weights
+    reliability.png  how often labels of a given probability are true, of the final output on test
     predictions/  <split>.npz, logits and truth of the validation and test images
     thresholds.json  of tools/tune_thresholds.py, if it was run
     checkpoints/  <stage>.npz, the best weights of each stage; final.npz, those evaluated and exported;
@@ -30,6 +31,7 @@ class WorkDir:
         self.run = os.path.join(path, "run.json")
         self.log = os.path.join(path, "log.jsonl")
         self.metrics = os.path.join(path, "metrics.json")
+        self.reliability = os.path.join(path, "reliability.png")
         self.checkpoints = os.path.join(path, "checkpoints")
         self.last = os.path.join(self.checkpoints, "last.npz")
         self.final = os.path.join(self.checkpoints, "final.npz")
