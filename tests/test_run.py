@@ -224,7 +224,7 @@ def test_evaluate_run(srn_run, tmp_path):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
-    monkeypatch.setattr(run, "export", lambda *_: None)
+    monkeypatch.setattr(run, "export", lambda *_, **__: None)
     small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
     metrics = {}
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):

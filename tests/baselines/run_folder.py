@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.evaluation.report import write_json
 from srn_tf.models.build import ModelConfig, build_model
@@ -10,7 +12,8 @@ from srn_tf.training.work_dir import WorkDir
 
 
 def write_run(path, model="main_net", **changes):
-    """Writes flags.txt, run.json and the final weights; returns the model."""
+    """Writes flags.txt, run.json and the final weights, always the same; returns the model."""
+    keras.utils.set_random_seed(1)
     config = ModelConfig(model, "small", 56, head_channels=8)
     network = build_model(config, len(LABELS))
     work = WorkDir(str(path))

@@ -35,6 +35,7 @@ def read_labels(data_dir, split):
     return np.stack([record["labels"] for record in records.as_numpy_iterator()])
 
 
+@pytest.mark.slow
 def test_all_splits_and_the_pipeline(tiny_scenes_dir, tmp_path):
     output = tmp_path / "new" / "out"
     result = run_tool(

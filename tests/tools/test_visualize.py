@@ -105,6 +105,7 @@ for arguments in json.loads(sys.argv[2]):
 """
 
 
+@pytest.mark.slow
 def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
     export(build_main_net("small", 56, len(LABELS)), LABELS, tmp_path / "main_net" / "1")
     shutil.copytree(tmp_path / "main_net", tmp_path / "other")
