@@ -1,5 +1,7 @@
 """matplotlib figures as files and as pixels, without a display."""
 
+import os
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,6 +14,14 @@ def save_png(figure, path):
     """Writes a figure as a PNG file; InputError if it cannot be written."""
     with writing(path):
         FigureCanvasAgg(figure).print_png(path)
+
+
+def save_pngs(figures, folder):
+    """Writes figures, name -> Figure, as <folder>/<name>.png; returns the paths, a list of str."""
+    paths = [os.path.join(folder, f"{name}.png") for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        save_png(figure, path)
+    return paths
 
 
 def to_pixels(figure):

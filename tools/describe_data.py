@@ -138,7 +138,7 @@ def _draw(labels, counts, whole):
     """
     from srn_tf.data import charts
     from srn_tf.data.statistics import conditional_probabilities
-    from srn_tf.pictures import save_png
+    from srn_tf.pictures import save_pngs
 
     positives = {split: group.together.diagonal() for split, group in counts.items()}
     images = {split: group.images for split, group in counts.items()}
@@ -150,10 +150,7 @@ def _draw(labels, counts, whole):
         "cooccurrence": charts.draw_cooccurrence(labels, conditional_probabilities(whole.together)),
         "image_sizes": charts.draw_image_sizes(whole.sizes),
     }
-    paths = {name: os.path.join(FLAGS.output_dir, f"{name}.png") for name in figures}
-    for name, figure in figures.items():
-        save_png(figure, paths[name])
-    return list(paths.values())
+    return save_pngs(figures, FLAGS.output_dir)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _neurons():
 def _draw(explanation):
     """Draws what was found; returns the paths. A picture without a neuron to show is not made."""
     from srn_tf.analysis.regularizer import distinct_findings
-    from srn_tf.pictures import save_png
+    from srn_tf.pictures import save_pngs
     from srn_tf.visualization import regularizer
     from srn_tf.visualization.regularizer_images import read_shown
 
@@ -73,13 +73,10 @@ def _draw(explanation):
     shown = read_shown(explanation.dataset.records(explanation.split), positions)
     figures = {}
     if findings:
-        figures["locations.png"] = regularizer.draw_locations(findings, responses, shown)
+        figures["locations"] = regularizer.draw_locations(findings, responses, shown)
     if excitations:
-        figures["neurons.png"] = regularizer.draw_excitations(excitations, explanation.dataset.labels, shown)
-    paths = {name: os.path.join(FLAGS.output_dir, name) for name in figures}
-    for name, figure in figures.items():
-        save_png(figure, paths[name])
-    return list(paths.values())
+        figures["neurons"] = regularizer.draw_excitations(excitations, explanation.dataset.labels, shown)
+    return save_pngs(figures, FLAGS.output_dir)
 
 
 if __name__ == "__main__":

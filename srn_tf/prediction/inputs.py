@@ -48,7 +48,7 @@ def read_list(path):
     except OSError as error:
         raise InputError(
             f"A list of images must be a file that can be read. Received: {path} ({error.strerror})."
-        ) from (None)
+        ) from None
     if not paths:
         raise InputError(f"A list of images must have at least one path, one a line. Received: {path}, which has none.")
     if any("\0" in path for path in paths):
