@@ -71,7 +71,7 @@ def draw_reliability(calibration, title=""):
     figure = Figure(figsize=(4.2, 5.2), dpi=100, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     frequencies = [bin["frequency"] or 0.0 for bin in bins]
-    upper.bar(left, frequencies, width, align="edge", color="#0072b2", edgecolor="white", label="true")
+    upper.bar(left, frequencies, width, align="edge", color="#7fb8d8", edgecolor="white", label="true")
     filled = [bin for bin in bins if bin["count"]]
     upper.plot(
         [bin["confidence"] for bin in filled],
@@ -86,7 +86,7 @@ def draw_reliability(calibration, title=""):
     upper.set_title(f"{title}\nECE {ece:.2f} %".strip() if filled else f"{title}\nno pairs".strip(), fontsize=10)
     upper.set_ylabel("true, percent of the bin", fontsize=8)
     upper.set_ylim(0, 100)
-    upper.legend(fontsize=7, loc="upper left", frameon=False)
+    figure.legend(fontsize=7, loc="outside lower center", ncols=3, frameon=False)
     lower.bar(left, [bin["count"] for bin in bins], width, align="edge", color="#b8b8b8", edgecolor="white")
     lower.set_yscale("log" if filled else "linear")
     lower.set_ylabel("pairs", fontsize=8)
