@@ -6,8 +6,8 @@ python benchmarks/serving.py --output_dir=OUT --peer_python=PEERS/bin/python [--
 ResNet-101 (v2) with the released SRN heads, 224 pixels, 80 labels, random weights. Every engine runs in a process of
 its own; in each round each of them answers the same batch, one after the other, so that what else the machine does
 falls on all. Prints, and writes to OUT/serving.md and OUT/serving.json, the median images a second, the ratio to
-PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, and how far the probabilities are from
-PyTorch's float32.
+PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, the memory of the process, and how far the
+probabilities are from PyTorch's float32.
 """
 
 import json
@@ -15,6 +15,8 @@ import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
@@ -26,7 +28,7 @@ from tabulate import tabulate  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 
 FLAGS = flags.FLAGS
-OURS = ("tensorflow_float32", "tensorflow_bfloat16")
+OURS = ("tensorflow_float32", "tensorflow_float32_constants", "tensorflow_bfloat16", "tensorflow_bfloat16_constants")
 PEERS = (
     "torch_float32",
     "torch_bfloat16",
@@ -47,8 +49,11 @@ def main(_):
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     folder = os.path.abspath(os.path.join(FLAGS.output_dir, "model"))
     if not os.path.isfile(os.path.join(folder, "weights.npz")):
-        make_model(folder)
-    seconds, answers = {}, {}  # batch size -> engine -> seconds a batch, round by round; engine -> probabilities
+        # In a process of its own: what exporting takes of memory is not to be missing below.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(make_model, folder).result()
+    # batch size -> engine -> seconds a batch, round by round; engine -> probabilities; engine -> bytes
+    seconds, answers, memory = {}, {}, {}
     for batch_size in (FLAGS.batch_size, 1):
         images = np.random.default_rng(1).integers(0, 256, (batch_size, SIDE_PX, SIDE_PX, 3))
         np.save(os.path.join(folder, "images.npy"), images.astype(np.float32))
@@ -62,9 +67,10 @@ def main(_):
             file = os.path.join(folder, f"{name}.npy")
             ask(engine, name, f"answer {file}")
             answers.setdefault(name, np.load(file))
+            memory.setdefault(name, int(ask(engine, name, "memory")))
             engine.stdin.close()
             engine.wait()
-    report(seconds, answers)
+    report(seconds, answers, memory)
 
 
 def make_model(folder):
@@ -85,8 +91,10 @@ def make_model(folder):
         elif name.endswith(("moving_variance", "gamma")):
             weight.assign(rng.uniform(0.8, 1.25, weight.shape))
     labels = [f"label{index}" for index in range(NUM_LABELS)]
-    for precision in ("float32", "bfloat16"):
-        export(model, labels, os.path.join(folder, precision, "1"), precision=precision)
+    for name in OURS:
+        _, precision, *constants = name.split("_")
+        weights = "constants" if constants else "variables"
+        export(model, labels, os.path.join(folder, name, "1"), precision=precision, weights=weights)
     weights = {name: weight.numpy() for name, weight in named_weights(model).items()}
     np.savez(os.path.join(folder, "weights.npz"), **weights)
 
@@ -115,7 +123,7 @@ def _read(engine, name, expected):
     return line
 
 
-def report(seconds, answers):
+def report(seconds, answers, memory):
     import numpy as np
 
     from srn_tf.evaluation.report import write_json
@@ -134,12 +142,13 @@ def report(seconds, answers):
                 },
                 "one image, ms, median": 1000 * float(np.median(one[name])),
                 "one image, ms, 99th percentile": 1000 * float(np.percentile(one[name], 99)),
+                "memory, GB": memory[name] / 1e9,
                 "largest difference of p": float(np.abs(answers[name] - answers[REFERENCE]).max()),
             }
         )
     cells = [
-        [name, f"{a:.1f}", f"{b:.2f}", f"{c:.2f}", f"{d:.0f}", f"{e:.0f}", f"{f:.1g}"]
-        for name, a, b, c, d, e, f in (row.values() for row in rows)
+        [name, f"{a:.1f}", f"{b:.2f}", f"{c:.2f}", f"{d:.0f}", f"{e:.0f}", f"{m:.1f}", f"{f:.1g}"]
+        for name, a, b, c, d, e, m, f in (row.values() for row in rows)
     ]
     table = tabulate(cells, list(rows[0]), tablefmt="github", disable_numparse=True)
     settings = {name: FLAGS[name].value for name in ("batch_size", "threads", "rounds", "batches")}

@@ -1,7 +1,7 @@
 """Exports the final weights of a trained run once more, as a SavedModel for TensorFlow Serving.
 
 python tools/export.py --work_dir=RUN [--version=2] [--thresholds=RUN/thresholds.json] [--precision=bfloat16]
-    [--tflite=float16] [--onnx]
+    [--weights=constants] [--tflite=float16] [--onnx]
 
 Training itself already writes RUN/export/1, in float32, which predicts labels above 0.5. TFLite and ONNX files, if
 wanted, go to assets.extra in the folder of the version; what they are given is resized already.
@@ -31,6 +31,12 @@ def define_flags():
         "float32",
         ["float32", "bfloat16"],
         "Of activations and products. bfloat16 halves the file; whether it is faster depends on the CPU: measure.",
+    )
+    flags.DEFINE_enum(
+        "weights",
+        "variables",
+        ["variables", "constants"],
+        "constants are faster on CPUs, above all for one image, and take gigabytes of memory for ResNet-101.",
     )
     flags.DEFINE_enum(
         "tflite",
@@ -69,6 +75,7 @@ def main(_):
         tflite=FLAGS.tflite,
         is_onnx_wanted=FLAGS.onnx,
         provenance=provenance_of(work),
+        weights=FLAGS.weights,
     )
     print(path)
     base = shlex.quote(os.path.abspath(work.export))

@@ -23,6 +23,7 @@ def define_shared_flags():
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string("server", "", "TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500; for --saved_model.")
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
+    flags.DEFINE_float("timeout_s", 60.0, "Seconds to wait for one answer of the server.", lower_bound=0.001)
     flags.DEFINE_string("output", "", "File to write: .csv, .jsonl (JSON lines) or .parquet.")
     flags.DEFINE_string("list_file", "", "File of image paths, one a line; - for standard input.")
     flags.DEFINE_enum(
@@ -64,7 +65,7 @@ def main(arguments):
     format_of(FLAGS.output)
     check_output(FLAGS.output)
     paths = list_inputs(arguments, FLAGS.list_file)
-    predictor = open_predictor(FLAGS.saved_model, FLAGS.server, FLAGS.model_name)
+    predictor = open_predictor(FLAGS.saved_model, FLAGS.server, FLAGS.model_name, FLAGS.timeout_s)
     done = predict_files(
         predictor, paths, FLAGS.output, FLAGS.write, FLAGS.top_k, FLAGS.batch_size, restart=FLAGS.restart
     )

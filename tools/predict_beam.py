@@ -43,7 +43,7 @@ def main(arguments):
 
     from srn_tf.prediction.on_beam import predict_on_beam
 
-    model = {"saved_model": FLAGS.saved_model, "server": FLAGS.server, "model_name": FLAGS.model_name}
+    model = {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s")}
     done = predict_on_beam(model, paths, FLAGS.output, settings, FLAGS.write, FLAGS.top_k, FLAGS.batch_size)
     print(predict.summary_line(done))
 

@@ -4,30 +4,23 @@ python worker.py ENGINE FOLDER THREADS
 
 FOLDER holds images.npy (float32 (B, S, S, 3), RGB, 0 to 255, whole numbers), weights.npz and what the engine reads.
 Prints "ready" and then answers lines on standard input: "run N" with the seconds of N batches as JSON, "answer FILE" by
-writing the probabilities, float32 (B, C), to FILE as .npy.
+writing the probabilities, float32 (B, C), to FILE as .npy, "memory" with the most the process has held, in bytes.
 """
 
 import json
 import os
+import resource
 import sys
 import time
 
 import numpy as np
 
 
-def tensorflow_float32(folder, threads):
-    return _saved_model(os.path.join(folder, "float32", "1"), threads)
-
-
-def tensorflow_bfloat16(folder, threads):
-    return _saved_model(os.path.join(folder, "bfloat16", "1"), threads)
-
-
-def _saved_model(path, threads):
+def saved_model(folder, threads):
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    loaded = tf.saved_model.load(path)
+    loaded = tf.saved_model.load(folder)
     signature = loaded.signatures["serve_pixels"]
 
     def answer(images, keep=loaded):  # the signature alone does not keep the model alive
@@ -133,14 +126,19 @@ def _onnx(folder):
 
 def main(engine, folder, threads):
     images = np.load(os.path.join(folder, "images.npy"))
-    answer = globals()[engine](folder, int(threads))
+    if engine.startswith("tensorflow"):
+        answer = saved_model(os.path.join(folder, engine, "1"), int(threads))
+    else:
+        answer = globals()[engine](folder, int(threads))
     answer(images)  # compiles, allocates
     print("ready", flush=True)
     for line in sys.stdin:
-        command, argument = line.split(maxsplit=1)
+        command, _, argument = line.strip().partition(" ")
         if command == "answer":
-            np.save(argument.strip(), answer(images))
+            np.save(argument, answer(images))
             print("done", flush=True)
+        elif command == "memory":
+            print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
         else:
             seconds = []
             for _ in range(int(argument)):

@@ -6,6 +6,8 @@ from: two more bottlenecks before the heads, a two-layer confidence, BatchNorm b
 
 import keras
 
+from srn_tf.models.layers import DepthwiseOverGrid
+
 SRN_HEADS = ("released", "paper")
 
 CONV4_KERNELS_PER_CHANNEL = 4  # "each group of 4 kernels", section 3.3
@@ -81,7 +83,7 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released"):
     x = keras.layers.Rescaling(float(height * width), name="sr_units")(U)
     x = _conv_relu(x, head_channels, 1, "sr_conv2", head)
     x = _conv_relu(x, head_channels, 1, "sr_conv3", head)
-    x = keras.layers.DepthwiseConv2D(
+    x = DepthwiseOverGrid(
         (height, width),
         depth_multiplier=CONV4_KERNELS_PER_CHANNEL,
         use_bias=head == "paper",

@@ -46,13 +46,14 @@ class Answer(NamedTuple):
     error: str | None
 
 
-def open_predictor(saved_model="", server="", model_name="srn"):
+def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0):
     """Opens what answers: an exported model on this machine, or one behind TensorFlow Serving.
 
     Args:
         saved_model: folder of one version, e.g. RUN/export/1; or "".
         server: "http://HOST:8501" or "grpc://HOST:8500", used if `saved_model` is "".
         model_name: the name under which the server has it.
+        timeout_s: seconds to wait for one answer of the server.
     Returns:
         serving.predictor.Predictor or serving.client.ServerPredictor.
     Raises:
@@ -64,7 +65,7 @@ def open_predictor(saved_model="", server="", model_name="srn"):
         return Predictor(saved_model)
     from srn_tf.serving.client import ServerPredictor
 
-    return ServerPredictor(server, model_name)
+    return ServerPredictor(server, model_name, timeout_s)
 
 
 def answer_files(predictor, paths, batch_size, start=0):

@@ -42,14 +42,14 @@ def write_description(folder, description):
         file.write(model_card(description))
 
 
-def describe(model, labels, thresholds, precision, signatures, checks, provenance):
+def describe(model, labels, thresholds, precision, weights, signatures, checks, provenance):
     """Gathers what is to be known of an export.
 
     Args:
         model: MultiLabelModel.
         labels: C label names.
         thresholds: float64 (C,).
-        precision: of the SavedModel.
+        precision, weights: of the SavedModel, see `export.export`.
         signatures: dict of `signatures.contract`.
         checks: file name ("" is the SavedModel) -> dict of its largest differences from the model in memory and their
             tolerances.
@@ -63,6 +63,7 @@ def describe(model, labels, thresholds, precision, signatures, checks, provenanc
         "thresholds": thresholds.tolist(),
         "image_size": model.image_size,
         "precision": precision,
+        "weights": weights,
         "output": model.final,
         "signatures": signatures,
         "check": checks[""],

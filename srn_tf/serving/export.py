@@ -11,7 +11,7 @@ from tqdm import tqdm
 from srn_tf.errors import InputError
 from srn_tf.serving.checking import TOLERANCES, compare
 from srn_tf.serving.description import Provenance, describe, write_description
-from srn_tf.serving.inference_graph import PRECISIONS, fold_batch_norms, to_bfloat16, trace
+from srn_tf.serving.inference_graph import PRECISIONS, WEIGHTS, fold_batch_norms, to_bfloat16, trace
 from srn_tf.serving.onnx_file import check_onnx_installed, write_onnx
 from srn_tf.serving.signatures import build_signatures, contract
 from srn_tf.serving.tflite import write_tflite
@@ -31,6 +31,7 @@ def export(
     tflite="none",
     is_onnx_wanted=False,
     provenance=None,
+    weights="variables",
 ):
     """Writes a model as a SavedModel that needs no code of this project to be loaded and served.
 
@@ -53,8 +54,9 @@ def export(
         tflite: one of `tflite.KINDS`, a TFLite file to write as well.
         is_onnx_wanted: write an ONNX file as well.
         provenance: description.Provenance, or None if nothing is known.
+        weights: "variables", or "constants": faster, and of more memory, see `inference_graph`.
     Raises:
-        InputError: `path` exists or cannot be written, the number of labels is not C, the precision is unknown,
+        InputError: `path` exists or cannot be written, the number of labels is not C, precision or weights are unknown,
             packages for ONNX are missing, or what was written does not answer as the model in memory does; nothing is
             left in `path`.
     """
@@ -63,6 +65,8 @@ def export(
         raise InputError(f"An export needs one name a label. Expected: {model.num_labels}. Received: {len(labels)}.")
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
+    if weights not in WEIGHTS:
+        raise InputError(f"weights must be one of {', '.join(WEIGHTS)}. Received: {weights!r}.")
     if is_onnx_wanted:
         check_onnx_installed()
     thresholds = np.broadcast_to(np.float64(0.5 if thresholds is None else thresholds), [model.num_labels])
@@ -75,7 +79,7 @@ def export(
         os.makedirs(base, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         os.makedirs(os.path.join(temporary, _EXTRA))
-        wanted = (precision, tflite, is_onnx_wanted)
+        wanted = (precision, weights, tflite, is_onnx_wanted)
         checks = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
         os.rename(temporary, path)
     except (OSError, tf.errors.OpError) as error:
@@ -94,7 +98,7 @@ def export(
         )
 
 
-def _write_version(folder, model, labels, thresholds, precision, tflite, is_onnx_wanted, provenance):
+def _write_version(folder, model, labels, thresholds, precision, weights, tflite, is_onnx_wanted, provenance):
     """Writes all files of a version and compares them with the model in memory.
 
     Returns:
@@ -112,7 +116,7 @@ def _write_version(folder, model, labels, thresholds, precision, tflite, is_onnx
         begin("write")
         module = tf.Module()
         served = to_bfloat16(graph) if precision == "bfloat16" else graph
-        network, module.model_weights = served.as_function()
+        network, module.model_weights = served.as_function(weights)
         tf.saved_model.save(module, folder, signatures=build_signatures(network, model, labels, thresholds))
         begin("load")
         loaded = tf.saved_model.load(folder)
@@ -128,5 +132,7 @@ def _write_version(folder, model, labels, thresholds, precision, tflite, is_onnx
         begin("describe")
         write_warmup(extra, model.image_size, loaded.signatures)
         signatures = contract(loaded.signatures)
-        write_description(extra, describe(model, labels, thresholds, precision, signatures, checks, provenance))
+        write_description(
+            extra, describe(model, labels, thresholds, precision, weights, signatures, checks, provenance)
+        )
     return checks

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 PRECISIONS = ("float32", "bfloat16")
+WEIGHTS = ("variables", "constants")
 
 _INPUT = "image"
 _PRODUCTS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
@@ -39,12 +40,13 @@ class InferenceGraph:
     variables: dict
     image_size: int
 
-    def as_function(self):
+    def as_function(self, weights="variables"):
         """Makes a function of it that can be called, and saved, in TensorFlow.
 
-        Weights become variables again, which all signatures of a SavedModel share: each of them would have constants
-        for itself, and TensorFlow several copies of those (of ResNet-101, gigabytes).
-
+        Args:
+            weights: "variables" are shared by all signatures of a SavedModel. "constants" are laid out for the
+                processor once, not in every call, which is faster, above all for one image; but every signature that
+                is called has constants of its own, and TensorFlow several copies of those (of ResNet-101, gigabytes).
         Returns:
             (network, variables): a tf.function, float32 (B, S, S, 3) -> dict of the outputs; its tf.Variables, which
             the caller must keep.
@@ -52,7 +54,7 @@ class InferenceGraph:
         lifted = {
             node.name: tf.Variable(_value(node), trainable=False, name=node.name)
             for node in self.nodes
-            if _is_weight(node)
+            if weights == "variables" and _is_weight(node)
         }
         graph_def = tf.compat.v1.GraphDef(node=[node for node in self.nodes if node.name not in lifted])
         graph_def.library.CopyFrom(self.library)

@@ -5,12 +5,42 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.layers import ScaleInput, SoftmaxOverGrid, SumOverGrid, WeightedMean
+from srn_tf.models.layers import DepthwiseOverGrid, ScaleInput, SoftmaxOverGrid, SumOverGrid, WeightedMean
 from tests.models import reference
 
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(0.0, 2.0, shape).astype(np.float32)
+
+
+# DepthwiseOverGrid.
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_kernel_over_the_grid_computes_what_keras_does(use_bias):
+    """Outputs and gradients, on a grid that is no square, by the layer it stands for."""
+    x = tf.constant(random(3, 4, 5, 6))
+    layers = [
+        kind((4, 5), depth_multiplier=2, use_bias=use_bias)
+        for kind in (DepthwiseOverGrid, keras.layers.DepthwiseConv2D)
+    ]
+    results = []
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights([random(*weight.shape, seed=1) for weight in layer.weights])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y * tf.constant(random(3, 1, 1, 12, seed=2)))
+        results.append([y, *tape.gradient(loss, [x, *layer.trainable_weights])])
+    assert len(results[0]) == 3 + use_bias and results[0][0].shape == (3, 1, 1, 12)
+    for received, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_kernel_over_the_grid_is_as_large_as_the_grid():
+    with pytest.raises(ValueError, match=r"Expected: \(4, 5\). Received: \(4, 4\)"):
+        DepthwiseOverGrid((4, 4))(random(1, 4, 5, 2))
 
 
 # ScaleInput.

@@ -247,6 +247,16 @@ def test_bfloat16_takes_less_space(in_bfloat16, exported):
     assert 0.5 <= sizes[0] / sizes[1] < 0.8  # in small models much is before a softmax or an output
 
 
+def test_constant_weights_answer_alike_and_leave_no_variables(model, in_memory, tmp_path):
+    export(model, LABELS, tmp_path / "1", weights="constants")
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant(list(IMAGES.values())))
+    np.testing.assert_allclose(answer["probabilities"], sigmoid(in_memory["y_hat"]), rtol=0, atol=1e-5)
+    weights = [shape for _, shape in tf.train.list_variables(str(tmp_path / "1" / "variables" / "variables")) if shape]
+    assert not weights
+    assert json.loads((tmp_path / "1" / "assets.extra" / "export.json").read_text())["weights"] == "constants"
+
+
 def photographs(count):
     files = sorted((REAL / "val2014").glob("*.jpg"))[: count // 2] + sorted((REAL / "train2014").glob("*.jpg"))
     return [file.read_bytes() for file in files[:count]]
@@ -384,9 +394,12 @@ def test_parent_that_is_a_file(model, tmp_path):
         export(model, LABELS, tmp_path / "export" / "1")
 
 
-def test_unknown_precision(main_net, tmp_path):
-    with pytest.raises(InputError, match="precision must be one of float32, bfloat16. Received: 'float16'"):
-        export(main_net, ["a", "b"], tmp_path / "1", precision="float16")
+@pytest.mark.parametrize(
+    "option, allowed", [("precision", "float32, bfloat16"), ("weights", "variables, constants")]
+)
+def test_unknown_options(main_net, tmp_path, option, allowed):
+    with pytest.raises(InputError, match=f"{option} must be one of {allowed}. Received: 'float16'"):
+        export(main_net, ["a", "b"], tmp_path / "1", **{option: "float16"})
     assert not os.listdir(tmp_path)
 
 

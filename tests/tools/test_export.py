@@ -93,6 +93,7 @@ def test_refuses_metrics_that_cannot_be_read(main_net, tmp_path):
     [
         ([], ["--work_dir is needed"]),
         (["--work_dir=RUN", "--precision=float16"], ["precision", "float32", "bfloat16"]),
+        (["--work_dir=RUN", "--weights=frozen"], ["weights", "variables", "constants"]),
         (["--work_dir=RUN", "--tflite=int4"], ["tflite", "float16", "dynamic"]),
         (["--work_dir=RUN", "--version=0"], ["version"]),
         (["--work_dir=RUN", "RUN2"], ["Every option is written --name=value. Received: 'RUN2'"]),
