@@ -10,10 +10,9 @@ PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, th
 probabilities are from PyTorch's float32.
 """
 
-import json
+import contextlib
 import os
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -23,6 +22,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 
 import cli  # noqa: E402
 from absl import flags  # noqa: E402
+from engines import Engine, EngineError  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
@@ -57,19 +57,23 @@ def main(_):
     for batch_size in (FLAGS.batch_size, 1):
         images = np.random.default_rng(1).integers(0, 256, (batch_size, SIDE_PX, SIDE_PX, 3))
         np.save(os.path.join(folder, "images.npy"), images.astype(np.float32))
-        engines = {name: start(name, folder) for name in (*OURS, *PEERS)}
-        seconds[batch_size] = {name: [] for name in engines}
         batches = FLAGS.batches if batch_size > 1 else 4 * FLAGS.batches  # for the 99th percentile
-        for _ in range(FLAGS.rounds):
-            for name, engine in engines.items():
-                seconds[batch_size][name].append(json.loads(ask(engine, name, f"run {batches}")))
-        for name, engine in engines.items():
-            file = os.path.join(folder, f"{name}.npy")
-            ask(engine, name, f"answer {file}")
-            answers.setdefault(name, np.load(file))
-            memory.setdefault(name, int(ask(engine, name, "memory")))
-            engine.stdin.close()
-            engine.wait()
+        with contextlib.ExitStack() as stack:
+            engines = {}
+            try:
+                for name in (*OURS, *PEERS):  # one after the other: some read what another one wrote
+                    engines[name] = stack.enter_context(start(name, folder))
+                    file = os.path.join(folder, f"{name}.npy")
+                    engines[name].ask("answer", file)
+                    answers.setdefault(name, np.load(file))
+                seconds[batch_size] = {name: [] for name in engines}
+                for _ in range(FLAGS.rounds):
+                    for name, engine in engines.items():
+                        seconds[batch_size][name].append([wall_s for wall_s, _ in engine.ask("run", batches)])
+                for name, engine in engines.items():
+                    memory.setdefault(name, engine.ask("memory"))
+            except EngineError as error:
+                raise InputError(str(error)) from error
     report(seconds, answers, memory)
 
 
@@ -100,27 +104,9 @@ def make_model(folder):
 
 
 def start(name, folder):
-    """Starts an engine and waits until it has answered once."""
+    """Starts an engine."""
     python = sys.executable if name in OURS else FLAGS.peer_python
-    environment = {**os.environ, "OMP_NUM_THREADS": str(FLAGS.threads), "TF_NUM_INTRAOP_THREADS": str(FLAGS.threads)}
-    command = [python, WORKER, name, folder, str(FLAGS.threads)]
-    engine = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    _read(engine, name, "ready")
-    return engine
-
-
-def ask(engine, name, command):
-    """Sends a line and returns the line that comes back."""
-    engine.stdin.write(command + "\n")
-    engine.stdin.flush()
-    return _read(engine, name, None)
-
-
-def _read(engine, name, expected):
-    line = engine.stdout.readline().strip()
-    if not line or expected not in (None, line):
-        raise InputError(f"{name} stopped; its message is above.")
-    return line
+    return Engine(name, [python, WORKER, name, folder, str(FLAGS.threads)], FLAGS.threads)
 
 
 def report(seconds, answers, memory):

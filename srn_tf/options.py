@@ -22,8 +22,22 @@ _STAGES = {
 _BACKBONES = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
 _CACHES = ("none", "encoded", "decoded")
 _LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
+_OPTIMIZERS = ("sgd", "adam", "adamw")
+_SCHEDULES = ("plateau", "cosine")
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Where, and how fast, but not what: never part of a run's flagfile, so that a run may move or continue otherwise.
-_UNRECORDED = ("data_dir", "work_dir", "prepared_dir", "cache")
+_UNRECORDED = (
+    "data_dir",
+    "work_dir",
+    "prepared_dir",
+    "cache",
+    "data_threads",
+    "steps_per_call",
+    "checkpoint_every_s",
+    "keep_checkpoints",
+    "profile_steps",
+    "restart",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,33 +66,48 @@ class Options:
     asl_margin: float
     positive_weights: str
     batch_size: int
+    accumulation_steps: int
+    optimizer: str
     learning_rate: tuple
+    schedule: str
+    warmup_epochs: float
     learning_rate_min: float
+    patience: int
+    rate_scales: tuple
     momentum: float
     weight_decay: float
-    patience: int
+    clip_norm: float
+    max_skipped_steps: int
     ema_decay: float
+    precision: str
     crops: bool
     mirror: bool
     max_distortion: int
     shuffle_buffer: int
     cache: str
+    data_threads: int
+    steps_per_call: int
+    xla: bool
     logical_cpus: int
     seed: int
+    deterministic: bool
+    checkpoint_every_s: float
+    keep_checkpoints: int
+    profile_steps: tuple
+    restart: bool
 
     def as_flagfile(self):
-        """The options as lines of a flagfile, without the places and the cache."""
-        lines = []
-        for field in dataclasses.fields(self):
-            if field.name in _UNRECORDED:
-                continue
-            value = getattr(self, field.name)
-            if isinstance(value, tuple):
-                value = ",".join(str(entry) for entry in value)
-            elif isinstance(value, bool):
-                value = str(value).lower()
-            lines.append(f"--{field.name}={value}")
-        return "\n".join(lines) + "\n"
+        """The options as lines of a flagfile, without those that change no result."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in _UNRECORDED]
+        return "".join(_line(name, getattr(self, name)) for name in names)
+
+
+def _line(name, value):
+    if isinstance(value, tuple):
+        value = ",".join(str(entry) for entry in value)
+    elif isinstance(value, bool):
+        value = str(value).lower()
+    return f"--{name}={value}\n"
 
 
 def define_flags():
@@ -129,15 +158,54 @@ def define_flags():
         "loss=sigmoid: factor of each label's positive term; balanced is its negatives / positives in the training "
         "images, at most 100. Paper: none.",
     )
-    flags.DEFINE_integer("batch_size", 96, "Images a step over all devices. Paper: 96.", 1)
+    flags.DEFINE_integer("batch_size", 96, "Images a step over all devices and workers. Paper: 96.", 1)
+    flags.DEFINE_integer(
+        "accumulation_steps",
+        1,
+        "Pieces that a device works off one after the other for a step, where its share of the batch does not fit its "
+        "memory. BatchNorm sees the pieces.",
+        1,
+    )
+    flags.DEFINE_enum("optimizer", "sgd", _OPTIMIZERS, "Paper: sgd with momentum. adamw decays weights beside Adam.")
     flags.DEFINE_list(
         "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."
     )
-    flags.DEFINE_float("learning_rate_min", 1e-5, "The stage ends when the rate would fall below. Paper: 0.00001.", 0.0)
-    flags.DEFINE_float("momentum", 0.9, "SGD momentum. Paper: 0.9.", 0.0, 1.0)
-    flags.DEFINE_float("weight_decay", 5e-4, "L2 factor inside the gradient, all weights. Paper: 0.0005.", 0.0)
+    flags.DEFINE_enum(
+        "schedule",
+        "plateau",
+        _SCHEDULES,
+        "plateau divides the rate by 10 when the validation loss saturates (paper); cosine falls to "
+        "--learning_rate_min at the last of --epochs.",
+    )
+    flags.DEFINE_float("warmup_epochs", 0.0, "Epochs over which the rate of a stage rises from 0. Paper: 0.", 0.0)
+    flags.DEFINE_float(
+        "learning_rate_min",
+        1e-5,
+        "plateau: the stage ends when the rate would fall below. Paper: 0.00001. cosine: the last rate.",
+        0.0,
+    )
     flags.DEFINE_integer("patience", 3, "Epochs without a lower validation loss before the rate is divided by 10.", 1)
+    flags.DEFINE_list(
+        "rate_scales", "", "Factors of the learning rate by part of the model, such as f_cnn=0.1. Paper: none."
+    )
+    flags.DEFINE_float("momentum", 0.9, "sgd: momentum. Paper: 0.9.", 0.0, 1.0)
+    flags.DEFINE_float(
+        "weight_decay",
+        5e-4,
+        "L2 factor inside the gradient, all weights (adamw: decay beside it). Paper: 0.0005.",
+        0.0,
+    )
+    flags.DEFINE_float("clip_norm", 0.0, "Longest gradient, over all weights; longer ones are shortened. 0: any.", 0.0)
+    flags.DEFINE_integer(
+        "max_skipped_steps", 0, "Steps of a stage that may be left out as their gradient is not finite.", 0
+    )
     flags.DEFINE_float("ema_decay", 0.0, "Decay of the moving average of the weights; 0 keeps none.", 0.0, 0.999999)
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        _PRECISIONS,
+        "Of activations in training; weights stay float32, and evaluation and export are in float32 throughout.",
+    )
     flags.DEFINE_bool("crops", True, "The paper's corner crops in training; off squashes the whole image.")
     flags.DEFINE_bool("mirror", False, "Mirror half of the training images (not in the paper's text).")
     flags.DEFINE_integer(
@@ -153,8 +221,20 @@ def define_flags():
         "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
         "(0.8 MB an image at the paper's sizes). No result depends on it.",
     )
+    flags.DEFINE_integer(
+        "data_threads", 0, "Threads that prepare training images; 0: TensorFlow's. No result depends on it.", 0
+    )
+    flags.DEFINE_integer("steps_per_call", 1, "Steps the devices make between two looks at them by this program.", 1)
+    flags.DEFINE_bool("xla", False, "Compile the network's forward and backward pass with XLA.")
     flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
     flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
+    flags.DEFINE_bool(
+        "deterministic", False, "Equal seeds give equal weights, bit for bit, on one machine; GPUs get slower by it."
+    )
+    flags.DEFINE_float("checkpoint_every_s", 600.0, "Seconds between states saved within an epoch.", 0.0)
+    flags.DEFINE_integer("keep_checkpoints", 3, "States kept, of which a damaged one is replaced by the one before.", 1)
+    flags.DEFINE_string("profile_steps", "", "FIRST:LAST steps since the start to profile for TensorBoard.")
+    flags.DEFINE_bool("restart", False, "Delete what the work folder holds of an earlier run, and begin again.")
 
 
 def read_options(values=flags.FLAGS):
@@ -184,8 +264,26 @@ def read_options(values=flags.FLAGS):
         )
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
+    if options["warmup_epochs"] >= min(options["epochs"]):
+        received = f"{options['warmup_epochs']:g} of {min(options['epochs'])}"
+        raise InputError(f"warmup_epochs must be fewer than the epochs of every stage. Received: {received}.")
+    options["rate_scales"] = _rate_scales(options["rate_scales"])
+    options["profile_steps"] = _profile_steps(options["profile_steps"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"
     return Options(**options)
+
+
+def default_flagfile(values=flags.FLAGS):
+    """The defaults of all flags, as lines of a flagfile: what a run had that began before a flag was there.
+
+    Args:
+        values: absl FlagValues.
+    Returns:
+        str, as of `Options.as_flagfile`.
+    """
+    names = [field.name for field in dataclasses.fields(Options) if field.name not in _UNRECORDED]
+    defaults = {name: values[name].default for name in names}
+    return "".join(_line(name, tuple(value) if isinstance(value, list) else value) for name, value in defaults.items())
 
 
 def _per_stage(name, texts, kind, stages):
@@ -201,3 +299,26 @@ def _per_stage(name, texts, kind, stages):
             f"Received: {','.join(texts)}."
         )
     return numbers if len(numbers) > 1 else numbers * len(stages)
+
+
+def _rate_scales(texts):
+    """("f_cnn=0.1",) as it was given; InputError if it is not a part and a positive number each."""
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            is_good = bool(name) and float(number) > 0 and math.isfinite(float(number))
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise InputError(f"rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: {text!r}.")
+    return tuple(texts)
+
+
+def _profile_steps(text):
+    """(first, last), or () for none."""
+    first, _, last = text.partition(":")
+    if not text:
+        return ()
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise InputError(f"profile_steps must be FIRST:LAST, two numbers from 1. Received: {text!r}.")
+    return int(first), int(last)

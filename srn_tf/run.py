@@ -1,5 +1,6 @@
 """A whole run: data, model, stages, evaluation, export; and how a finished run is opened again."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -11,6 +12,7 @@ import keras
 import tensorflow as tf
 
 import srn_tf
+from srn_tf import distribution
 from srn_tf.data.datasets import open_dataset
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
@@ -19,13 +21,15 @@ from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.evaluation.report import write_json
+from srn_tf.failures import in_plain_words
 from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.pictures import save_png
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.training import checkpoint
+from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
-from srn_tf.training.trainer import Trainer, TrainingPlan
+from srn_tf.training.trainer import Trainer
 from srn_tf.training.work_dir import WorkDir, code_version
 
 logger = logging.getLogger("srn_tf")
@@ -33,21 +37,30 @@ logger = logging.getLogger("srn_tf")
 EVALUATION_BATCH = 64  # images a step where the training batch does not matter
 
 
-def train_run(options):
+def train_run(options, defaults=""):
     """Trains, evaluates on the test split and exports, as `options` says; continues a run that was interrupted.
 
     Args:
         options: options.Options.
+        defaults: options.default_flagfile(): what a run has that began before some of the flags were there.
     Returns:
         dict: the metrics, as in metrics.json.
     Raises:
         InputError: anything in the options, the data or the folders that cannot be used.
+        training.interruption.Stopped: SIGTERM or SIGINT arrived while it trained; all is saved.
     """
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = distribution.make_strategy(options.logical_cpus)
+    is_chief = distribution.is_chief(strategy)
     work = WorkDir(options.work_dir)
-    work.claim(options.as_flagfile())
-    strategy = make_strategy(options.logical_cpus)
+    if is_chief:
+        if options.restart:
+            work.restart()
+        work.claim(options.as_flagfile(), defaults)
+    distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
-    dataset = open_dataset(options.dataset, options.data_dir, options.prepared_dir, options.validation_fraction)
+    dataset = _open_dataset(options, strategy)
     logger.info(
         "Data set %s: %s; %d labels; validation: %s.",
         dataset.name,
@@ -57,60 +70,99 @@ def train_run(options):
     )
     fields = [field.name for field in dataclasses.fields(ModelConfig)]
     config = ModelConfig(**{name: getattr(options, name) for name in fields})
-    with strategy.scope():
+    description = _describe(options, config, dataset)
+    with in_plain_words(dataset):
+        if os.path.isfile(work.final):
+            work.write_run(description)
+            logger.info("This run is already trained; %s holds its weights. --restart begins it again.", work.final)
+        else:
+            _train(options, config, dataset, strategy, work, description)
+        return _finish(options, dataset, strategy, work, description)
+
+
+def _finish(options, dataset, strategy, work, description):
+    """Evaluates the final weights and exports them, unless that is done; returns the metrics on test."""
+    is_chief = distribution.is_chief(strategy)
+    distribution.wait_for_all(strategy)
+    with strategy.scope():  # in float32, whatever it was trained in
+        model = load_model(work, description)
+    protocol = protocol_named(dataset.protocol)
+    _evaluate(model, strategy, dataset, "validation", options.stages, work, protocol)  # for its predictions
+    metrics = _evaluate(model, strategy, dataset, "test", options.stages, work, protocol)
+    if is_chief:
+        write_json(work.metrics, metrics)
+        calibration = metrics["outputs"][model.final]["calibration"]
+        save_png(draw_reliability(calibration, f"{dataset.name} test, {model.final}"), work.reliability)
+        if not os.path.isdir(os.path.join(work.export, "1")):
+            if distribution.worker_share(strategy)[1] > 1:
+                model = load_model(work, description)  # TensorFlow exports no variables of a cluster
+            export(model, dataset.labels, os.path.join(work.export, "1"), provenance=provenance_of(work))
+    return metrics
+
+
+def _train(options, config, dataset, strategy, work, description):
+    """Trains all stages; leaves the final weights in the work folder."""
+    plan = _plan(options)
+    with _policy(options.precision), strategy.scope():
         model = build_model(config, len(dataset.labels), options.backbone_weights)
-        if options.init_from and not os.path.isfile(work.last):  # a run that continues has weights of its own
+        if options.init_from and not os.path.isdir(work.states):  # a run that continues has weights of its own
             _start_from(options.init_from, model, dataset.labels)
     logger.info(
-        "Model %s on %s: %.2f M weights; %d device(s).",
+        "Model %s on %s: %.2f M weights, %s; %d device(s).",
         config.model,
         config.backbone,
         model.network.count_params() / 1e6,
+        options.precision,
         strategy.num_replicas_in_sync,
     )
-    plan = TrainingPlan(
-        stages=options.stages,
-        epochs=options.epochs,
-        learning_rates=options.learning_rate,
-        loss=options.loss,
-        focal_gamma=options.focal_gamma,
-        asl_gamma_pos=options.asl_gamma_pos,
-        asl_gamma_neg=options.asl_gamma_neg,
-        asl_margin=options.asl_margin,
-        positive_weights=options.positive_weights,
-        batch_size=options.batch_size,
-        learning_rate_min=options.learning_rate_min,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        patience=options.patience,
-        ema_decay=options.ema_decay,
-        crops=options.crops,
-        mirror=options.mirror,
-        max_distortion=None if options.max_distortion < 0 else options.max_distortion,
-        shuffle_buffer=options.shuffle_buffer,
-        cache=options.cache,
-        seed=options.seed,
-    )
-    if os.path.isfile(work.final):
-        logger.info("This run is already trained; %s holds its weights.", work.final)
-        checkpoint.load_weights(work.final, model, dataset.labels)
-    else:
-        summaries = Summaries(work.tensorboard, model, dataset)
-        trainer = Trainer(model, strategy, dataset, plan, work, summaries)
-        work.write_run(_describe(options, config, dataset))  # the options were good: from here on the folder is theirs
-        trainer.train()
-        summaries.close()
+    is_chief = distribution.is_chief(strategy)
+    summaries = Summaries(work.tensorboard, model, dataset, is_chief)
+    trainer = Trainer(model, strategy, dataset, plan, work, summaries)
+    if is_chief:
+        work.write_run(description)  # the options were good: from here on the folder is theirs
+    trainer.train()
+    summaries.close()
+    if is_chief:
         shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
         os.replace(f"{work.final}.writing", work.final)
-    protocol = protocol_named(dataset.protocol)
-    _evaluate(model, strategy, dataset, "validation", plan.stages, work, protocol)  # for its predictions
-    metrics = _evaluate(model, strategy, dataset, "test", plan.stages, work, protocol)
-    write_json(work.metrics, metrics)
-    calibration = metrics["outputs"][model.final]["calibration"]
-    save_png(draw_reliability(calibration, f"{dataset.name} test, {model.final}"), work.reliability)
-    if not os.path.isdir(os.path.join(work.export, "1")):
-        export(model, dataset.labels, os.path.join(work.export, "1"), provenance=provenance_of(work))
-    return metrics
+
+
+def _plan(options):
+    shared = {field.name for field in dataclasses.fields(TrainingPlan)} & {
+        field.name for field in dataclasses.fields(options)
+    }
+    scales = (text.split("=") for text in options.rate_scales)
+    return TrainingPlan(
+        **{
+            **{name: getattr(options, name) for name in shared},
+            "learning_rates": options.learning_rate,
+            "rate_scales": {part: float(scale) for part, scale in scales},
+            "max_distortion": None if options.max_distortion < 0 else options.max_distortion,
+            "profile_steps": options.profile_steps or None,
+        }
+    )
+
+
+@contextlib.contextmanager
+def _policy(precision):
+    """The Keras dtype policy of the layers that are built inside."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def _open_dataset(options, strategy):
+    """Opens the data set; of several workers the chief prepares it, if it is not yet."""
+
+    def open_it():
+        return open_dataset(options.dataset, options.data_dir, options.prepared_dir, options.validation_fraction)
+
+    dataset = open_it() if distribution.is_chief(strategy) else None
+    distribution.wait_for_all(strategy)
+    return dataset or open_it()
 
 
 def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
@@ -134,6 +186,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     description = work.read_run()
     protocol = protocol_named(description["protocol"], **(policies or {}))
     _check_trained(work, description)
+    strategy = distribution.make_strategy()
     dataset = open_dataset(
         description["dataset"],
         data_dir,
@@ -143,7 +196,6 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     checkpoint.check_same_labels(description["labels"], dataset.labels, f"The data set in {data_dir}")
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
-    strategy = make_strategy()
     with strategy.scope():
         model = load_model(work, description)
     if thresholds is not None:
@@ -201,24 +253,6 @@ def provenance_of(work):
     return Provenance(run=work.read_run(), flags=flags, metrics=metrics)
 
 
-def make_strategy(logical_cpus=0):
-    """MirroredStrategy over all GPUs, over one CPU where there is none, or over logical CPU devices.
-
-    Args:
-        logical_cpus: split the CPU into so many devices; 0 does not. Must come before TensorFlow is used.
-    Returns:
-        tf.distribute.MirroredStrategy.
-    """
-    if logical_cpus:
-        devices = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
-        try:
-            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-        except RuntimeError as error:
-            raise InputError(f"logical_cpus cannot be set once TensorFlow runs ({error}).") from error
-        return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(logical_cpus)])
-    return tf.distribute.MirroredStrategy()
-
-
 def _start_from(path, model, labels):
     source = WorkDir(path).final if os.path.isdir(path) else path
     shared, fresh, unused = checkpoint.load_shared_parts(source, model, labels)
@@ -238,6 +272,7 @@ def _describe(options, config, dataset):
         "validation_fraction": options.validation_fraction,
         "validation_is_train": dataset.splits["validation"] == dataset.splits["train"],
         "labels": list(dataset.labels),
+        "fingerprint": dataset.fingerprint,
         "model": dataclasses.asdict(config),
         "stages": list(options.stages),
         "seed": options.seed,
@@ -251,10 +286,11 @@ def _evaluate(model, strategy, dataset, split, stages, work, protocol, **options
     """The metrics of a split; its predictions are kept in the work folder."""
     evaluator = Evaluator(model, strategy, with_attention=True)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
-    save_predictions(
-        work.predictions(split),
-        SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits),
-    )
+    if distribution.is_chief(strategy):
+        save_predictions(
+            work.predictions(split),
+            SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits),
+        )
     return {
         "dataset": dataset.name,
         "split": split,

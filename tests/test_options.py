@@ -64,6 +64,8 @@ def test_names_are_those_of_the_packages():
     from srn_tf.models.build import MODELS
     from srn_tf.models.heads import SRN_HEADS
     from srn_tf.training.losses import LOSSES, POSITIVE_WEIGHTS
+    from srn_tf.training.optimizers import OPTIMIZERS
+    from srn_tf.training.schedule import SCHEDULES
 
     expected = {
         "dataset": DATASETS,
@@ -73,6 +75,8 @@ def test_names_are_those_of_the_packages():
         "cache": CACHES,
         "loss": LOSSES,
         "positive_weights": POSITIVE_WEIGHTS,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
     }
     for name, values in expected.items():
         for value in values:
@@ -150,6 +154,40 @@ def test_bad_lists(argument, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("--rate_scales=f_cnn", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: 'f_cnn'."),
+        ("--rate_scales=f_cnn=0.1,=2", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: '=2'."),
+        ("--rate_scales=f_cnn=0", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: 'f_cnn=0'."),
+        ("--profile_steps=7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '7'."),
+        ("--profile_steps=0:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '0:7'."),
+        ("--profile_steps=8:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '8:7'."),
+        ("--warmup_epochs=100", "warmup_epochs must be fewer than the epochs of every stage. Received: 100 of 100."),
+    ],
+)
+def test_bad_settings_of_the_steps(argument, message):
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, argument)
+    assert str(error.value) == message
+
+
+def test_settings_of_the_steps():
+    parsed = parse(*PLACES, "--rate_scales=f_cnn=0.1,f_cls=2", "--profile_steps=3:12", "--warmup_epochs=0.5")
+    assert (parsed.rate_scales, parsed.profile_steps) == (("f_cnn=0.1", "f_cls=2"), (3, 12))
+    assert (parse(*PLACES).rate_scales, parse(*PLACES).profile_steps) == ((), ())
+
+
+def test_the_defaults_are_those_of_a_plan():
+    from srn_tf.training.plan import TrainingPlan
+
+    parsed = parse(*PLACES)
+    for field in dataclasses.fields(TrainingPlan):
+        own = field.name not in ("stages", "epochs", "learning_rates", "rate_scales", "max_distortion", "profile_steps")
+        if own:
+            assert getattr(parsed, field.name) == field.default, field.name
+
+
 def test_weights_of_positives_need_a_loss_that_has_them():
     assert parse(*PLACES, "--positive_weights=balanced").positive_weights == "balanced"
     with pytest.raises(InputError) as error:
@@ -173,6 +211,14 @@ def test_the_defaults_of_the_losses_are_those_of_the_functions():
     [
         *("--validation_fraction=-0.1", "--validation_fraction=1", "--batch_size=0", "--image_size=0"),
         *("--momentum=1.5", "--ema_decay=1", "--patience=0", "--seed=-1", "--max_distortion=-2", "--head_channels=0"),
+        *(
+            "--accumulation_steps=0",
+            "--clip_norm=-1",
+            "--steps_per_call=0",
+            "--keep_checkpoints=0",
+            "--data_threads=-1",
+        ),
+        *("--checkpoint_every_s=-1", "--max_skipped_steps=-1", "--warmup_epochs=-1"),
         *("--shuffle_buffer=0", "--focal_gamma=-1", "--asl_gamma_pos=-1", "--asl_gamma_neg=-1", "--asl_margin=1"),
     ],
 )
@@ -198,6 +244,9 @@ EVERY_FLAG = (
     *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
     *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11", "--positive_weights=balanced"),
     *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1"),
+    *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
+    *("--rate_scales=f_cnn=0.1,f_cls=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
+    *("--xla", "--deterministic"),
 )
 
 
@@ -209,20 +258,41 @@ def test_flagfile_round_trip(tmp_path, arguments):
     assert parse(*PLACES, "--prepared_dir=/prepared", f"--flagfile={flagfile}") == written
 
 
+# What says where, and how fast, but not what.
+UNRECORDED = {
+    *("data_dir", "work_dir", "prepared_dir", "cache", "data_threads", "steps_per_call"),
+    *("checkpoint_every_s", "keep_checkpoints", "profile_steps", "restart"),
+}
+
+
 def test_every_flag_of_the_round_trip_differs_from_its_default():
     default, changed = parse(*PLACES), parse(*PLACES, *EVERY_FLAG)
     for field in dataclasses.fields(options.Options):
-        if field.name not in ("data_dir", "work_dir", "prepared_dir", "cache", "loss"):
+        if field.name not in {*UNRECORDED, "loss"}:
             assert getattr(changed, field.name) != getattr(default, field.name), field.name
 
 
 def test_a_flagfile_says_what_and_not_where_or_how_fast():
     """So that a run that ran out of memory may continue with another --cache."""
-    text = parse(*PLACES, "--cache=decoded").as_flagfile()
-    assert "_dir" not in text and "/runs/one" not in text and "--cache" not in text
+    text = parse(*PLACES, "--cache=decoded", "--restart", "--data_threads=3").as_flagfile()
     lines = text.splitlines()
-    assert len(lines) == len(dataclasses.fields(options.Options)) - 4
     assert all(line.startswith("--") and "=" in line for line in lines)
+    names = {line[2:].split("=")[0] for line in lines}
+    assert names == {field.name for field in dataclasses.fields(options.Options)} - UNRECORDED
+
+
+def test_the_defaults_as_a_flagfile_are_what_no_flags_give():
+    """But for what a model's stages make of one number."""
+    known = set(flags.FLAGS)
+    options.define_flags()
+    values = flags.FlagValues()
+    for name in set(flags.FLAGS) - known:
+        values[name] = flags.FLAGS[name]
+        delattr(flags.FLAGS, name)
+    values(["program", *PLACES, "--seed=5", "--optimizer=adam"])
+    defaults = set(options.default_flagfile(values).splitlines())
+    received = set(parse(*PLACES).as_flagfile().splitlines())
+    assert {line.split("=")[0] for line in received - defaults} == {"--stages", "--epochs", "--learning_rate"}
 
 
 def test_flags_after_a_flagfile_win(tmp_path):

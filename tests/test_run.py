@@ -49,19 +49,35 @@ def make_options(data_dir, work_dir, **changes):
         "asl_margin": 0.05,
         "positive_weights": "none",
         "batch_size": 16,
+        "accumulation_steps": 1,
+        "optimizer": "sgd",
         "learning_rate": (0.01,) * 4,
+        "schedule": "plateau",
+        "warmup_epochs": 0.0,
         "learning_rate_min": 1e-5,
+        "patience": 3,
+        "rate_scales": (),
         "momentum": 0.9,
         "weight_decay": 5e-4,
-        "patience": 3,
+        "clip_norm": 0.0,
+        "max_skipped_steps": 0,
         "ema_decay": 0.0,
+        "precision": "float32",
         "crops": True,
         "mirror": False,
         "max_distortion": -1,
         "shuffle_buffer": 1000,
         "cache": "none",
+        "data_threads": 0,
+        "steps_per_call": 1,
+        "xla": False,
         "logical_cpus": 0,
         "seed": 0,
+        "deterministic": False,
+        "checkpoint_every_s": 600.0,
+        "keep_checkpoints": 3,
+        "profile_steps": (),
+        "restart": False,
     }
     return Options(**{**values, **changes})
 
@@ -90,12 +106,12 @@ def small_model(monkeypatch):
 
 def test_what_a_run_leaves(srn_run):
     options, metrics = srn_run
-    files = sorted(os.listdir(options.work_dir))
+    files = sorted(name for name in os.listdir(options.work_dir) if not name.startswith("."))
     folders = ["checkpoints", "export", "predictions", "tensorboard"]
     assert files == sorted(["flags.txt", "run.json", "log.jsonl", "metrics.json", "reliability.png", *folders])
     assert sorted(os.listdir(os.path.join(options.work_dir, "predictions"))) == ["test.npz", "validation.npz"]
-    expected = [f"{name}.npz" for name in ("all", "att", "cls", "final", "last", "sr")]
-    assert sorted(os.listdir(os.path.join(options.work_dir, "checkpoints"))) == expected
+    expected = {"state", *(f"{name}.npz" for name in ("all", "att", "cls", "final", "sr"))}
+    assert expected <= set(os.listdir(os.path.join(options.work_dir, "checkpoints")))
     assert os.listdir(os.path.join(options.work_dir, "export")) == ["1"]
     assert os.path.isfile(os.path.join(options.work_dir, "export", "1", "saved_model.pb"))
     with open(os.path.join(options.work_dir, "flags.txt"), encoding="utf-8") as file:
@@ -144,7 +160,7 @@ def test_tensorboard_shows_every_stage(srn_run):
             event = tf.compat.v1.Event.FromString(record.numpy())
             tags |= {value.tag for value in event.summary.value}
     for stage in STAGES:
-        names = ("learning_rate", "images_per_second", "data_wait_share", "attention")
+        names = ("learning_rate", "speed/images_per_second", "speed/data_wait_s", "attention")
         names += ("validation/mAP", "validation/F1-macro", "validation/confusion")
         assert {f"{stage}/{name}" for name in names} <= tags
     assert {"cls/loss/y_cls", "att/loss/y_att", "sr/loss/y_sr", "all/loss/y_att", "all/loss/y_sr"} <= tags
@@ -158,10 +174,13 @@ def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, small_model,
         raise small_runs.Interrupted
 
     monkeypatch.setattr(run, "Trainer", take_plan)
-    options = make_options(tiny_scenes_dir, tmp_path, **small_model, shuffle_buffer=7, cache="decoded", ema_decay=0.5)
+    changes = {"shuffle_buffer": 7, "cache": "decoded", "ema_decay": 0.5, "optimizer": "adamw", "clip_norm": 3.0}
+    changes |= {"rate_scales": ("first=0.5", "last=2"), "profile_steps": (3, 4), "accumulation_steps": 2}
+    options = make_options(tiny_scenes_dir, tmp_path, **small_model, **changes)
     with pytest.raises(small_runs.Interrupted):
         run.train_run(options)
     expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01), "max_distortion": None}
+    expected |= {"rate_scales": {"first": 0.5, "last": 2.0}}
     assert plans == [{name: expected[name] for name in plans[0]}]
 
 
@@ -322,10 +341,16 @@ def test_options_refused_before_training_may_be_mended_in_the_same_folder(
         run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
 
 
-def test_logical_cpus_come_too_late():
-    tf.zeros(())
-    with pytest.raises(InputError, match="logical_cpus cannot be set once TensorFlow runs"):
-        run.make_strategy(logical_cpus=2)
+def test_restart_begins_again(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+    """Other flags are then no obstacle, and nothing of the earlier run is left."""
+    monkeypatch.setattr(run, "export", lambda *_, **__: None)
+    small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
+    run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
+    first = arrays_of(tmp_path)
+    run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model, seed=1, restart=True))
+    assert any((first[name] != value).any() for name, value in arrays_of(tmp_path).items())
+    assert len(small_runs.read_log(tmp_path)) == 1
+    assert "--seed=1" in (tmp_path / "flags.txt").read_text()
 
 
 class InterruptingBar(trainer.tqdm):
@@ -354,14 +379,21 @@ def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypa
             run.train_run(options)
     monkeypatch.setattr(InterruptingBar, "stop_at", math.inf)
     assert run.train_run(options) == metrics
-    for name in (*STAGES, "final", "last"):
+    for name in (*STAGES, "final"):
         small.assert_bit_equal(arrays_of(options.work_dir, name), arrays_of(source.work_dir, name))
+    states = (small_runs.newest_state(folder)[0] for folder in (options.work_dir, source.work_dir))
+    small.assert_bit_equal(*states)
     assert small_runs.read_log(options.work_dir) == small_runs.read_log(source.work_dir)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{"srn_head": "paper", "ema_decay": 0.9}, {"model": "main_net", "stages": ("cls",)}]
+    "changes",
+    [
+        {"srn_head": "paper", "ema_decay": 0.9},
+        {"model": "main_net", "stages": ("cls",)},
+        {"precision": "mixed_bfloat16", "optimizer": "adamw", "schedule": "cosine", "learning_rate": (0.001,) * 4},
+    ],
 )
 def test_the_other_models_run_to_their_end(tiny_scenes_dir, tmp_path, changes):
     count = len(changes.get("stages", STAGES))

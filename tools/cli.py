@@ -3,8 +3,10 @@
 import logging
 import os
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices; set it to 0 to see them
@@ -12,10 +14,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up noti
 from absl import app, flags  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
+from srn_tf.training.interruption import Stopped  # noqa: E402
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception, so that what `main` was writing is cleared away."""
 
 
 def run(main, usage, takes_arguments=False):
-    """Parses the command line, calls `main` and exits.
+    """Parses the command line, calls `main` and exits: with 1 and one line for bad input, with 128 and the signal's
+    number, and one line, where a signal ended it.
 
     Args:
         main: called with the list of arguments that are no flags.
@@ -27,11 +35,17 @@ def run(main, usage, takes_arguments=False):
         arguments = _parse(usage)
         if arguments and not takes_arguments:
             raise InputError(f"Every option is written --name=value. Received: {arguments[0]!r}.")
+        signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _send_again
         main(arguments)
     except (InputError, flags.Error) as error:
-        _fail(" ".join(str(error).split()), 1)
+        _fail(f"error: {error}", 1)
     except KeyboardInterrupt:
-        _fail("Interrupted.", 130)
+        _fail("error: Interrupted.", 130)
+    except Stopped as stopped:
+        _fail(str(stopped), 128 + (stopped.signal or signal.SIGTERM))
+    except _Terminated:
+        _fail("Stopped by SIGTERM: what was not finished is not kept.", 128 + signal.SIGTERM)
     except BrokenPipeError:  # who read the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -86,7 +100,25 @@ def _parse(usage):
         sys.exit(0)  # --help, which absl leaves with 1
 
 
+def _terminate(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # nothing shall disturb the clearing away
+    raise _Terminated
+
+
+def _send_again(dropped):
+    """Stands for sys.unraisablehook: a signal that came in the midst of a __del__, where Python drops what is raised,
+    comes again a little later.
+    """
+    if isinstance(dropped.exc_value, _Terminated):
+        signal.signal(signal.SIGTERM, _terminate)
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    elif isinstance(dropped.exc_value, KeyboardInterrupt):
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(dropped)
+
+
 def _fail(message, status):
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    print(" ".join(message.split()), file=sys.stderr)
     sys.exit(status)

@@ -3,22 +3,31 @@
 python tools/train.py --flagfile=configs/scenes.flags --data_dir=DATA --work_dir=RUN [--flag=value ...]
 
 RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, checkpoints/ and export/1/.
-The same command continues an interrupted run. Flags after --flagfile override it.
+The same command continues an interrupted run; --restart begins it again. Flags after --flagfile override it.
 """
 
 import cli
 from absl import flags
 
 from srn_tf import options
+from srn_tf.errors import InputError
 
 
 def main(_):
     settings = options.read_options()
 
     from srn_tf.evaluation.report import summary_table  # after the flags, so that --help does not load TensorFlow
+    from srn_tf.failures import in_plain_words
     from srn_tf.run import train_run
+    from srn_tf.training.interruption import Stopped
 
-    metrics = train_run(settings)
+    try:
+        with in_plain_words():
+            metrics = train_run(settings, options.default_flagfile())
+    except (Stopped, InputError) as error:
+        if settings.restart:  # which now would delete what has just been saved
+            error.args = (f"{error} Leave out --restart then.",)
+        raise
     print(summary_table(metrics))
     print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")
     print(f"Predict:     python tools/predict.py --saved_model={settings.work_dir}/export/1 --output=out.csv IMAGE...")

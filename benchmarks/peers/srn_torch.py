@@ -10,6 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 BLOCKS = (3, 4, 23, 3)  # residual blocks of the stages conv2 to conv5
+BLOCK_NAMES = [f"conv{stage}_block{block + 1}" for stage, blocks in enumerate(BLOCKS, 2) for block in range(blocks)]
+X_BLOCK = "conv4_block23"  # X is its pre-activation
+OUTPUTS = ("y_hat", "y_cls", "y_att", "y_sr")
 
 
 class SrnResNet101(nn.Module):
@@ -54,8 +57,9 @@ class SrnResNet101(nn.Module):
         self.layers[name] = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
 
     def _bn(self, name, channels):
-        # keras.applications' own epsilon in its layers, the project's in the heads.
-        self.layers[name] = nn.BatchNorm2d(channels, eps=1.001e-5 if name.startswith(("conv", "post")) else 1e-5)
+        # keras.applications' own values in its layers, the project's in the heads.
+        eps, momentum = (1.001e-5, 0.01) if name.startswith(("conv", "post")) else (1e-5, 0.1)
+        self.layers[name] = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
 
     def _conv_bn(self, name, inputs, outputs, kernel):
         self._conv(f"{name}_conv", inputs, outputs, kernel)
@@ -88,19 +92,39 @@ class SrnResNet101(nn.Module):
     def _conv_norm_relu(self, x, name):
         return self._norm_relu(self.layers[f"{name}_conv"](x), name)
 
-    def forward(self, image):
-        get = self.layers
-        x = F.max_pool2d(F.pad(get["conv1_conv"](image / 127.5 - 1.0), (1, 1, 1, 1)), 3, 2)
-        X = None
-        for stage, blocks in enumerate(BLOCKS, 2):
-            for block in range(1, blocks + 1):
-                name = f"conv{stage}_block{block}"
-                preact = self._norm_relu(x, f"{name}_preact")
-                if name == "conv4_block23":
-                    X = preact
-                x = self._apply_block(x, name, preact)
-        y_cls = get["cls_logits"](self._norm_relu(x, "post").mean((2, 3)))
+    def forward(self, image, names=OUTPUTS):
+        """image -> dict of the named logits; what they do not need is not computed."""
+        X, x = self._trunk(image)
+        outputs = {}
+        if "y_cls" in names or "y_hat" in names:
+            outputs["y_cls"] = self._classify(X, x)
+        if set(names) - {"y_cls"}:
+            outputs["y_att"], U = self._attend(X)
+        if "y_sr" in names or "y_hat" in names:
+            outputs["y_sr"] = self._regularize(U)
+        if "y_hat" in names:
+            outputs["y_hat"] = 0.5 * outputs["y_cls"] + 0.5 * outputs["y_sr"]
+        return {name: outputs[name] for name in names}
 
+    def _trunk(self, image):
+        """image -> X and the sum before its pre-activation."""
+        x = F.max_pool2d(F.pad(self.layers["conv1_conv"](image / 127.5 - 1.0), (1, 1, 1, 1)), 3, 2)
+        for name in BLOCK_NAMES:
+            preact = self._norm_relu(x, f"{name}_preact")
+            if name == X_BLOCK:
+                return preact, x
+            x = self._apply_block(x, name, preact)
+
+    def _classify(self, X, x):
+        """X and the sum before it -> y_cls."""
+        x = self._apply_block(x, X_BLOCK, X)
+        for name in BLOCK_NAMES[BLOCK_NAMES.index(X_BLOCK) + 1 :]:
+            x = self._apply_block(x, name, self._norm_relu(x, f"{name}_preact"))
+        return self.layers["cls_logits"](self._norm_relu(x, "post").mean((2, 3)))
+
+    def _attend(self, X):
+        """X -> y_att and U."""
+        get = self.layers
         n = X
         for block in ("neck_block1", "neck_block2"):
             y = self._conv_norm_relu(self._norm_relu(n, f"{block}_pre"), f"{block}_1")
@@ -109,12 +133,17 @@ class SrnResNet101(nn.Module):
         Z = get["att_3_conv"](self._conv_norm_relu(self._conv_norm_relu(n, "att_1"), "att_2"))
         A = Z.flatten(2).softmax(2).view_as(Z)
         S = get["conf_2_conv"](self._conv_norm_relu(n, "conf_1"))
-        y_att = (A * S).sum((2, 3))
-        U = torch.sigmoid(S) * A
+        return (A * S).sum((2, 3)), torch.sigmoid(S) * A
+
+    def _regularize(self, U):
+        """U -> y_sr."""
         r = self._conv_norm_relu(self._conv_norm_relu(U * self._grid**2, "sr_conv2"), "sr_conv3")
-        r = self._norm_relu(get["sr_conv4"](r), "sr_conv4")
-        y_sr = get["sr_logits"](r.flatten(1))
-        return {"y_hat": 0.5 * y_cls + 0.5 * y_sr, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr}
+        # conv4's kernels are as large as the map: a product of matrices for each channel, which is ten times as fast as
+        # the grouped convolution is on a CPU.
+        kernels = self.layers["sr_conv4"].weight.unflatten(0, (r.shape[1], -1)).squeeze(2)  # (channels, 4, H, W)
+        r = torch.einsum("bchw,cmhw->bcm", r, kernels).flatten(1)[:, :, None, None]
+        r = self._norm_relu(r, "sr_conv4")
+        return self.layers["sr_logits"](r.flatten(1))
 
     def load_npz(self, path):
         """Takes the weights of a file whose arrays are named <part>/<layer>/<weight>, as srn_tf writes them.

@@ -3,17 +3,18 @@
 python worker.py ENGINE FOLDER THREADS
 
 FOLDER holds images.npy (float32 (B, S, S, 3), RGB, 0 to 255, whole numbers), weights.npz and what the engine reads.
-Prints "ready" and then answers lines on standard input: "run N" with the seconds of N batches as JSON, "answer FILE" by
-writing the probabilities, float32 (B, C), to FILE as .npy, "memory" with the most the process has held, in bytes.
+It is asked as `engines.serve` says: "run", N takes N batches; "answer", FILE writes the probabilities, float32 (B, C),
+to FILE as .npy.
 """
 
-import json
 import os
-import resource
 import sys
-import time
 
 import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from engines import seconds_of, serve  # noqa: E402
 
 
 def saved_model(folder, threads):
@@ -131,21 +132,10 @@ def main(engine, folder, threads):
     else:
         answer = globals()[engine](folder, int(threads))
     answer(images)  # compiles, allocates
-    print("ready", flush=True)
-    for line in sys.stdin:
-        command, _, argument = line.strip().partition(" ")
-        if command == "answer":
-            np.save(argument, answer(images))
-            print("done", flush=True)
-        elif command == "memory":
-            print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
-        else:
-            seconds = []
-            for _ in range(int(argument)):
-                start = time.perf_counter()
-                answer(images)
-                seconds.append(time.perf_counter() - start)
-            print(json.dumps(seconds), flush=True)
+    serve(
+        run=lambda times: seconds_of(lambda: answer(images), times),
+        answer=lambda file: np.save(file, answer(images)),
+    )
 
 
 if __name__ == "__main__":

@@ -15,17 +15,16 @@ def resized_px(size_px):
     return round(size_px * _RESIZED_PX / _INPUT_PX)
 
 
-def random_crop(image, size_px, seed, max_distortion=None):
-    """Crops at one of five positions with random width and height, and resizes to the network's input.
+def random_crop(size_px, seed, max_distortion=None):
+    """Draws a crop at one of five positions with random width and height.
 
     Args:
-        image: float32 (R, R, 3) with R = resized_px(size_px).
-        size_px: side S of the network's input, pixels.
+        size_px: side S of the network's input, pixels, to which the crop is to be squashed.
         seed: int (2,), a stateless seed; equal seeds give equal crops.
         max_distortion: how many steps width and height may lie apart in the list of sizes; None sets
             no limit (the paper's text), 1 is the limit of its source (temporal segment networks).
     Returns:
-        float32 (S, S, 3).
+        int32 (4,): top, left, height, width in a square of side resized_px(size_px), pixels.
     """
     seeds = tf.random.split(seed, 3)
     count = len(_CROP_PX)
@@ -36,14 +35,12 @@ def random_crop(image, size_px, seed, max_distortion=None):
     # stateless_uniform wants fixed integer bounds; a float scaled to the bounds serves any.
     fraction = tf.random.stateless_uniform([], seeds[1])
     width_index = lowest + tf.cast(fraction * tf.cast(highest - lowest + 1, tf.float32), tf.int32)
-    scale = resized_px(size_px) / _RESIZED_PX
-    sizes = tf.constant([round(px * scale) for px in _CROP_PX])
-    crop_height, crop_width = sizes[height_index], sizes[width_index]
+    side_px = resized_px(size_px)
+    sizes = tf.constant([round(px * side_px / _RESIZED_PX) for px in _CROP_PX])
+    extent = tf.gather(sizes, tf.stack([height_index, width_index]))
     position = tf.constant(_POSITIONS)[tf.random.stateless_uniform([], seeds[2], 0, len(_POSITIONS), tf.int32)]
-    room = tf.cast(tf.shape(image)[:2] - tf.stack([crop_height, crop_width]), tf.float32)
-    offset = tf.cast(tf.round(position * room), tf.int32)
-    crop = tf.image.crop_to_bounding_box(image, offset[0], offset[1], crop_height, crop_width)
-    return tf.image.resize(crop, [size_px, size_px], antialias=True)
+    origin = tf.round(position * tf.cast(side_px - extent, tf.float32))
+    return tf.concat([tf.cast(origin, tf.int32), extent], 0)
 
 
 def random_mirror(image, seed):

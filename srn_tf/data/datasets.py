@@ -1,6 +1,7 @@
 """The table of data sets, and how a run finds, prepares and splits one."""
 
 import dataclasses
+import hashlib
 import os
 
 import numpy as np
@@ -90,6 +91,47 @@ class DataSet:
     def num_images(self, role):
         """Images in a role."""
         return int(self.records(role).cardinality())
+
+    @property
+    def record_files(self):
+        """Split of the prepared data set -> paths of its files of records."""
+        splits = self.builder.info.splits
+        return {split: sorted(map(str, splits[split].filepaths)) for split in sorted(splits)}
+
+    @property
+    def fingerprint(self):
+        """What tells this prepared data set from another, wherever it lies: 64 hexadecimal digits.
+
+        SHA-256 over dataset_info.json, features.json and the name and size of every file of records, in all splits.
+        It does not see other bytes in files of the same sizes (of records, their own checksums do), the names of the
+        labels, nor how the splits are divided into roles.
+
+        Raises:
+            InputError: one of these files is missing, or those of a split are shorter than dataset_info.json says.
+        """
+        digest = hashlib.sha256()
+        folder = str(self.builder.data_path)
+        mend = "Copy the data set there again, or remove the folder and prepare it again."
+        try:
+            for name in ("dataset_info.json", "features.json"):
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest.update(file.read())
+            for split, paths in self.record_files.items():
+                sizes = [os.path.getsize(path) for path in paths]
+                for path, size in zip(paths, sizes):
+                    digest.update(f"{os.path.basename(path)} {size}\n".encode())
+                expected = int(self.builder.info.splits[split].num_bytes)  # of records, with or without their frames
+                if sum(sizes) < expected:
+                    raise InputError(
+                        f"The {split} records of {self.name} in {folder} must be whole. Expected: at least {expected} "
+                        f"bytes in {len(paths)} files. Received: {sum(sizes)}. {mend}"
+                    )
+        except OSError as error:
+            raise InputError(
+                f"Data set {self.name} in {folder} must be whole. Received: {error.strerror}: "
+                f"{os.path.basename(error.filename)}. {mend}"
+            ) from None
+        return digest.hexdigest()
 
 
 def open_dataset(name, data_dir, prepared_dir, validation_fraction=0.1):

@@ -1,7 +1,8 @@
 """Prepared records -> batches, reproducibly.
 
 The order of an epoch is a function of its seed, its number and TensorFlow's global seed (which a run
-sets); augmentation is one of seed, epoch and position in that order.
+sets); augmentation is one of seed, epoch and position in that order. So every worker finds its own images of a
+batch by counting, and a run finds its place again.
 """
 
 import logging
@@ -10,7 +11,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from srn_tf.data import augmentation
-from srn_tf.data.preprocessing import preprocess
+from srn_tf.data.preprocessing import crop_image, preprocess, preprocess_crop, squash
+from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
 
@@ -52,7 +54,8 @@ def cached(records, cache, image_size, crops):
         cache: one of `CACHES`.
         image_size, crops: as for `training_batches`.
     Returns:
-        tf.data.Dataset for `training_batches`, to be made once for all epochs; its batches do not depend on `cache`.
+        tf.data.Dataset for `training_batches`, to be made once for all epochs. Its batches do not depend on `cache`,
+        but for rounding (0.005 of 255) where JPEGs are cropped.
     """
     if cache == "none":
         return records
@@ -79,8 +82,13 @@ def training_batches(
     max_distortion=None,
     shuffle_buffer=20_000,
     ignore_unspecified=False,
+    first_step=0,
+    share=(0, 1),
+    threads=0,
 ):
-    """One epoch of training batches: shuffled, augmented, full batches only.
+    """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
+
+    The shares of all workers, put together, are the batches of one. `threads` changes no value.
 
     Args:
         records: see `read_records` and `cached`.
@@ -93,18 +101,30 @@ def training_batches(
         max_distortion: see `augmentation.random_crop`.
         shuffle_buffer: records among which the next one is drawn; a data set that fits is shuffled whole.
         ignore_unspecified: say which entries to count in the loss.
+        first_step: batches of the epoch that are left out at its beginning; their images are read, not decoded.
+        share: (i, n): the images [i * B / n, (i + 1) * B / n) of every batch of B; the others are not decoded.
+        threads: of a pool of this pipeline's own; 0 takes TensorFlow's.
     Returns:
-        tf.data.Dataset of {"image": float32 (B, S, S, 3) RGB 0 to 255, "y": float32 (B, C) in {0, 1}} and, with
-        `ignore_unspecified`, "counted": float32 (B, C), 0 where the stored label is 0 (unspecified), else 1.
+        tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
+        with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1.
+    Raises:
+        InputError: B is no multiple of n.
     """
+    rows = _rows(batch_size, share)
 
     def prepare(position, record):
         seeds = tf.random.split(tf.stack([tf.constant(epoch, tf.int64) * 1_000_003 + seed, position]), 2)
         image = record["image"]
-        if image.dtype == tf.string:  # not decoded by `cached`
-            image = preprocess(image, _start_px(image_size, crops))
+        is_encoded = image.dtype == tf.string  # not decoded by `cached`
         if crops:
-            image = augmentation.random_crop(image, image_size, seeds[0], max_distortion)
+            crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
+            if is_encoded:
+                image = preprocess_crop(image, _start_px(image_size, crops), crop)
+            else:
+                image = crop_image(image, crop)
+            image = squash(image, image_size)
+        elif is_encoded:
+            image = preprocess(image, image_size)
         if mirror:
             image = augmentation.random_mirror(image, seeds[1])
         batch = {"image": image, "y": tf.cast(record["labels"] == 1, tf.float32)}
@@ -113,13 +133,55 @@ def training_batches(
         return batch
 
     order_seed = (seed * 1_000_003 + epoch) % (2**31 - 1)
-    batches = (
-        records.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False)
-        .enumerate()
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-    )
+    order = records.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False).enumerate()
+    num_full = int(records.cardinality()) // batch_size * batch_size
+    # Not `skip` and `take`: to the very end, without which nothing is cached.
+    order = order.filter(lambda position, _: _is_in(rows, position, batch_size, first_step * batch_size, num_full))
+    batches = order.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.batch(len(rows), drop_remainder=True)
+    if threads:
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        batches = batches.with_options(options)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def replica_stacks(batches, num_replicas, steps_per_call):
+    """Groups a worker's batches for its replicas, n steps at a time: n batches, each cut into equal shares.
+
+    Args:
+        batches: see `training_batches`, b * num_replicas images each.
+        num_replicas: R, replicas of this worker.
+        steps_per_call: n, batches a group; the last group has what is left.
+    Returns:
+        tf.data.Dataset of the same names, (n, b, ...): element k * R + r is replica r's share of group k, the order
+        in which `strategy.distribute_datasets_from_function` deals elements out.
+    """
+
+    def shares(group):  # (n, R * b, ...) -> (R, n, b, ...)
+        return {name: tf.stack(tf.split(value, num_replicas, axis=1)) for name, value in group.items()}
+
+    if steps_per_call == 1:  # nothing is copied
+        stacks = batches.map(lambda batch: {name: value[tf.newaxis] for name, value in batch.items()})
+    else:
+        stacks = batches.batch(steps_per_call)
+    if num_replicas > 1:
+        stacks = stacks.map(shares).unbatch()
+    return stacks if steps_per_call == num_replicas == 1 else stacks.prefetch(tf.data.AUTOTUNE)
+
+
+def _rows(batch_size, share):
+    """The rows of a batch that are a worker's: range."""
+    index, count = share
+    if batch_size % count:
+        raise InputError(f"batch_size must be a multiple of the {count} workers. Received: {batch_size}.")
+    return range(index * batch_size // count, (index + 1) * batch_size // count)
+
+
+def _is_in(rows, position, batch_size, first, end):
+    """Whether an image, counted from the beginning, is in [first, end) and in these rows of its batch: bool ()."""
+    row = position % batch_size
+    return (first <= position) & (position < end) & (rows.start <= row) & (row < rows.stop)
 
 
 def _start_px(image_size, crops):
@@ -127,20 +189,26 @@ def _start_px(image_size, crops):
     return augmentation.resized_px(image_size) if crops else image_size
 
 
-def evaluation_batches(records, image_size, batch_size):
+def evaluation_batches(records, image_size, batch_size, share=(0, 1)):
     """All images once, in stored order. The last batch is filled up with blank images and masked.
+
+    Every worker has equally many batches; the shares of all, put together, are the batches of one, but for K.
 
     Args:
         records: see `read_records`.
         image_size: side S of the network's input, pixels.
         batch_size: images a (global) batch.
+        share: (i, n): the rows [i * batch_size / n, (i + 1) * batch_size / n) of every batch; the others are not
+            decoded.
     Returns:
         tf.data.Dataset of {"image": float32 (B, S, S, 3), "labels": int8 (B, C) as stored, "is_real": bool (B,),
         "boxes": float32 (B, K, 4) as ymin, xmin, ymax, xmax in fractions, "box_labels": int64 (B, K), -1 where
-        an image has fewer than K boxes}; B is always batch_size.
+        an image has fewer than K boxes}; B is always batch_size / n.
+    Raises:
+        InputError: batch_size is no multiple of n.
     """
 
-    def prepare(record):
+    def prepare(_, record):
         return {
             "image": preprocess(record["image"], image_size),
             "labels": record["labels"],
@@ -149,7 +217,10 @@ def evaluation_batches(records, image_size, batch_size):
             "box_labels": record["objects"]["label"],
         }
 
-    prepared = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    rows = _rows(batch_size, share)
+    count = int(records.cardinality())
+    own = records.enumerate().filter(lambda position, _: _is_in(rows, position, batch_size, 0, count))
+    prepared = own.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     num_labels = prepared.element_spec["labels"].shape[0]
     blank = {
         "image": tf.zeros((image_size, image_size, 3)),
@@ -158,8 +229,7 @@ def evaluation_batches(records, image_size, batch_size):
         "boxes": tf.zeros((0, 4)),
         "box_labels": tf.zeros((0,), tf.int64),
     }
-    count = int(records.cardinality())
-    fill = -count % batch_size
+    fill = sum(position % batch_size in rows for position in range(count, count + -count % batch_size))
     padding = tf.data.Dataset.from_tensors(blank).repeat(fill)
     padding_values = {
         "image": 0.0,
@@ -169,7 +239,7 @@ def evaluation_batches(records, image_size, batch_size):
         "box_labels": tf.constant(-1, tf.int64),
     }
     batches = prepared.concatenate(padding).padded_batch(
-        batch_size,
+        len(rows),
         padded_shapes={
             "image": (image_size, image_size, 3),
             "labels": (num_labels,),

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
 from srn_tf.training.steps import evaluate_step
@@ -30,6 +31,8 @@ class Predictions:
 class Evaluator:
     """One compiled inference step on one set of outputs; reusable while the weights change.
 
+    In a cluster every worker computes its share of each batch, and each of them gets the results of all.
+
     Args:
         model: MultiLabelModel.
         strategy: the tf.distribute strategy the model was built under.
@@ -47,9 +50,25 @@ class Evaluator:
         wanted = self._names + ((self._attention,) if self._attention else ())
         network = model.network_for(wanted)
 
-        @tf.function
-        def step(image):
-            return strategy.run(evaluate_step, args=(network, image, self._attention))
+        def replica_rows(batch, most_boxes):
+            outputs = evaluate_step(network, batch["image"], self._attention)
+            columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
+            if self._attention:
+                missing = most_boxes - tf.shape(batch["boxes"])[1]
+                boxes = tf.pad(batch["boxes"], [[0, 0], [0, missing], [0, 0]])
+                columns.append(outputs["attention_cell"])
+                columns.append(tf.pad(batch["box_labels"], [[0, 0], [0, missing]], constant_values=-1))
+                columns.append(tf.reshape(boxes, [-1, 4 * most_boxes]))
+            return tf.concat([tf.cast(column, tf.float32) for column in columns], axis=1)
+
+        @tf.function(reduce_retracing=True)  # batches differ in their number of boxes
+        def step(batch):
+            most_boxes = 0
+            if self._attention:  # each replica's share of a batch is as wide as its own images need
+                counts = strategy.run(lambda boxes: tf.shape(boxes)[1:2], args=(batch["boxes"],))
+                most_boxes = tf.reduce_max(strategy.gather(counts, axis=0))
+            # All a batch has to say goes from worker to worker in one message: each takes its time.
+            return strategy.gather(strategy.run(replica_rows, args=(batch, most_boxes)), axis=0)
 
         self._step = step
 
@@ -57,43 +76,54 @@ class Evaluator:
         """Runs over all records.
 
         Args:
-            records: see `data.pipeline.read_records`.
+            records: see `data.pipeline.read_records`; the same on every worker.
             batch_size: images a step over all devices; rounded up to a multiple of the devices.
             title: text of the progress bar; None shows none.
         Returns:
-            Predictions; the masked filling of the last batch is not in it.
+            Predictions, of all records on every worker; the masked filling of the last batch is not in it.
         """
         replicas = self._strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
-        batches = evaluation_batches(records, self._image_size, batch_size)
-        distributed = self._strategy.experimental_distribute_dataset(batches)
+        batches = evaluation_batches(records, self._image_size, batch_size, worker_share(self._strategy))
+        if num_local_replicas(self._strategy) > 1:
+            batches = batches.rebatch(batch_size // replicas)  # they are given out replica after replica
+        if not self._attention:  # whose game alone reads boxes
+            batches = batches.map(lambda batch: {name: batch[name] for name in ("image", "labels", "is_real")})
+        distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
         total = -(-int(records.cardinality()) // batch_size)
         logits = {name: [] for name in self._names}
         labels = []
         game = PointingGame(*self._grid, self._num_labels) if self._attention else None
         has_boxes = False
         for batch in tqdm(distributed, title, total=total, unit="batch", leave=False, disable=None if title else True):
-            outputs = self._step(batch["image"])
-            is_real = self._join(batch["is_real"])
+            columns = self._columns(self._step(batch).numpy())
+            is_real = columns["is_real"][:, 0] == 1
             for name in self._names:
-                logits[name].append(self._join(outputs[name])[is_real])
-            labels.append(self._join(batch["labels"])[is_real])
+                logits[name].append(columns[name][is_real])
+            labels.append(columns["labels"][is_real].astype(np.int8))
             if game is not None:
-                has_boxes |= self._play(game, batch, outputs, is_real)
+                has_boxes |= _play(game, columns, is_real)
         logits = {name: np.concatenate(parts) for name, parts in logits.items()}
         return Predictions(logits, np.concatenate(labels), game if has_boxes else None)
 
-    def _join(self, value):
-        """The replicas' shares of a batch as one array, in the batch's order."""
-        return np.concatenate([share.numpy() for share in self._strategy.experimental_local_results(value)])
+    def _columns(self, rows):
+        """What `step` has put side by side: name -> float32 (B, its width); exact, all but the logits being small."""
+        names, widths = [*self._names, "labels", "is_real"], [self._num_labels] * (len(self._names) + 1) + [1]
+        if self._attention:
+            most_boxes = (rows.shape[1] - sum(widths) - self._num_labels) // 5
+            names += ["attention_cell", "box_labels", "boxes"]
+            widths += [self._num_labels, most_boxes, 4 * most_boxes]
+        return dict(zip(names, np.split(rows, np.cumsum(widths)[:-1], axis=1), strict=True))
 
-    def _play(self, game, batch, outputs, is_real):
-        cells, labels = self._join(outputs["attention_cell"]), self._join(batch["labels"])
-        boxes, box_labels = self._join(batch["boxes"]), self._join(batch["box_labels"])
-        for index in np.flatnonzero(is_real):
-            known = box_labels[index] >= 0
-            game.update(cells[index], boxes[index][known], box_labels[index][known], labels[index])
-        return bool((box_labels >= 0).any())
+
+def _play(game, columns, is_real):
+    """Plays a batch of the game; whether any of its images has a box."""
+    cells, box_labels = columns["attention_cell"].astype(np.int64), columns["box_labels"].astype(np.int64)
+    boxes = columns["boxes"].reshape(len(cells), -1, 4)
+    for index in np.flatnonzero(is_real):
+        known = box_labels[index] >= 0
+        game.update(cells[index], boxes[index][known], box_labels[index][known], columns["labels"][index])
+    return bool((box_labels >= 0).any())
 
 
 def score(predictions, protocol, labels, thresholds=None, **options):

@@ -3,10 +3,14 @@
 A weight's name is `<part>/<layer>/<weight>`, e.g. "f_sr/sr_conv4/depthwise_kernel": a stable address.
 """
 
+import contextlib
+import errno
+import io
 import itertools
 import json
 import os
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -31,22 +35,55 @@ def named_weights(model):
     return named
 
 
+def weight_arrays(model):
+    """Every weight's value by its address; of several workers all must call it, since replicas are averaged."""
+    return {name: weight.numpy() for name, weight in named_weights(model).items()}
+
+
 def save_arrays(path, arrays, meta):
-    """Writes named arrays and a JSON-ready dict to one file, atomically.
+    """Writes named arrays and a JSON-ready dict to one file, which gets its name once it is written and read back.
 
     Raises:
-        InputError: the file cannot be written; an older file of that name is untouched.
+        InputError: the file cannot be written, or reads otherwise than it was written; an older file of that name is
+            untouched, and nothing half-written is left.
     """
     temporary = f"{path}.writing"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays, **{_META: np.array(json.dumps(meta))})
+            _write_archive(file, {**arrays, _META: np.array(json.dumps(meta))})
             file.flush()
             os.fsync(file.fileno())
+        with zipfile.ZipFile(temporary) as archive:
+            if archive.testzip() is not None:
+                raise OSError(errno.EIO, "it reads otherwise than it was written")
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"The checkpoint {path} could not be written ({error.strerror or error}).") from error
+        _flush_folder(os.path.dirname(path))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"The checkpoint {path} could not be written ({getattr(error, 'strerror', None) or error}); what was saved "
+            "before is untouched. Make sure of free space and of the permission to write there, then give the same "
+            "command again: it continues."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+
+
+def _write_archive(file, arrays):
+    """What np.savez writes; that one, however, leaves its archive open after an error, which is complained of later."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def _flush_folder(path):
+    """Makes a new name in a folder outlive a loss of power, where the file system can."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def load_arrays(path):
@@ -57,20 +94,41 @@ def load_arrays(path):
     Raises:
         InputError: no such file, or it is damaged or not such a file.
     """
+    with _reading(path) as archive:
+        arrays = {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
+        return arrays, _checked_meta(arrays.pop(_META))
+
+
+def load_meta(path):
+    """Reads the meta dict alone, which takes no time; errors as of `load_arrays`, but for damage in the arrays."""
+    with _reading(path) as archive:
+        return _checked_meta(_array(archive, f"{_META}.npy"))
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Opens a file of `save_arrays`, and turns whatever is wrong with it into one InputError."""
     if not os.path.isfile(path):
         raise InputError(f"A weight file of this project (.npz) was expected. Received: {path!r}, not a file.")
     try:
-        content = np.load(path, allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            raise ValueError("one array instead of an archive")
-        with content as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays.pop(_META)))
-        if not isinstance(meta, dict) or "labels" not in meta:
-            raise ValueError("it does not name its labels")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged or is not a weight file of this project ({error}).") from error
-    return arrays, meta
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    # What the libraries answer damage with; RuntimeError is of a file that seems encrypted or compressed.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged or is not a weight file of this project ({reason}).") from error
+
+
+def _array(archive, name):
+    """One array, after its bytes were found to be those that were written."""
+    return np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+
+
+def _checked_meta(text):
+    meta = json.loads(str(text))
+    if not isinstance(meta, dict) or "labels" not in meta:
+        raise ValueError("it does not name its labels")
+    return meta
 
 
 def assign_weights(model, arrays, source, parts=None):
@@ -87,6 +145,11 @@ def assign_weights(model, arrays, source, parts=None):
     weights = named_weights(model)
     if parts is not None:
         weights = {name: weight for name, weight in weights.items() if name.split("/")[0] in parts}
+    assign_arrays(weights, arrays, source)
+
+
+def assign_arrays(weights, arrays, source):
+    """Gives variables the arrays of the same names, as `assign_weights`: name -> tf.Variable, name -> array."""
     missing = [name for name in weights if name not in arrays]
     unexpected = [name for name in arrays if name not in weights]
     misshapen = [name for name in weights if name in arrays and arrays[name].shape != tuple(weights[name].shape)]
@@ -109,7 +172,7 @@ def assign_weights(model, arrays, source, parts=None):
 
 def save_weights(path, model, meta):
     """Writes a model's weights; see `save_arrays`."""
-    save_arrays(path, {name: weight.numpy() for name, weight in named_weights(model).items()}, meta)
+    save_arrays(path, weight_arrays(model), meta)
 
 
 def load_weights(path, model, labels):

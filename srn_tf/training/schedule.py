@@ -1,6 +1,41 @@
-"""The paper's learning-rate schedule."""
+"""Learning rates, step by step.
+
+A schedule has `rates(first_step, num_steps)`, `update(validation_loss)` after every epoch, and `is_over`. Its fields
+are all its state: JSON-ready by dataclasses.asdict, brought back by setattr.
+"""
 
 import dataclasses
+import math
+
+from srn_tf.errors import InputError
+
+SCHEDULES = ("plateau", "cosine")
+
+
+def make_schedule(plan, stage_index, steps_per_epoch):
+    """The schedule of a stage.
+
+    Args:
+        plan: TrainingPlan.
+        stage_index: of the stage in the plan.
+        steps_per_epoch: steps of an epoch.
+    Returns:
+        PlateauSchedule or CosineSchedule.
+    Raises:
+        InputError: an unknown schedule, or a warm-up as long as the stage.
+    """
+    rate, epochs = plan.learning_rates[stage_index], plan.epochs[stage_index]
+    warmup_steps, total_steps = round(plan.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch
+    if warmup_steps >= total_steps:
+        raise InputError(
+            f"warmup_epochs must be fewer than the epochs of every stage. Received: {plan.warmup_epochs:g}, and "
+            f"{epochs} epochs for stage {plan.stages[stage_index]}. Use a smaller --warmup_epochs or more --epochs."
+        )
+    if plan.schedule == "plateau":
+        return PlateauSchedule(rate, plan.learning_rate_min, plan.patience, warmup_steps=warmup_steps)
+    if plan.schedule == "cosine":
+        return CosineSchedule(rate, plan.learning_rate_min, warmup_steps, total_steps)
+    raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}. Received: {plan.schedule!r}.")
 
 
 @dataclasses.dataclass
@@ -17,6 +52,7 @@ class PlateauSchedule:
         best_loss: lowest validation loss so far.
         epochs_waited: epochs since then or since the last decrease.
         is_over: the rate has fallen below the floor.
+        warmup_steps: see `_warmup_factor`; the paper has none.
     """
 
     learning_rate: float
@@ -25,6 +61,19 @@ class PlateauSchedule:
     best_loss: float = float("inf")
     epochs_waited: int = 0
     is_over: bool = False
+    warmup_steps: int = 0
+
+    def rates(self, first_step, num_steps):
+        """The learning rates of steps that lie in one epoch.
+
+        Args:
+            first_step: steps of the stage before them.
+            num_steps: how many.
+        Returns:
+            list of floats.
+        """
+        steps = range(first_step, first_step + num_steps)
+        return [self.learning_rate * _warmup_factor(step, self.warmup_steps) for step in steps]
 
     def update(self, validation_loss):
         """Takes one epoch's validation loss; sets the next rate or `is_over`."""
@@ -41,3 +90,45 @@ class PlateauSchedule:
             self.is_over = True
         else:
             self.learning_rate /= 10.0
+
+
+@dataclasses.dataclass
+class CosineSchedule:
+    """Falls from the learning rate to its floor along half a cosine; the floor is the last step's rate.
+
+    Source: Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, Eq. (5), without
+    restarts.
+
+    Attributes:
+        learning_rate: the highest rate: of the first step, or of the warm-up's last.
+        learning_rate_min: the rate of the stage's last step.
+        warmup_steps: see `_warmup_factor`.
+        total_steps: steps of the stage.
+        is_over: False; the stage ends with its epochs.
+    """
+
+    learning_rate: float
+    learning_rate_min: float
+    warmup_steps: int
+    total_steps: int
+    is_over: bool = False
+
+    def rates(self, first_step, num_steps):
+        """The learning rates of steps; see `PlateauSchedule.rates`."""
+        return [self._rate(step) for step in range(first_step, first_step + num_steps)]
+
+    def _rate(self, step):
+        if step < self.warmup_steps:
+            return self.learning_rate * _warmup_factor(step, self.warmup_steps)
+        highest = max(self.warmup_steps - 1, 0)  # the step with the full rate
+        progress = (step - highest) / max(self.total_steps - 1 - highest, 1)
+        fall = self.learning_rate - self.learning_rate_min
+        return self.learning_rate_min + fall * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    def update(self, validation_loss):
+        """Takes one epoch's validation loss, which changes nothing."""
+
+
+def _warmup_factor(step, warmup_steps):
+    """Linear from 1 / warmup_steps at step 0 to 1 at the warm-up's last step, and on."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

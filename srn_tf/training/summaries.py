@@ -22,10 +22,11 @@ class Summaries:
         folder: folder of the event files.
         model: MultiLabelModel.
         dataset: data.datasets.DataSet; the first validation images are the ones drawn.
+        is_writer: False on workers that only take part in what is computed for another one's.
     """
 
-    def __init__(self, folder, model, dataset):
-        self._writer = tf.summary.create_file_writer(folder)
+    def __init__(self, folder, model, dataset, is_writer=True):
+        self._writer = tf.summary.create_file_writer(folder) if is_writer else tf.summary.create_noop_writer()
         self._model, self._labels, self._protocol = model, dataset.labels, protocol_named(dataset.protocol)
         self._batch = None
         if model.attention is not None:
@@ -41,7 +42,8 @@ class Summaries:
         """
         stage, step, validation = entry["stage"], entry["step"], entry["validation"]
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
-        scalars |= {name: entry[name] for name in ("learning_rate", "images_per_second", "data_wait_share")}
+        scalars |= {name: entry[name] for name in ("learning_rate", "skipped_steps")}
+        scalars |= {f"speed/{name}": value for name, value in entry["speed"].items()}
         scalars |= {f"validation/{name}": validation[name] for name in ("loss", "mAP", "F1-macro", "F1-micro")}
         table = ["| label | true - | false + | false - | true + |", "|---|---|---|---|---|"]
         table += [

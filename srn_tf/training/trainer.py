@@ -1,66 +1,36 @@
 """The loop over a model's stage table under a distribution strategy."""
 
 import contextlib
-import dataclasses
-import itertools
+import glob
 import json
 import logging
 import os
+import shutil
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from srn_tf.data.pipeline import cached, training_batches
+from srn_tf import distribution
+from srn_tf.data.pipeline import cached, replica_stacks, training_batches
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.training import checkpoint
 from srn_tf.training.addons import f1_and_confusion
-from srn_tf.training.averages import WeightAverage
-from srn_tf.training.freezing import apply_stage
-from srn_tf.training.losses import balanced_weights, make_loss, mean_loss, step_seed
-from srn_tf.training.schedule import PlateauSchedule
-from srn_tf.training.steps import train_step
+from srn_tf.training.interruption import Interruption, Stopped
+from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
+from srn_tf.training.profiling import Profile
+from srn_tf.training.schedule import make_schedule
+from srn_tf.training.stage_run import StageRun
+from srn_tf.training.stage_step import StageStep
+from srn_tf.training.states import States
 
 logger = logging.getLogger("srn_tf")
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingPlan:
-    """How to train; units and the paper's values are in `options.define_flags`.
-
-    Attributes:
-        stages: names of stages, in order.
-        epochs: most epochs of each stage.
-        learning_rates: first learning rate of each stage.
-        The others are the options of the same names.
-    """
-
-    stages: tuple
-    epochs: tuple
-    learning_rates: tuple
-    loss: str
-    focal_gamma: float
-    asl_gamma_pos: float
-    asl_gamma_neg: float
-    asl_margin: float
-    positive_weights: str
-    batch_size: int
-    learning_rate_min: float
-    momentum: float
-    weight_decay: float
-    patience: int
-    ema_decay: float
-    crops: bool
-    mirror: bool
-    max_distortion: int | None
-    shuffle_buffer: int
-    cache: str
-    seed: int
+_MOST_OVERFLOWS = 20  # steps in a row without a finite float16 gradient: by then the loss scale has fallen to 1
 
 
 class Trainer:
@@ -70,32 +40,20 @@ class Trainer:
         model: MultiLabelModel, built in the scope of `strategy`.
         strategy: tf.distribute strategy.
         dataset: data.datasets.DataSet.
-        plan: TrainingPlan.
-        work: WorkDir.
+        plan: plan.TrainingPlan.
+        work: WorkDir; of several workers only the chief writes there, all of them read.
         summaries: training.summaries.Summaries.
 
     Raises:
-        InputError: a stage the model does not have, fewer images than a batch, or a batch that the
-            devices cannot share evenly.
+        InputError: a stage or part the model does not have, fewer images than a batch, or a batch that devices and
+            accumulation cannot share evenly.
     """
 
     def __init__(self, model, strategy, dataset, plan, work, summaries):
         self._model, self._strategy, self._dataset = model, strategy, dataset
         self._plan, self._work, self._summaries = plan, work, summaries
-        unknown = [name for name in plan.stages if name not in model.stages]
-        if unknown:
-            raise InputError(f"stages must be among {', '.join(model.stages)}. Received: {unknown[0]!r}.")
-        if plan.batch_size % strategy.num_replicas_in_sync:
-            raise InputError(
-                f"batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices. "
-                f"Received: {plan.batch_size}."
-            )
+        _check_plan(plan, model, strategy, dataset)
         self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
-        if self._steps_per_epoch == 0:
-            raise InputError(
-                f"batch_size must not exceed the {dataset.num_images('train')} training images. "
-                f"Received: {plan.batch_size}."
-            )
         # Made once, so that what it keeps in memory serves every epoch.
         self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(
@@ -107,6 +65,11 @@ class Trainer:
             self._positive_weights(),
         )
         self._meta = {"labels": list(dataset.labels)}
+        self._states = States(work.states, plan.keep_checkpoints)
+        self._is_chief = distribution.is_chief(strategy)
+        self._profile = Profile(work.tensorboard, plan.profile_steps)
+        self._interruption = Interruption()
+        self._saved_s = time.monotonic()
 
     def _positive_weights(self):
         """float32 (C,), or None where positives weigh what negatives do."""
@@ -119,97 +82,82 @@ class Trainer:
     def train(self):
         """Trains all stages of the plan; the model ends with the last stage's best weights.
 
-        A run that was interrupted continues after its last finished epoch.
+        A run that was interrupted, however, continues after the last step that was saved.
+
+        Raises:
+            Stopped: SIGTERM or SIGINT arrived; everything is saved.
+            InputError: a gradient or the weights are not finite, or a state that cannot be used.
         """
-        first, state = 0, None
-        if os.path.isfile(self._work.last):
-            arrays, meta = checkpoint.load_arrays(self._work.last)
-            first, state = meta["stage_index"], (arrays, meta)
-            self._forget_log_after(meta["log_bytes"])
-        elif os.path.isfile(self._work.log):  # stopped between its first line and the first state
-            self._forget_log_after(0)
-        for index in range(first, len(self._plan.stages)):
-            if state is not None and state[1]["is_over"]:  # this stage had ended
-                checkpoint.load_weights(
-                    self._work.stage_weights(self._plan.stages[index]), self._model, self._dataset.labels
-                )
+        first, state = 0, self._states.newest()
+        if state is not None:
+            checkpoint.check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
+            first = state[1]["stage_index"]
+        if self._is_chief and os.path.isfile(self._work.log):  # what was logged after the state will come again
+            with open(self._work.log, "a+b") as log:
+                log.truncate(0 if state is None else state[1]["log_bytes"])
+        with self._interruption, self._profile, logging_redirect_tqdm([logger]):
+            for index in range(first, len(self._plan.stages)):
+                self._train_stage(index, state)
                 state = None
-                continue
-            self._train_stage(index, state)
-            state = None
 
     def _train_stage(self, index, state):
         plan, model = self._plan, self._model
         name = plan.stages[index]
         stage = model.stages[name]
-        with self._strategy.scope():
-            variables = apply_stage(model, stage)
-            schedule = PlateauSchedule(plan.learning_rates[index], plan.learning_rate_min, plan.patience)
-            optimizer = keras.optimizers.SGD(schedule.learning_rate, momentum=plan.momentum)
-            optimizer.build(variables)
-            weights = list(checkpoint.named_weights(model).values())
-            average = WeightAverage(weights, plan.ema_decay) if plan.ema_decay else None
-        run = _StageRun(index, name, stage, schedule, optimizer, average)
+        step = StageStep(model, self._strategy, stage, index, plan, self._loss)
+        run = StageRun(index, name, stage, make_schedule(plan, index, self._steps_per_epoch), step)
+        run.begin_epoch()
         if state is not None:
-            self._restore(run, *state)
-        step = self._compile_step(run, variables)
-        watched = tuple(dict.fromkeys((stage.watched, *stage.losses)))
-        evaluator = Evaluator(model, self._strategy, watched)
+            run.restore(*state, model, self._strategy, self._work.states)
+            logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
+        evaluator = Evaluator(model, self._strategy, tuple(dict.fromkeys((stage.watched, *stage.losses))))
         logger.info(
             "Stage %s (%d of %d): trains %s; %d weights in %d tensors; at most %d epochs of %d steps.",
             name,
             index + 1,
             len(plan.stages),
             ", ".join(stage.trains),
-            sum(int(np.prod(v.shape)) for v in variables),
-            len(variables),
+            *step.num_trained,
             plan.epochs[index],
             self._steps_per_epoch,
         )
         total = plan.epochs[index] * self._steps_per_epoch
-        with (
-            logging_redirect_tqdm([logger]),
-            tqdm(
-                total=total, initial=run.epoch * self._steps_per_epoch, desc=f"stage {name}", unit="step", disable=None
-            ) as bar,
-        ):
-            while run.epoch < plan.epochs[index] and not schedule.is_over:
-                self._train_epoch(run, step, bar)
+        with tqdm(total=total, initial=run.total_steps, desc=f"stage {name}", unit="step", disable=None) as bar:
+            while not self._is_over(run):
+                self._train_epoch(run, bar)
                 self._finish_epoch(run, evaluator)
-        checkpoint.load_weights(self._work.stage_weights(name), model, self._dataset.labels)
+        best = self._work.best_weights(name, run.best_epoch)
+        if self._is_chief:
+            shutil.copyfile(best, f"{self._work.stage_weights(name)}.writing")
+            os.replace(f"{self._work.stage_weights(name)}.writing", self._work.stage_weights(name))
+        checkpoint.load_weights(best, model, self._dataset.labels)
         logger.info("Stage %s ends with its best weights: validation mAP %.2f.", name, run.best_map)
         self._summaries.write_attention(name, run.total_steps)
 
-    def _compile_step(self, run, variables):
-        plan, strategy = self._plan, self._strategy
-        network = self._model.network_for(run.stage.losses)
+    def _is_over(self, run):
+        return run.schedule.is_over or run.epoch >= self._plan.epochs[run.index]
 
-        def replica_step(batch):
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            return train_step(
-                network,
-                run.stage.losses,
-                run.optimizer,
-                variables,
-                batch,
-                plan.batch_size,
-                plan.weight_decay,
-                strategy.num_replicas_in_sync,
-                self._loss,
-                step_seed(plan.seed, run.index, run.optimizer.iterations, replica),
-            )
+    def _train_epoch(self, run, bar):
+        """The steps of an epoch that have not been made yet."""
+        iterator = iter(self._strategy.distribute_datasets_from_function(lambda context: self._stacks(run, context)))
+        while run.steps < self._steps_per_epoch:
+            num_steps = min(self._plan.steps_per_call, self._steps_per_epoch - run.steps)
+            rates = run.schedule.rates(run.total_steps, num_steps)
+            asked_s = time.monotonic()
+            stack = next(iterator)
+            started_s = time.monotonic()
+            outcome = run.step.run(stack, rates)
+            run.data_wait_s += started_s - asked_s
+            run.compute_s += time.monotonic() - started_s
+            self._count(run, outcome, rates)
+            bar.update(num_steps)
+            self._profile.update(num_steps)
+            if run.steps < self._steps_per_epoch:
+                self._save_if_due(run)
+        next(iterator, None)  # to the very end, without which nothing is cached
 
-        @tf.function
-        def step(batch):
-            per_replica = strategy.run(replica_step, args=(batch,))
-            if run.average is not None:
-                run.average.update()
-            # Each replica's loss is its images' sum over the global batch: their sum is the batch's mean.
-            return {name: strategy.reduce("SUM", value, axis=None) for name, value in per_replica.items()}
-
-        return step
-
-    def _train_epoch(self, run, step, bar):
+    def _stacks(self, run, context):
+        """The epoch's batches from the next step on, for the replicas of one worker."""
         plan = self._plan
         batches = training_batches(
             self._records,
@@ -222,77 +170,116 @@ class Trainer:
             max_distortion=plan.max_distortion,
             shuffle_buffer=plan.shuffle_buffer,
             ignore_unspecified=self._dataset.ignores_unspecified,
+            first_step=run.steps,
+            share=(context.input_pipeline_id, context.num_input_pipelines),
+            threads=plan.data_threads,
         )
-        run.optimizer.learning_rate = run.schedule.learning_rate
-        sums = dict.fromkeys(run.stage.losses, 0.0)
-        waited_s, start_s = 0.0, time.monotonic()
-        iterator = iter(self._strategy.experimental_distribute_dataset(batches))
-        for step_number in itertools.count(1):
-            asked_s = time.monotonic()
-            batch = next(iterator, None)  # to the very end, without which nothing is cached
-            waited_s += time.monotonic() - asked_s
-            if batch is None:
-                break
-            losses = {name: float(value) for name, value in step(batch).items()}
-            if not all(np.isfinite(value) for value in losses.values()):
+        replicas = distribution.num_local_replicas(self._strategy)
+        return replica_stacks(batches, replicas, plan.steps_per_call)
+
+    def _count(self, run, outcome, rates):
+        """Adds the steps of a call; InputError if one was not finite and no more of those are allowed."""
+        for i, rate in enumerate(rates):
+            run.steps += 1
+            run.total_steps += 1
+            run.timed_steps += 1
+            losses = {name: float(values[i]) for name, values in outcome.losses.items()}
+            if outcome.is_finite[i]:
+                run.skipped_in_row = 0
+                for name, value in losses.items():
+                    run.sums[name] += value
+                continue
+            run.skipped_in_row += 1
+            run.skipped_in_epoch += 1
+            if self._plan.precision == "mixed_float16" and run.skipped_in_row < _MOST_OVERFLOWS:
+                continue  # the loss scale is finding its place
+            run.skipped += 1
+            where = f"stage {run.name}, epoch {run.epoch + 1}, step {run.steps}: {losses}; learning rate {rate:g}"
+            if run.skipped > self._plan.max_skipped_steps:
                 raise InputError(
-                    f"The loss is not finite in stage {run.name}, epoch {run.epoch + 1}, step {step_number}: {losses}; "
-                    f"learning rate {run.schedule.learning_rate:g}. Use a smaller --learning_rate."
+                    f"Loss and gradient must be finite. Received: one that is not in {where}. Use a smaller "
+                    "--learning_rate, or --clip_norm, or --max_skipped_steps if it is rare."
                 )
-            for name, value in losses.items():
-                sums[name] += value
-            bar.update()
-        run.epoch += 1
-        run.total_steps += self._steps_per_epoch
-        run.seconds = time.monotonic() - start_s
-        run.data_wait_share = waited_s / run.seconds
-        run.losses = {name: value / self._steps_per_epoch for name, value in sums.items()}
+            logger.warning("Skipped a step without a finite gradient in %s.", where)
+
+    def _save_if_due(self, run):
+        """Saves in the middle of an epoch if it is time, or if the program is to stop, which it then does."""
+        is_asked = self._interruption.signal is not None
+        is_due = time.monotonic() - self._saved_s >= self._plan.checkpoint_every_s
+        # Whatever one worker does here, all of them do.
+        if distribution.any_worker(self._strategy, is_asked or is_due):
+            self._save(run)
+            if distribution.any_worker(self._strategy, is_asked):
+                self._stop(run)
+
+    def _stop(self, run):
+        name = self._interruption.signal.name if self._interruption.signal else "another worker"
+        where = f"stage {run.name}, epoch {run.epoch + (run.steps > 0)}, step {run.total_steps} of the stage"
+        raise Stopped(
+            self._interruption.signal, f"Stopped by {name} in {where}: all is saved; the same command continues."
+        )
 
     def _finish_epoch(self, run, evaluator):
         """Validates, keeps the weights if they are the best, moves the schedule, logs and saves the state."""
-        rate = run.schedule.learning_rate
         self._align_replicas()
-        averaged = run.average.swapped_in() if run.average is not None else contextlib.nullcontext()
+        run.epoch += 1
+        averaged = run.step.average.swapped_in() if run.step.average is not None else contextlib.nullcontext()
         with averaged:
             validation = self._validate(run, evaluator)
             if run.best_map is None or validation["mAP"] > run.best_map:
-                run.best_map = validation["mAP"]
-                path = self._work.stage_weights(run.name)
-                checkpoint.save_weights(path, self._model, {**self._meta, "stage": run.name, "epoch": run.epoch})
+                run.best_map, run.best_epoch = validation["mAP"], run.epoch
+                weights = checkpoint.weight_arrays(self._model)  # which takes all workers
+                if self._is_chief:
+                    meta = {**self._meta, "stage": run.name, "epoch": run.epoch}
+                    checkpoint.save_arrays(self._work.best_weights(run.name, run.epoch), weights, meta)
+        rate = run.schedule.rates(run.total_steps - 1, 1)[0]
         run.schedule.update(validation["loss"])
-        images = self._steps_per_epoch * self._plan.batch_size
+        self._log(run, rate, validation)
+        run.begin_epoch()
+        self._save(run)
+        if distribution.any_worker(self._strategy, self._interruption.signal is not None):
+            self._stop(run)
+
+    def _log(self, run, rate, validation):
+        seconds = max(run.data_wait_s + run.compute_s, 1e-9)
         entry = {
             "stage": run.name,
             "epoch": run.epoch,
             "step": run.total_steps,
             "learning_rate": rate,
-            "losses": run.losses,
-            "images_per_second": images / run.seconds,
-            "data_wait_share": run.data_wait_share,
+            "losses": run.mean_losses(),
+            "skipped_steps": run.skipped_in_epoch,
             "validation": validation,
+            # Of what this program has run of the epoch; the rest of a line is the same however often it stopped.
+            "speed": {
+                "images_per_second": run.timed_steps * self._plan.batch_size / seconds,
+                "data_wait_s": run.data_wait_s,
+                "compute_s": run.compute_s,
+            },
         }
-        with open(self._work.log, "a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
-        self._summaries.write_epoch(entry, self._dataset.labels)
-        left_s = run.seconds * (self._plan.epochs[run.index] - run.epoch)
+        left_s = seconds / max(run.timed_steps, 1) * self._steps_per_epoch * (self._plan.epochs[run.index] - run.epoch)
         logger.info(
             "%s %3d/%d  lr %g  loss %s  "
             "validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  "
-            "%.0f img/s (%.0f %% waiting for data)  ETA %d:%02d",
+            "%.0f img/s (data wait %.1f s, compute %.1f s)  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
             rate,
-            " ".join(f"{name} {value:.3f}" for name, value in run.losses.items()),
+            " ".join(f"{name} {value:.3f}" for name, value in entry["losses"].items()),
             validation["loss"],
             validation["mAP"],
             validation["F1-macro"],
             validation["F1-micro"],
-            entry["images_per_second"],
-            100 * entry["data_wait_share"],
+            entry["speed"]["images_per_second"],
+            run.data_wait_s,
+            run.compute_s,
             *divmod(round(left_s), 60),
         )
-        self._save(run)
+        if self._is_chief:
+            with open(self._work.log, "a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
+        self._summaries.write_epoch(entry, self._dataset.labels)
 
     def _align_replicas(self):
         """Gives every replica the mean of the replicas' BatchNorm statistics: what is validated is what is saved."""
@@ -308,8 +295,8 @@ class Trainer:
         logits = predictions.logits[run.stage.watched]
         if not np.isfinite(logits).all():
             raise InputError(
-                f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}; "
-                f"learning rate {run.schedule.learning_rate:g}. Use a smaller --learning_rate."
+                f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}. "
+                "Use a smaller --learning_rate."
             )
         y = (predictions.labels == 1).astype(np.float32)
         counted = (predictions.labels != 0).astype(np.float32) if self._dataset.ignores_unspecified else None
@@ -325,57 +312,36 @@ class Trainer:
         }
 
     def _save(self, run):
-        arrays = {f"model/{name}": weight.numpy() for name, weight in checkpoint.named_weights(self._model).items()}
-        arrays |= {f"optimizer/{i}": variable.numpy() for i, variable in enumerate(run.optimizer.variables)}
-        if run.average is not None:
-            arrays |= {f"average/{i}": variable.numpy() for i, variable in enumerate(run.average.averages)}
-            arrays["average_updates"] = run.average.updates.numpy()
-        meta = {
-            **self._meta,
-            "stage_index": run.index,
-            "epoch": run.epoch,
-            "total_steps": run.total_steps,
-            "best_map": run.best_map,
-            "schedule": dataclasses.asdict(run.schedule),
-            "is_over": run.schedule.is_over or run.epoch >= self._plan.epochs[run.index],
-            "log_bytes": os.path.getsize(self._work.log),
+        """Saves the state, and drops the best weights that no saved state knows any more."""
+        arrays, meta = run.collect(self._model, self._strategy)
+        self._saved_s = time.monotonic()
+        if not self._is_chief:
+            return
+        log_bytes = os.path.getsize(self._work.log) if os.path.isfile(self._work.log) else 0
+        self._states.save(arrays, {**self._meta, **meta, "log_bytes": log_bytes})
+        known = {
+            self._work.best_weights(self._plan.stages[meta["stage_index"]], meta["best_epoch"])
+            for meta in self._states.metas()
+            if meta["best_epoch"]
         }
-        checkpoint.save_arrays(self._work.last, arrays, meta)
-
-    def _restore(self, run, arrays, meta):
-        checkpoint.check_same_labels(self._dataset.labels, meta["labels"], self._work.last)
-        model_arrays = {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
-        checkpoint.assign_weights(self._model, model_arrays, self._work.last)
-        for i, variable in enumerate(run.optimizer.variables):
-            variable.assign(arrays[f"optimizer/{i}"])
-        if run.average is not None:
-            for i, variable in enumerate(run.average.averages):
-                variable.assign(arrays[f"average/{i}"])
-            run.average.updates.assign(arrays["average_updates"])
-        run.epoch, run.total_steps, run.best_map = meta["epoch"], meta["total_steps"], meta["best_map"]
-        for field, value in meta["schedule"].items():
-            setattr(run.schedule, field, value)
-        logger.info("Continuing in stage %s after epoch %d.", run.name, run.epoch)
-
-    def _forget_log_after(self, num_bytes):
-        """Cuts the log to what the restored state knows of."""
-        with open(self._work.log, "a+b") as log:
-            log.truncate(num_bytes)
+        for name in self._plan.stages:
+            for path in glob.glob(f"{glob.escape(self._work.stage_weights(name)[:-4])}-*.npz"):
+                if path not in known:
+                    os.remove(path)
 
 
-@dataclasses.dataclass
-class _StageRun:
-    """What changes while a stage runs."""
-
-    index: int
-    name: str
-    stage: object
-    schedule: PlateauSchedule
-    optimizer: object
-    average: WeightAverage | None
-    epoch: int = 0
-    total_steps: int = 0
-    best_map: float | None = None
-    seconds: float = 0.0
-    data_wait_share: float = 0.0
-    losses: dict = dataclasses.field(default_factory=dict)
+def _check_plan(plan, model, strategy, dataset):
+    unknown = [name for name in plan.stages if name not in model.stages]
+    if unknown:
+        raise InputError(f"stages must be among {', '.join(model.stages)}. Received: {unknown[0]!r}.")
+    unknown = [name for name in plan.rate_scales if name not in model.parts]
+    if unknown:
+        raise InputError(f"rate_scales must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
+    if plan.batch_size % (strategy.num_replicas_in_sync * plan.accumulation_steps):
+        raise InputError(
+            f"batch_size must be a multiple of {strategy.num_replicas_in_sync} devices x {plan.accumulation_steps} "
+            f"accumulation_steps. Received: {plan.batch_size}."
+        )
+    num_images = dataset.num_images("train")
+    if num_images < plan.batch_size:
+        raise InputError(f"batch_size must not exceed the {num_images} training images. Received: {plan.batch_size}.")

@@ -1,12 +1,23 @@
 """The work folder: what a run leaves behind, and under which names."""
 
+import datetime
+import fcntl
 import json
+import logging
 import os
+import shutil
+import socket
 import subprocess
+import tempfile
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.report import write_json
 from srn_tf.training.checkpoint import check_same_labels
+
+logger = logging.getLogger("srn_tf")
+
+_LOCK = ".lock"
+_HELD = []  # open files that this process has locked; the system lets go of them when it ends
 
 
 class WorkDir:
@@ -19,10 +30,12 @@ class WorkDir:
     reliability.png  how often labels of a given probability are true, of the final output on test
     predictions/  <split>.npz, logits and truth of the validation and test images
     thresholds.json  of tools/tune_thresholds.py, if it was run
-    checkpoints/  <stage>.npz, the best weights of each stage; final.npz, those evaluated and exported;
-                  last.npz, the state after the last epoch
+    checkpoints/  <stage>.npz, the best weights of each stage, <stage>-<epoch>.npz while it trains; final.npz, those
+                  evaluated and exported; state/, from which an interrupted run continues, see `states`
     tensorboard/  event files
     export/       SavedModels, one folder per version
+    dataset/      the prepared data set, unless it is elsewhere
+    .lock         locked while a run is at work here; says which
     """
 
     def __init__(self, path):
@@ -33,7 +46,7 @@ class WorkDir:
         self.metrics = os.path.join(path, "metrics.json")
         self.reliability = os.path.join(path, "reliability.png")
         self.checkpoints = os.path.join(path, "checkpoints")
-        self.last = os.path.join(self.checkpoints, "last.npz")
+        self.states = os.path.join(self.checkpoints, "state")
         self.final = os.path.join(self.checkpoints, "final.npz")
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
@@ -46,37 +59,104 @@ class WorkDir:
         """Path of a stage's best weights."""
         return os.path.join(self.checkpoints, f"{stage_name}.npz")
 
-    def claim(self, flagfile):
-        """Makes the folder this run's own.
+    def best_weights(self, stage_name, epoch):
+        """Path of the weights after an epoch (from 1) of a stage, the best when they were written."""
+        return os.path.join(self.checkpoints, f"{stage_name}-{epoch:03d}.npz")
+
+    def claim(self, flagfile, defaults=""):
+        """Makes the folder this run's own, against every other process as long as this one lives.
 
         Args:
             flagfile: the options as text.
+            defaults: all options at their defaults, as text. A run that began when a flag did not exist yet continues
+                if the flag has its default.
         Raises:
-            InputError: it holds a run that began with other options (the differences are shown), holds
-                something else, or cannot be written.
+            InputError: another process is at work in it, it holds a run that began with other options (the
+                differences are shown), holds something else, or cannot be written.
         """
         try:
             is_claimed = os.path.isfile(self.flags)
-            if is_claimed and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
-                with open(self.flags, encoding="utf-8", errors="replace") as file:
-                    self._check_same_flags(file.read(), flagfile)
-                return
             os.makedirs(self.path, exist_ok=True)
-            if not is_claimed and set(os.listdir(self.path)) - {"dataset"}:
+            if not is_claimed and set(os.listdir(self.path)) - {"dataset", _LOCK}:
                 raise InputError(
                     f"work_dir must be a new folder or one of this run. Received: {self.path!r}, "
                     "which holds other files."
                 )
+            self._lock()
+            if is_claimed and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
+                with open(self.flags, encoding="utf-8", errors="replace") as file:
+                    self._check_same_flags(file.read(), flagfile, defaults)
+                return
             os.makedirs(self.checkpoints, exist_ok=True)
             with open(self.flags, "w", encoding="utf-8") as file:
                 file.write(flagfile)
         except OSError as error:
-            raise InputError(f"work_dir must be writable. Received: {self.path!r} ({error.strerror}).") from error
+            raise self._not_writable(error) from error
 
-    def _check_same_flags(self, before, now):
-        before, now = before.splitlines(), now.splitlines()
+    def restart(self):
+        """Removes what a run left, so that another can begin here; the prepared data set and files of others stay.
+
+        Raises:
+            InputError: the folder is not a run's, another process is at work in it, or it cannot be written.
+        """
+        if not os.path.isdir(self.path) or not set(os.listdir(self.path)) - {"dataset", _LOCK}:
+            return
+        if not os.path.isfile(self.flags) or "model" not in self.read_flags():
+            raise InputError(
+                f"--restart empties the work folder of a run. Received: {self.path!r}, which has no flags.txt of one. "
+                "Give another --work_dir, or empty it yourself."
+            )
+        names = ("checkpoints", "log.jsonl", "metrics.json", "reliability.png", "predictions", "thresholds.json")
+        try:
+            self._lock()
+            # run.json last: until then flags.txt, which is claim's to replace, guards what is left.
+            for name in (*names, "tensorboard", "export", "run.json"):
+                path = os.path.join(self.path, name)
+                if os.path.isdir(path):
+                    shutil.rmtree(path)
+                elif os.path.lexists(path):
+                    os.remove(path)
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _lock(self):
+        """Takes the folder for this process; a second time changes nothing."""
+        tempfile.TemporaryFile(dir=self.path).close()  # the lock may be there in a folder that is read-only by now
+        file = open(os.path.join(self.path, _LOCK), "a+", encoding="utf-8", errors="replace")
+        if any(os.path.sameopenfile(file.fileno(), held.fileno()) for held in _HELD):
+            file.close()
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = " ".join(file.read(200).split()) or "another process"
+            file.close()
+            raise InputError(
+                f"One run at a time can be at work in work_dir {self.path!r}. Received: a second one; the first is "
+                f"{holder}. Wait for it or stop it, or give another --work_dir."
+            ) from None
+        except OSError as error:
+            logger.warning(
+                "%s cannot be locked (%s): make sure that no other run has this work_dir.", file.name, error.strerror
+            )
+        file.truncate(0)
+        since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+        file.flush()
+        _HELD.append(file)
+
+    def _not_writable(self, error):
+        return InputError(
+            f"work_dir must be writable. Received: {self.path!r} ({error.strerror}). Make it so, or give another."
+        )
+
+    def _check_same_flags(self, before, now, defaults):
+        before, now, defaults = (text.splitlines() for text in (before, now, defaults))
+        known = {line.split("=")[0] for line in before}
         removed = [line for line in before if line not in now]
         added = [line for line in now if line not in before]
+        added = [line for line in added if line.split("=")[0] in known or line not in defaults]
         if removed or added:
             raise InputError(
                 f"work_dir {self.path!r} holds a run with other flags: it has {' '.join(removed) or 'none of them'}, "
@@ -84,13 +164,25 @@ class WorkDir:
             )
 
     def write_run(self, description):
-        """Writes run.json, or checks that the one there has the same labels."""
-        if os.path.isfile(self.run):
-            check_same_labels(
-                self.read_run()["labels"], description["labels"], f"The data set for work_dir {self.path!r}"
-            )
+        """Writes run.json, or checks that the one there is of the same data set.
+
+        Args:
+            description: JSON-ready dict with "labels" and, where there is one, "fingerprint", see
+                `data.datasets.DataSet.fingerprint`.
+        Raises:
+            InputError: other labels or another fingerprint; both sides are shown.
+        """
+        if not os.path.isfile(self.run):
+            write_json(self.run, description)
             return
-        write_json(self.run, description)
+        before = self.read_run()
+        check_same_labels(before["labels"], description["labels"], f"The data set for work_dir {self.path!r}")
+        expected, received = (run.get("fingerprint") for run in (before, description))
+        if expected and received and expected != received:
+            raise InputError(
+                f"The data set for work_dir {self.path!r} must be the one its run began with. Expected: fingerprint "
+                f"{expected}. Received: {received}. Give the --data_dir of that time, or another --work_dir."
+            )
 
     def read_flags(self):
         """The run's flagfile as a dict, flag -> value.

@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.data.augmentation import random_crop, random_mirror, resized_px
+from srn_tf.data import augmentation
+from srn_tf.data.augmentation import random_mirror, resized_px
+from srn_tf.data.preprocessing import crop_image, squash
 
 SEEDS = 300
 
 # Section 3.4: {256, 224, 192, 168, 128} of 256 for an input of 224; a quarter of that for an input of 56.
 CROPS_PX = {224: (256, 224, 192, 168, 128), 56: (64, 56, 48, 42, 32)}
 RESIZED_PX = {224: 256, 56: 64}
+
+
+def random_crop(image, size_px, seed, max_distortion=None):
+    """What training makes of an image."""
+    return squash(crop_image(image, augmentation.random_crop(size_px, seed, max_distortion)), size_px)
 
 
 def coordinates(side_px):

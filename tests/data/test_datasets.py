@@ -1,7 +1,11 @@
 """The table of data sets, and opening one: where it is found, which images are validation, what stays untouched."""
 
 import dataclasses
+import hashlib
+import os
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +128,73 @@ def test_a_folder_prepared_with_options_is_taken_as_it_is(source, tmp_path):  # 
 def test_the_official_layout_is_prepared_with_the_defaults(source, open_coco, tmp_path):  # noqa: F811
     open_coco(0.34)
     prepare(Coco2014(data_dir=tmp_path / "prepared", options={}))  # else it would say which option differs
+
+
+# What tells one prepared data set from another.
+
+
+def copy_of(dataset, folder):
+    """The same prepared data set in another folder, and the folder of its files."""
+    version = folder / dataset.name / "1.0.0"
+    shutil.copytree(dataset.builder.data_path, version)
+    return open_dataset(dataset.name, str(folder), "", 0.34), version
+
+
+def record_file(folder, split):
+    (path,) = folder.glob(f"*-{split}.tfrecord-*")
+    return path
+
+
+def test_the_fingerprint_is_that_of_the_files(open_coco):
+    dataset = open_coco(0.34)
+    folder = Path(dataset.builder.data_dir)
+    content = [(folder / name).read_bytes() for name in ("dataset_info.json", "features.json")]
+    sizes = [f"{path.name} {path.stat().st_size}\n".encode() for path in sorted(folder.glob("*.tfrecord-*"))]
+    assert len(sizes) == 2 and list(dataset.record_files) == ["test", "train"]
+    assert dataset.fingerprint == hashlib.sha256(b"".join(content + sizes)).hexdigest()
+    assert open_coco(0.0).fingerprint == dataset.fingerprint  # roles are no part of it
+
+
+def test_the_fingerprint_of_a_copy_and_of_another_preparation(source, open_coco, tmp_path):  # noqa: F811
+    dataset = open_coco(0.34)
+    copy, _ = copy_of(dataset, tmp_path / "copy")
+    again = open_dataset("coco2014", str(source), str(tmp_path / "again"), 0.34)
+    assert dataset.fingerprint == copy.fingerprint == again.fingerprint
+    prepared(Coco2014, tmp_path / "other", source, {"label_order": "alphabetical"})
+    other = open_dataset("coco2014", str(tmp_path / "other"), "", 0.34)
+    prepared(Coco2014, tmp_path / "fewer", source, {"keep_unlabelled": False})
+    fewer = open_dataset("coco2014", str(tmp_path / "fewer"), "", 0.34)
+    assert fewer.fingerprint != dataset.fingerprint
+    assert (other.fingerprint, other.labels) != (dataset.fingerprint, dataset.labels)
+
+
+def test_a_longer_file_has_another_fingerprint(open_coco, tmp_path):
+    copy, folder = copy_of(open_coco(0.34), tmp_path / "copy")
+    before = copy.fingerprint
+    with open(record_file(folder, "test"), "ab") as file:
+        file.write(b"x")
+    assert copy.fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["features.json", "coco2014-test.tfrecord-00000-of-00001"])
+def test_the_fingerprint_of_a_data_set_that_lacks_a_file(open_coco, tmp_path, name):
+    copy, folder = copy_of(open_coco(0.34), tmp_path / "copy")
+    (folder / name).unlink()
+    with pytest.raises(InputError) as error:
+        _ = copy.fingerprint
+    assert str(error.value) == (
+        f"Data set coco2014 in {folder} must be whole. Received: No such file or directory: {name}. "
+        "Copy the data set there again, or remove the folder and prepare it again."
+    )
+
+
+def test_the_fingerprint_of_records_that_were_cut(open_coco, tmp_path):
+    copy, folder = copy_of(open_coco(0.34), tmp_path / "copy")
+    path = record_file(folder, "train")
+    os.truncate(path, path.stat().st_size // 2)
+    expected = f"The train records of coco2014 in {folder} must be whole. Expected: at least .* Received: "
+    with pytest.raises(InputError, match=expected + rf"{path.stat().st_size}\. Copy the data set there again"):
+        _ = copy.fingerprint
 
 
 # The table.

@@ -10,7 +10,15 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from srn_tf.data import pipeline
-from srn_tf.data.pipeline import CACHES, cached, evaluation_batches, read_records, training_batches
+from srn_tf.data.pipeline import (
+    CACHES,
+    cached,
+    evaluation_batches,
+    read_records,
+    replica_stacks,
+    training_batches,
+)
+from srn_tf.errors import InputError
 from tests.data.conftest import SMALL_SPLITS
 
 S_PX, C = 56, 16
@@ -46,6 +54,25 @@ def order_of(images, stored):
     distances = np.abs(images[:, None] - pixels[None]).max(axis=(2, 3, 4))
     assert distances.min(axis=1).max() < 1e-3
     return distances.argmin(axis=1).tolist()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """A list that grows by the side, in pixels, that each image is squashed to when it is decoded."""
+    found = []
+
+    def count_calls(name):
+        original = getattr(pipeline, name)
+
+        def counting(image_bytes, size_px, *crop):
+            counted = tf.numpy_function(lambda data: found.append(size_px) or data, [image_bytes], tf.string)
+            return original(tf.ensure_shape(counted, []), size_px, *crop)
+
+        monkeypatch.setattr(pipeline, name, counting)
+
+    count_calls("preprocess")
+    count_calls("preprocess_crop")
+    return found
 
 
 # Reading.
@@ -251,11 +278,125 @@ def test_unspecified_entries_are_negative_and_counted_unless_ignored(records):
         assert (batch["counted"] == [1, 0, *[1] * (C - 2)]).all()
 
 
+# A share, and a place in the epoch.
+
+
+def assert_equal(received, expected):
+    assert len(received) == len(expected)
+    for a, b in zip(received, expected, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def put_together(shares):
+    """Batches of several workers -> those of one."""
+    return [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in zip(*shares, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("batch_size, num_workers, first_step", [(4, 1, 2), (4, 2, 0), (5, 5, 1), (3, 3, 3)])
+def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers, first_step):
+    arguments = records, S_PX, batch_size, 7, 2
+    whole = as_numpy(training_batches(*arguments, **AUGMENTED))[first_step:]
+    shares = []
+    for index in range(num_workers):
+        batches = training_batches(*arguments, **AUGMENTED, first_step=first_step, share=(index, num_workers))
+        assert batches.element_spec["image"].shape == (batch_size // num_workers, S_PX, S_PX, 3)
+        shares.append(as_numpy(batches))
+    assert len(whole) == NUM_TRAIN // batch_size - first_step
+    assert_equal(put_together(shares), whole)
+
+
+def test_what_is_not_a_worker_s_or_before_its_first_step_is_not_decoded(records, decoded):
+    batches = training_batches(records, S_PX, 4, 0, 0, crops=True, first_step=1, share=(1, 2))
+    assert len(as_numpy(batches)) == 2
+    assert len(decoded) == 4
+    decoded.clear()
+    as_numpy(evaluation_batches(records, S_PX, 8, share=(0, 2)))
+    assert len(decoded) == 8  # rows 0 to 3 of 12 images in batches of 8
+
+
+def test_the_place_behind_the_last_step_is_empty(records):
+    assert as_numpy(training_batches(records, S_PX, 5, 0, 0, first_step=2)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_nothing(records, threads):
+    arguments = records, S_PX, 4, 5, 1
+    batches = training_batches(*arguments, **AUGMENTED, threads=threads)
+    assert batches.options().threading.private_threadpool_size == threads
+    assert_equal(as_numpy(batches), as_numpy(training_batches(*arguments, **AUGMENTED)))
+
+
+@pytest.mark.parametrize("batch_size, num_workers", [(4, 2), (10, 5), (16, 4)])
+def test_evaluation_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers):
+    whole = as_numpy(evaluation_batches(records, S_PX, batch_size))
+    shares = [
+        as_numpy(evaluation_batches(records, S_PX, batch_size, share=(index, num_workers)))
+        for index in range(num_workers)
+    ]
+    num_boxes = max(batch["box_labels"].shape[1] for batch in whole)
+    for batch in sum(shares, whole):  # to one number of boxes
+        room = num_boxes - batch["box_labels"].shape[1]
+        batch["boxes"] = np.pad(batch["boxes"], [(0, 0), (0, room), (0, 0)])
+        batch["box_labels"] = np.pad(batch["box_labels"], [(0, 0), (0, room)], constant_values=-1)
+    assert_equal(put_together(shares), whole)
+
+
+@pytest.mark.parametrize("batches_of", [lambda *a, **k: training_batches(*a, 0, 0, **k), evaluation_batches])
+def test_workers_must_share_a_batch_evenly(records, batches_of):
+    with pytest.raises(InputError, match="batch_size must be a multiple of the 3 workers. Received: 4"):
+        batches_of(records, S_PX, 4, share=(0, 3))
+
+
+# Stacks for replicas.
+
+
+@pytest.mark.parametrize("num_replicas, steps_per_call", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 5), (2, 7)])
+def test_stacks_are_dealt_out_replica_after_replica(num_replicas, steps_per_call):
+    """Against counting: image j of batch i is 6 i + j, and 5 batches are grouped."""
+    batches = tf.data.Dataset.range(30).map(lambda j: {"image": tf.fill([2, 1], j), "y": j}).batch(6)
+    stacks = as_numpy(replica_stacks(batches, num_replicas, steps_per_call))
+    b = 6 // num_replicas
+    expected = []
+    for first in range(0, 5, steps_per_call):
+        group = range(first, min(first + steps_per_call, 5))
+        for replica in range(num_replicas):
+            expected.append([[6 * i + replica * b + j for j in range(b)] for i in group])
+    assert [stack["y"].tolist() for stack in stacks] == expected
+    for stack in stacks:
+        assert stack["image"].shape == (*stack["y"].shape, 2, 1)
+        assert (stack["image"][..., 0, 0] == stack["y"]).all() and (stack["image"][..., 1, 0] == stack["y"]).all()
+
+
+def test_stacks_of_training_batches_have_fixed_shapes_but_for_the_steps(records):
+    batches = training_batches(records, S_PX, 4, 0, 0, ignore_unspecified=True)
+    for num_replicas, steps, n in ((1, 1, 1), (2, 1, 1), (1, 2, None), (2, 2, None)):
+        spec = replica_stacks(batches, num_replicas, steps).element_spec
+        b = 4 // num_replicas
+        assert spec["image"].shape.as_list() == [n, b, S_PX, S_PX, 3]
+        assert spec["y"].shape.as_list() == spec["counted"].shape.as_list() == [n, b, C]
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 2])
+def test_a_strategy_gives_each_replica_its_share(records, steps_per_call):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    batches = training_batches(records, S_PX, 4, 3, 0)
+    distributed = strategy.distribute_datasets_from_function(lambda _: replica_stacks(batches, 1, steps_per_call))
+    received = [stack["image"].numpy() for stack in distributed]
+    assert [len(stack) for stack in received] == ([1, 1, 1] if steps_per_call == 1 else [2, 1])
+    np.testing.assert_array_equal(np.concatenate(received).reshape(-1, S_PX, S_PX, 3), joined(batches, "image"))
+
+
 # Memory.
 
 
 @pytest.mark.parametrize("crops", [True, False])
 def test_batches_do_not_depend_on_the_cache(records, crops):
+    """Of JPEGs only up to rounding: `test_preprocessing.test_a_crop_is_cut_out_of_the_whole`."""
     kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES}
     for epoch in (0, 1):
         batches = {
@@ -286,16 +427,9 @@ def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
         assert num_read == [3, 3]
 
 
-@pytest.mark.parametrize("cache, expected", [("none", [12, 24, 36]), ("encoded", [12, 24, 36]), ("decoded", [12] * 3)])
-def test_what_is_kept_decoded_is_not_decoded_again(records, monkeypatch, cache, expected):
-    decoded = []
-    preprocess = pipeline.preprocess
-
-    def counting(image_bytes, size_px):
-        counted = tf.numpy_function(lambda data: decoded.append(size_px) or data, [image_bytes], tf.string)
-        return preprocess(tf.ensure_shape(counted, []), size_px)
-
-    monkeypatch.setattr(pipeline, "preprocess", counting)
+@pytest.mark.parametrize("cache, expected", [("none", [10, 20, 30]), ("encoded", [10, 20, 30]), ("decoded", [12] * 3)])
+def test_what_is_kept_decoded_is_not_decoded_again(records, decoded, cache, expected):
+    """Nor is the rest of an epoch that fills no batch, unless it is kept."""
     kept = cached(records, cache, S_PX, crops=True)
     counts = []
     for epoch in range(3):

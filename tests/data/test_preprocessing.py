@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from srn_tf.data.preprocessing import decode_image, preprocess, squash
+from srn_tf.data.preprocessing import crop_image, decode_image, preprocess, preprocess_crop, squash
 
 HEIGHT, WIDTH = 41, 67
 
@@ -139,7 +139,15 @@ def test_squash_worked_by_hand():
 
 def test_squash_of_the_same_size_changes_nothing():
     image = waves(3)[:41, :41].astype(np.float32)
-    np.testing.assert_allclose(squash(image, 41), image, atol=1e-4)
+    np.testing.assert_array_equal(squash(image, 41), image)
+
+
+@pytest.mark.parametrize("size_px", [30, 41, 56, 90])  # shrinks, one side or both stay, one grows, both grow
+def test_squash_of_whole_numbers_is_that_of_floats(size_px):
+    image = waves(3)
+    squashed = squash(image, size_px)
+    assert squashed.dtype == tf.float32
+    np.testing.assert_array_equal(squashed, squash(image.astype(np.float32), size_px))
 
 
 def test_squash_of_a_batch_is_that_of_each():
@@ -152,6 +160,49 @@ def test_a_constant_image_stays_constant(size_px):
     image = Image.new("RGB", (90, 37), (3, 120, 251))
     result = preprocess(encode(image, "PNG"), size_px)
     np.testing.assert_allclose(result, np.broadcast_to((3, 120, 251), (size_px, size_px, 3)), atol=1e-3)
+
+
+# Crops.
+
+
+def photo(height, width, **options):
+    """JPEG with fine detail in its colours, where what a decoder sees beside a pixel matters."""
+    pixels = np.random.default_rng(3).integers(0, 256, (height // 3, width // 3, 3), np.uint8)
+    return encode(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC), "JPEG", **options)
+
+
+PHOTOS = {
+    "smaller": photo(50, 61, quality=90, subsampling=0),
+    "smaller, colours at half": photo(50, 61, quality=90, subsampling=2),
+    "of this size": photo(64, 64, quality=90, subsampling=0),
+    "of this size, colours at half": photo(64, 64, quality=90, subsampling=2),
+    "larger": photo(160, 213, quality=90, subsampling=0),
+    "larger, colours at half": photo(160, 213, quality=90, subsampling=2),
+    "larger, colours at half in width, progressive": photo(160, 213, quality=90, subsampling=1, progressive=True),
+    "tall": photo(201, 40, quality=90, subsampling=2),
+    "much larger": photo(420, 700, quality=90, subsampling=0),
+    **FILES,
+}
+
+
+@pytest.mark.parametrize("kind", PHOTOS)
+def test_a_crop_is_cut_out_of_the_whole(kind):
+    whole = preprocess(PHOTOS[kind], 64).numpy()
+    signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([4], tf.int32)]
+    function = tf.function(lambda data, crop: preprocess_crop(data, 64, crop), input_signature=signature)
+    sizes = (64, 56, 42, 1)
+    crops = [(0, 0, h, w) for h in sizes for w in sizes]
+    crops += [(64 - h, 64 - w, h, w) for h in sizes for w in sizes]
+    crops += [(8, 0, 48, 42), (0, 13, 42, 42), (11, 22, 42, 32), (23, 0, 3, 64)]
+    for top, left, height, width in crops:
+        result = function(PHOTOS[kind], tf.constant((top, left, height, width)))
+        expected = whole[top : top + height, left : left + width]
+        np.testing.assert_allclose(result, expected, atol=5e-3, err_msg=f"{top, left, height, width}")
+
+
+def test_crop_image():
+    image = waves(3)
+    np.testing.assert_array_equal(crop_image(image, (5, 7, 11, 13)), image[5:16, 7:20])
 
 
 # The whole path, wherever it runs.

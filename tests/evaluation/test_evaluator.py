@@ -1,6 +1,10 @@
 """Evaluation over a split against one image at a time, and the pointing game against one counted by hand."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -64,6 +68,37 @@ def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size)
     assert list(received.logits) == ["y_sr"] and received.pointing is None
     np.testing.assert_allclose(received.logits["y_sr"], predictions.logits["y_sr"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(received.labels, predictions.labels)
+
+
+def test_two_devices_give_what_one_gives(predictions, tiny_scenes_dir, tmp_path):
+    """Batches of 6, for the 5 asked for cannot be shared evenly; the images' boxes are of different numbers."""
+    command = [sys.executable, "-m", "tests.evaluation.two_devices", tiny_scenes_dir, tmp_path / "two.npz"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    received = np.load(tmp_path / "two.npz")
+    np.testing.assert_array_equal(received["labels"], predictions.labels)
+    for name, logits in predictions.logits.items():
+        np.testing.assert_allclose(received[name], logits, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert json.loads(str(received["pointing"])) == predictions.pointing.result()
+
+
+def test_a_model_of_mixed_precision_gives_float32(model, predictions, dataset):
+    """Close to the same weights in float32, and not the same: bfloat16 has three digits."""
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = build_srn("small", 56, 16, head_channels=8)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    mixed.network.set_weights(model.network.get_weights())
+    evaluator = Evaluator(mixed, tf.distribute.get_strategy(), with_attention=True)
+    received = evaluator.predict(dataset.records("test"), 6)
+    for name, logits in predictions.logits.items():
+        assert received.logits[name].dtype == np.float32
+        difference = np.abs(received.logits[name] - logits).max()
+        assert 0 < difference < 0.05 * np.abs(logits).max(), name
+    assert received.pointing.result()["pairs"] == predictions.pointing.result()["pairs"]
 
 
 def play_by_hand(records, A):

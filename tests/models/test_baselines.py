@@ -1,13 +1,10 @@
 """ResNet-107 and ResNet-101-semantic: what they compute against NumPy, their stages, and what a stage moves."""
 
-import keras
 import numpy as np
 import pytest
 
 from srn_tf.models.backbones import build_more_blocks
 from srn_tf.models.baselines import build_relations, build_resnet107, build_semantic
-from srn_tf.training.freezing import apply_stage
-from srn_tf.training.steps import train_step
 from tests.models import reference
 from tests.training import small
 
@@ -114,11 +111,8 @@ def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(build):
     model = build("small", S_PX, C)
     small.randomize(model)
     for stage in model.stages.values():
-        variables = apply_stage(model, stage)
         before = small.weights_of(model)
-        network = model.network_for(stage.losses)
-        batch = small.random_batch()
-        train_step(network, stage.losses, keras.optimizers.SGD(0.01), variables, batch, 4, weight_decay=0.0)
+        small.descend(model, stage, small.random_batch())
         for name, value in small.weights_of(model).items():
             assert np.isfinite(value).all(), name
             assert (value != before[name]).any() == (name.split("/")[0] in stage.trains), name

@@ -1,7 +1,11 @@
 """What every command line shares."""
 
+import os
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from tests.tools.running import ROOT
 
@@ -12,3 +16,137 @@ def test_a_reader_that_has_enough_is_no_failure_to_report():
     process.stdout.close()  # before anything is written
     assert process.stderr.read() == ""
     assert process.wait() == 141
+
+
+# A tool whose main does one thing and says so; "clear" is what it does when it ends before its end.
+TOOL = """
+import signal, sys, time
+sys.path.insert(0, "tools")
+import cli
+from srn_tf.training.interruption import Interruption, Stopped
+
+def wait(_):
+    try:
+        print("at work", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(0.2)
+        print("cleared", flush=True)
+
+def train(_):
+    with Interruption() as interruption:
+        print("at work", flush=True)
+        while interruption.signal is None:
+            time.sleep(0.01)
+        raise Stopped(interruption.signal, "Stopped in stage att:\\nall is saved.")
+
+def finish(_):
+    with Interruption() as interruption:
+        print("at work", flush=True)
+        while interruption.signal is None:
+            time.sleep(0.01)
+    time.sleep(60)  # what comes after training
+
+class Dying:
+    def __del__(self):
+        print("at work", flush=True)
+        time.sleep(1)
+
+def drop(_):
+    Dying()
+    print("dropped", flush=True)
+    time.sleep(60)
+
+def stop_with_another_worker(_):
+    print("at work", flush=True)
+    raise Stopped(None, "Stopped by another worker.")
+
+cli.run(globals()[sys.argv.pop(1)], "")
+"""
+
+
+def run_until(*signals, main):
+    """The status, stdout and stderr of a tool that gets signals while it is at work."""
+    command = [sys.executable, "-c", TOOL, main]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout.readline() == "at work\n"
+        for number in signals:
+            process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    return process.returncode, stdout, stderr
+
+
+def test_sigterm_lets_main_clear_away_and_is_one_line():
+    expected = (143, "cleared\n", "Stopped by SIGTERM: what was not finished is not kept.\n")
+    assert run_until(signal.SIGTERM, main="wait") == expected
+
+
+def test_another_sigterm_disturbs_no_clearing_away():
+    assert run_until(*[signal.SIGTERM] * 3, main="wait")[:2] == (143, "cleared\n")
+
+
+def test_ctrl_c():
+    assert run_until(signal.SIGINT, main="wait") == (130, "cleared\n", "error: Interrupted.\n")
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_not_lost_where_python_drops_exceptions(number, status):
+    """TensorFlow's functions have a __del__, in which a signal once met an export, and was gone."""
+    returned, stdout, stderr = run_until(number, main="drop")
+    assert (returned, stdout) == (status, "dropped\n") and len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_that_stopped_says_so_and_with_its_status(number, status):
+    assert run_until(number, main="train") == (status, "", "Stopped in stage att: all is saved.\n")
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_of_trainings_last_moment_is_not_lost(number, status):
+    assert run_until(number, main="finish")[0] == status
+
+
+def test_a_training_that_another_worker_stopped():
+    assert run_until(main="stop_with_another_worker") == (143, "", "Stopped by another worker.\n")
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_worker_processes_end_quietly(start, tmp_path):
+    """SIGTERM reaches them too, where a whole process group gets it."""
+    file = tmp_path / "tool.py"
+    file.write_text(WORKERS)
+    command = [sys.executable, file, start, str(ROOT / "tools")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **pipes) as process:
+        assert process.stdout.readline() == "at work\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert stderr == "Stopped by SIGTERM: what was not finished is not kept.\n"
+
+
+WORKERS = """
+import multiprocessing, sys, time
+
+def wait(queue):
+    queue.put("at work")
+    time.sleep(60)
+
+def main(_):
+    context = multiprocessing.get_context(start)
+    queue = context.Queue()
+    worker = context.Process(target=wait, args=(queue,))
+    worker.start()
+    print(queue.get(), flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        worker.join()
+
+if __name__ == "__main__":
+    start = sys.argv.pop(1)
+    sys.path.insert(0, sys.argv.pop(1))
+    import cli
+    cli.run(main, "")
+"""

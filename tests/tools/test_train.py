@@ -61,7 +61,8 @@ def test_bad_data_stages_and_folders(tiny_scenes_dir, tmp_path):
     """These load TensorFlow, so they run beside one another."""
     empty, other = tmp_path / "empty", WorkDir(str(tmp_path / "other"))
     empty.mkdir()
-    other.claim("--model=main_net\n")
+    Path(other.path).mkdir()
+    Path(other.flags).write_text("--model=main_net\n")
     other.write_run({"labels": []})
     scenes = f"--data_dir={tiny_scenes_dir}"
     cases = [

@@ -7,6 +7,8 @@ import tensorflow as tf
 from srn_tf.models.model import MultiLabelModel, Stage
 from srn_tf.models.srn import build_srn
 from srn_tf.training.checkpoint import named_weights
+from srn_tf.training.freezing import apply_stage
+from srn_tf.training.steps import loss_gradients
 
 
 def build_small_srn(head="released", num_labels=3, **options):
@@ -71,6 +73,16 @@ def assert_bit_equal(weights, expected):
     assert list(weights) == list(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(weights[name], value, err_msg=name)
+
+
+def descend(model, stage, batch, learning_rate=0.01):
+    """One plain step down the gradient of a stage's loss; returns the variables it trains."""
+    variables = apply_stage(model, stage)
+    network = model.network_for(stage.losses)
+    _, gradients = loss_gradients(network, stage.losses, variables, batch, len(batch["y"]))
+    for variable, gradient in zip(variables, gradients):
+        variable.assign_sub(learning_rate * gradient)
+    return variables
 
 
 def sum_over_labels_loss(y, logits):

@@ -7,7 +7,9 @@ import os
 import tensorflow as tf
 
 from srn_tf.data.datasets import open_dataset
-from srn_tf.training.trainer import Trainer, TrainingPlan
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.states import States
+from srn_tf.training.trainer import Trainer
 from srn_tf.training.work_dir import WorkDir
 
 
@@ -75,26 +77,16 @@ def make_plan(**changes):
         "stages": ("begin", "end"),
         "epochs": (3, 3),
         "learning_rates": (0.01, 0.01),
-        "loss": "sigmoid",
-        "focal_gamma": 2.0,
-        "asl_gamma_pos": 0.0,
-        "asl_gamma_neg": 4.0,
-        "asl_margin": 0.05,
-        "positive_weights": "none",
         "batch_size": 16,
-        "learning_rate_min": 1e-5,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "patience": 3,
-        "ema_decay": 0.0,
-        "crops": True,
         "mirror": True,
-        "max_distortion": None,
         "shuffle_buffer": 1000,
-        "cache": "none",
-        "seed": 0,
     }
     return TrainingPlan(**{**values, **changes})
+
+
+def newest_state(path):
+    """(arrays, meta) of the state that a run would continue from, or None."""
+    return States(WorkDir(str(path)).states, 3).newest()
 
 
 def make_trainer(path, model, dataset, plan, strategy=None, summaries=None):
@@ -108,6 +100,7 @@ def read_log(path):
     with open(os.path.join(path, "log.jsonl"), encoding="utf-8") as log:
         entries = [json.loads(line) for line in log]
     for entry in entries:
-        assert entry.pop("images_per_second") > 0
-        assert 0 < entry.pop("data_wait_share") < 1
+        speed = entry.pop("speed")
+        assert speed.pop("images_per_second") > 0
+        assert speed.pop("data_wait_s") > 0 and speed.pop("compute_s") > 0 and not speed
     return entries

@@ -1,5 +1,6 @@
 """Weight files: stable addresses, everything or nothing, one message for whatever does not fit."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -153,28 +154,84 @@ def test_a_flipped_byte(model, saved):
     assert_refused(saved, model, "is damaged or is not a weight file of this project")
 
 
-def test_an_interrupted_write_leaves_the_old_file(model, saved, monkeypatch):
+def test_no_flipped_bit_changes_what_is_read(tmp_path):
+    """Of every byte of a small file, headers and directory too, one bit; what is not refused was of no meaning."""
+    path = str(tmp_path / "w.npz")
+    arrays = {"a/b": np.arange(12, dtype=np.float32).reshape(3, 4), "c": np.int64(7)}
+    checkpoint.save_arrays(path, arrays, {"labels": LABELS})
+    content = Path(path).read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        Path(path).write_bytes(damaged)
+        try:
+            read, meta = checkpoint.load_arrays(path)
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            small.assert_bit_equal(read, arrays)
+            assert meta == {"labels": LABELS}
+    assert refused > len(content) / 2
+
+
+def test_the_file_is_numpys_own(saved):
+    with np.load(saved) as file:
+        names, meta = file.files, str(file["__meta__"])
+        arrays = {name: file[name] for name in names if name != "__meta__"}
+    assert json.loads(meta) == {"labels": LABELS, "stage": "all"}
+    small.assert_bit_equal(arrays, checkpoint.load_arrays(saved)[0])
+
+
+def test_the_meta_dict_alone(saved):
+    expected = {"labels": LABELS, "stage": "all"}
+    assert checkpoint.load_meta(saved) == expected
+    content = bytearray(Path(saved).read_bytes())
+    content[len(content) // 2] ^= 0xFF  # in an array
+    Path(saved).write_bytes(content)
+    assert checkpoint.load_meta(saved) == expected
+    Path(saved).write_bytes(content[:100])
+    with pytest.raises(InputError, match="is damaged or is not a weight file of this project"):
+        checkpoint.load_meta(saved)
+
+
+def fill_the_disk(file, *_):
+    file.write(b"half")
+    raise OSError(28, "No space left on device")
+
+
+def interrupt(file, *_):
+    file.write(b"half")
+    raise KeyboardInterrupt
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(model, saved, monkeypatch):
+    content = Path(saved).read_bytes()
+    for write, exception in ((fill_the_disk, InputError), (interrupt, KeyboardInterrupt)):
+        monkeypatch.setattr(checkpoint, "_write_archive", write)
+        with pytest.raises(exception) as raised:
+            checkpoint.save_weights(saved, model, {"labels": LABELS})
+        if exception is InputError:
+            message = str(raised.value)
+            assert f"{saved} could not be written (No space left on device)" in message and "\n" not in message
+        assert Path(saved).read_bytes() == content
+        assert os.listdir(os.path.dirname(saved)) == ["w.npz"]
+
+
+def test_what_reads_otherwise_than_it_was_written_never_gets_the_name(model, saved, monkeypatch):
     content = Path(saved).read_bytes()
 
-    def fill_the_disk(file, **arrays):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+    def write(file, arrays):
+        original(file, arrays)
+        file.seek(1000)
+        file.write(b"\xff\x00\xff\x00")
 
-    monkeypatch.setattr(checkpoint.np, "savez", fill_the_disk)
-    with pytest.raises(InputError, match=r"w.npz could not be written \(No space left on device\)"):
+    original = checkpoint._write_archive
+    monkeypatch.setattr(checkpoint, "_write_archive", write)
+    with pytest.raises(InputError, match=r"could not be written \(it reads otherwise than it was written\)"):
         checkpoint.save_weights(saved, model, {"labels": LABELS})
     assert Path(saved).read_bytes() == content
-
-    def interrupt(file, **arrays):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint.np, "savez", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save_weights(saved, model, {"labels": LABELS})
-    assert Path(saved).read_bytes() == content
-    monkeypatch.undo()
-    checkpoint.save_weights(saved, model, {"labels": LABELS})
     assert os.listdir(os.path.dirname(saved)) == ["w.npz"]
 
 

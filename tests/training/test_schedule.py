@@ -1,10 +1,16 @@
-"""The plateau schedule, worked by hand."""
+"""The schedules, worked by hand."""
 
+import dataclasses
+import json
 import math
 
+import keras
+import numpy as np
 import pytest
 
-from srn_tf.training.schedule import PlateauSchedule
+from srn_tf.errors import InputError
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.schedule import CosineSchedule, PlateauSchedule, make_schedule
 
 
 def rates(schedule, losses):
@@ -64,3 +70,75 @@ def test_nan_waits_and_does_not_become_the_best():
     schedule = PlateauSchedule(1e-3, 1e-5, patience=2)
     assert rates(schedule, [math.nan, 2.0, math.nan, math.nan]) == approx(1e-3, 1e-3, 1e-3, 1e-4)
     assert schedule.best_loss == 2.0
+
+
+def test_the_plateaus_rates_without_and_with_warmup():
+    schedule = PlateauSchedule(0.1, 1e-5, patience=1)
+    assert schedule.rates(0, 3) == [0.1] * 3
+    schedule = PlateauSchedule(0.1, 1e-5, patience=1, warmup_steps=4)
+    assert schedule.rates(0, 6) == approx(0.025, 0.05, 0.075, 0.1, 0.1, 0.1)
+    assert schedule.rates(2, 2) == schedule.rates(0, 6)[2:4]
+    rates(schedule, [1.0, 1.0])
+    assert schedule.rates(1, 4) == approx(0.005, 0.0075, 0.01, 0.01)
+
+
+def test_cosine_by_hand():
+    """cos of 0, 45, 90, 135 and 180 degrees; from 1.0 to 0.2."""
+    half = 0.4 * math.sqrt(0.5)
+    assert CosineSchedule(1.0, 0.2, 0, total_steps=5).rates(0, 5) == approx(1.0, 0.6 + half, 0.6, 0.6 - half, 0.2)
+
+
+def test_cosine_after_a_warmup():
+    """Three steps up to the full rate, four down to the floor at the last step; asked for in any portions."""
+    schedule = CosineSchedule(0.3, 0.0, warmup_steps=3, total_steps=7)
+    half = 0.15 * math.sqrt(0.5)
+    expected = approx(0.1, 0.2, 0.3, 0.15 + half, 0.15, 0.15 - half, 0.0)
+    expected[-1] = pytest.approx(0.0, abs=1e-12)
+    assert schedule.rates(0, 7) == expected
+    assert schedule.rates(0, 3) + schedule.rates(3, 3) + schedule.rates(6, 1) == schedule.rates(0, 7)
+    for loss in [1.0] * 20:
+        schedule.update(loss)
+    assert schedule.rates(0, 7) == expected and not schedule.is_over
+
+
+def test_cosine_equals_keras_decay():
+    decay = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=99, alpha=0.01)
+    received = CosineSchedule(0.05, 0.0005, 0, total_steps=100).rates(0, 100)
+    np.testing.assert_allclose(received, [float(decay(step)) for step in range(100)], rtol=1e-4)
+
+
+def test_a_stage_of_one_step():
+    assert CosineSchedule(0.1, 0.01, 0, total_steps=1).rates(0, 1) == [0.1]
+
+
+def plan(**changes):
+    return TrainingPlan(("cls", "att"), (2, 10), (0.1, 0.01), learning_rate_min=0.001, **changes)
+
+
+def test_the_plan_makes_the_schedule_of_its_stage():
+    assert make_schedule(plan(patience=7), 0, 5) == PlateauSchedule(0.1, 0.001, 7)
+    assert make_schedule(plan(warmup_epochs=0.5), 0, 5).warmup_steps == 2
+    assert make_schedule(plan(schedule="cosine", warmup_epochs=1.0), 1, 5) == CosineSchedule(0.01, 0.001, 5, 50)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "linear"}, "schedule must be one of plateau, cosine. Received: 'linear'."),
+        ({"warmup_epochs": 2.0}, "warmup_epochs must be fewer than the epochs of every stage. Received: 2, and 2 epo"),
+    ],
+)
+def test_plans_that_cannot_be(changes, message):
+    with pytest.raises(InputError) as raised:
+        make_schedule(plan(**changes), 0, 5)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["plateau", "cosine"])
+def test_a_schedule_comes_back_from_json(name):
+    made = [make_schedule(plan(schedule=name, warmup_epochs=0.4, patience=1), 0, 5) for _ in range(2)]
+    for schedule in (made[0], made[0], made[0]):
+        schedule.update(1.0)
+    for field, value in json.loads(json.dumps(dataclasses.asdict(made[0]))).items():
+        setattr(made[1], field, value)
+    assert made[1] == made[0] and made[1].rates(0, 9) == made[0].rates(0, 9)

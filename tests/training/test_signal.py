@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from srn_tf.evaluation.metrics import average_precision
 from srn_tf.models.srn import build_srn
-from srn_tf.training.freezing import apply_stage
-from srn_tf.training.steps import train_step
+from srn_tf.training.losses import sigmoid_loss
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.stage_step import StageStep
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 40], [50, 60, 230], [230, 220, 40]], np.float32)
 BATCH = 32
@@ -45,15 +46,9 @@ def test_f_sr_alone_beats_chance_after_stage_3(head):
 
 def _train(model, name, images, y, epochs):
     stage = model.stages[name]
-    variables = apply_stage(model, stage)
-    network = model.network_for(stage.losses)
-    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    optimizer.build(variables)
-
-    @tf.function
-    def step(batch):
-        return train_step(network, stage.losses, optimizer, variables, batch, BATCH, 5e-4)
-
+    plan = TrainingPlan((name,), (epochs,), (0.01,), batch_size=BATCH)
+    step = StageStep(model, tf.distribute.get_strategy(), stage, 0, plan, sigmoid_loss)
+    num_steps = len(images) // BATCH
+    stack = {"image": images.reshape(num_steps, BATCH, *images.shape[1:]), "y": y.reshape(num_steps, BATCH, -1)}
     for _ in range(epochs):
-        for start in range(0, len(images), BATCH):
-            step({"image": images[start : start + BATCH], "y": y[start : start + BATCH]})
+        step.run(stack, [0.01] * num_steps)

@@ -1,93 +1,45 @@
-"""One step of SGD as Caffe does it: sum over labels, mean over images, L2 inside the gradient."""
+"""What one replica computes of a step: sum over labels, mean over the images of all replicas."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.training import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.losses import make_loss
-from srn_tf.training.steps import evaluate_step, train_step
+from srn_tf.training.steps import accumulated_gradients, evaluate_step, loss_gradients
 from tests.training import small
 
-LEARNING_RATE, WEIGHT_DECAY, MOMENTUM = 0.01, 0.1, 0.9
+
+def compute(model, stage, batch, global_batch_size=4, function=loss_gradients, **options):
+    """(parts, gradients) as arrays, by variable."""
+    variables = apply_stage(model, stage)
+    network = model.network_for(stage.losses)
+    parts, gradients = function(network, stage.losses, variables, batch, global_batch_size, **options)
+    return {name: float(value) for name, value in parts.items()}, [gradient.numpy() for gradient in gradients]
 
 
-def expected_gradients(network, losses, variables, batch):
+def assert_close(received, expected):
+    for one, other in zip(received, expected, strict=True):
+        # The bias before the softmax over the grid has no gradient but rounding.
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-6)
+
+
+@pytest.mark.parametrize("head", ["paper", "released"])
+def test_the_gradient_is_that_of_the_losses_definition(head):
+    model = small.build_small_srn(head)
+    stage, batch = model.stages["all"], small.random_batch()
+    variables = apply_stage(model, stage)
     with tf.GradientTape() as tape:
-        outputs = network(batch["image"], training=True)
-        total = sum(weight * small.sum_over_labels_loss(batch["y"], outputs[name]) for name, weight in losses.items())
-    return [gradient.numpy() for gradient in tape.gradient(total, variables)]
-
-
-def test_two_steps_with_momentum_equal_caffes_rule():
-    model = small.build_small_srn("paper")
-    stage = model.stages["all"]
-    variables = apply_stage(model, stage)
-    network = model.network_for(stage.losses)
-    optimizer = keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM)
-    velocities = [np.zeros(v.shape, np.float32) for v in variables]
-    for seed in (1, 2):
-        batch = small.random_batch(seed=seed)
-        before = [v.numpy().copy() for v in variables]
-        gradients = expected_gradients(network, stage.losses, variables, batch)
-        parts = train_step(network, stage.losses, optimizer, variables, batch, 4, WEIGHT_DECAY)
-        for i, (w, g) in enumerate(zip(before, gradients, strict=True)):
-            velocities[i] = MOMENTUM * velocities[i] + LEARNING_RATE * (g + WEIGHT_DECAY * w)
-            moved = variables[i].numpy() - w
-            scale = np.abs(velocities[i]).max()
-            np.testing.assert_allclose(
-                moved, -velocities[i], rtol=0, atol=1e-4 * scale + 1e-7, err_msg=variables[i].name
-            )
-        assert list(parts) == list(stage.losses)
-
-
-def test_one_plain_step_and_the_losses_it_reports():
-    model = small.build_small_srn()
-    stage = model.stages["all"]
-    variables = apply_stage(model, stage)
-    network = model.network_for(stage.losses)
-    batch = small.random_batch()
-    before = [v.numpy().copy() for v in variables]
-    gradients = expected_gradients(network, stage.losses, variables, batch)
-    outputs = network(batch["image"], training=True)
-    parts = train_step(network, stage.losses, keras.optimizers.SGD(LEARNING_RATE), variables, batch, 4, WEIGHT_DECAY)
-    for variable, w, g in zip(variables, before, gradients, strict=True):
-        expected = w - LEARNING_RATE * (g + WEIGHT_DECAY * w)
-        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6, err_msg=variable.name)
-    for name in stage.losses:
-        expected = small.sum_over_labels_loss(batch["y"], outputs[name]).numpy()
-        assert float(parts[name]) == pytest.approx(expected, rel=1e-5)
-
-
-class Recorder:
-    """Stands for an optimizer: keeps what it is given."""
-
-    def apply_gradients(self, pairs):
-        self.gradients = [gradient.numpy() for gradient, _ in pairs]
-
-
-def recorded_gradients(model, stage, batch, global_batch_size, weight_decay, num_replicas=1, **loss):
-    variables = apply_stage(model, stage)
-    recorder = Recorder()
-    network = model.network_for(stage.losses)
-    train_step(network, stage.losses, recorder, variables, batch, global_batch_size, weight_decay, num_replicas, **loss)
-    return variables, recorder.gradients
-
-
-def test_l2_reaches_biases_and_batch_norm():
-    model = small.build_small_srn("released")
-    batch = small.random_batch()
-    variables, plain = recorded_gradients(model, model.stages["all"], batch, 4, 0.0)
-    _, decayed = recorded_gradients(model, model.stages["all"], batch, 4, 2.0)
-    kinds = set()
-    for variable, with_l2, without in zip(variables, decayed, plain, strict=True):
-        scale = np.abs(without).max()
-        np.testing.assert_allclose(
-            with_l2 - without, 2.0 * variable.numpy(), rtol=1e-4, atol=1e-4 * scale, err_msg=variable.name
-        )
-        kinds.add(variable.name.split("/")[-1].split(":")[0])
-    assert kinds == {"kernel", "depthwise_kernel", "bias", "gamma", "beta"}
+        outputs = model.network_for(stage.losses)(batch["image"], training=True)
+        losses = {name: small.sum_over_labels_loss(batch["y"], outputs[name]) for name in stage.losses}
+        total = sum(weight * losses[name] for name, weight in stage.losses.items())
+    expected = [gradient.numpy() for gradient in tape.gradient(total, variables)]
+    parts, gradients = compute(model, stage, batch)
+    assert_close(gradients, expected)
+    assert list(parts) == list(stage.losses)
+    for name, value in losses.items():
+        assert parts[name] == pytest.approx(float(value), rel=1e-5)
 
 
 def test_entries_that_are_not_counted_move_nothing():
@@ -95,11 +47,10 @@ def test_entries_that_are_not_counted_move_nothing():
     stage, batch = model.stages["all"], small.random_batch(4)
     counted = tf.constant([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
     other_y = tf.where(counted == 1, batch["y"], 1.0 - batch["y"])
-    _, all_counted = recorded_gradients(model, stage, batch, 4, 0.0)
-    _, expected = recorded_gradients(model, stage, {**batch, "counted": counted}, 4, 0.0)
-    _, received = recorded_gradients(model, stage, {**batch, "y": other_y, "counted": counted}, 4, 0.0)
-    for one, other in zip(received, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-8)
+    _, all_counted = compute(model, stage, batch)
+    _, expected = compute(model, stage, {**batch, "counted": counted})
+    _, received = compute(model, stage, {**batch, "y": other_y, "counted": counted})
+    assert_close(received, expected)
     assert any(np.abs(one - other).max() > 0.1 * np.abs(other).max() for one, other in zip(expected, all_counted))
 
 
@@ -110,11 +61,53 @@ def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name, loss):
     model = small.build_small_srn("paper")
     stage, batch = model.stages[stage_name], small.random_batch(4)
     loss = make_loss(loss)
-    _, whole = recorded_gradients(model, stage, batch, 4, WEIGHT_DECAY, loss=loss)
+    whole_parts, whole = compute(model, stage, batch, loss=loss)
     halves = [{name: value[start : start + 2] for name, value in batch.items()} for start in (0, 2)]
-    shares = [recorded_gradients(model, stage, half, 4, WEIGHT_DECAY, 2, loss=loss)[1] for half in halves]
-    for total, first, second in zip(whole, *shares, strict=True):
-        np.testing.assert_allclose(first + second, total, rtol=1e-4, atol=1e-5 * np.abs(total).max() + 1e-8)
+    (first_parts, first), (second_parts, second) = (compute(model, stage, half, loss=loss) for half in halves)
+    assert_close([one + other for one, other in zip(first, second)], whole)
+    for name, value in whole_parts.items():
+        assert first_parts[name] + second_parts[name] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+def test_pieces_sum_to_the_whole(pieces):
+    model = small.build_small_srn("paper")
+    stage, batch = model.stages["att"], {**small.random_batch(4), "counted": tf.constant([[1.0, 0.0, 1.0]] * 4)}
+    expected_parts, expected = compute(model, stage, batch)
+    parts, gradients = compute(model, stage, batch, function=accumulated_gradients, num_pieces=pieces)
+    assert_close(gradients, expected)
+    assert parts == pytest.approx(expected_parts, rel=1e-5)
+
+
+def test_every_piece_has_its_images_and_a_seed_of_its_own():
+    """A BatchNorm that is trained sees pieces: here three images a time, one after the other."""
+    model = small.build_small_srn()
+    stage, batch, seen = model.stages["sr"], small.random_batch(6), []
+
+    def loss(y, logits, counted, seed):
+        seen.append((y.numpy(), tuple(seed.numpy())))
+        return tf.reduce_sum(logits, axis=1)
+
+    before = small.weights_of(model)
+    compute(model, stage, batch, 6, accumulated_gradients, num_pieces=2, loss=loss, seed=tf.constant([3, 4], tf.int64))
+    np.testing.assert_array_equal(np.concatenate([y for y, _ in seen]), batch["y"])
+    assert len({seed for _, seed in seen}) == 2
+    in_pieces = small.weights_of(model)
+    checkpoint.assign_weights(model, before, "before")
+    for start in (0, 3):
+        compute(model, stage, {name: value[start : start + 3] for name, value in batch.items()}, 6)
+    for name, value in small.weights_of(model).items():
+        np.testing.assert_allclose(in_pieces[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert any((in_pieces[name] != value).any() for name, value in before.items())
+
+
+def test_a_loss_scale_leaves_the_gradient():
+    model = small.build_small_srn("paper")
+    stage, batch = model.stages["att"], small.random_batch()
+    expected_parts, expected = compute(model, stage, batch)
+    parts, gradients = compute(model, stage, batch, loss_scale=tf.constant(1024.0))
+    assert parts == expected_parts
+    assert_close(gradients, expected)
 
 
 def test_a_loss_gets_the_truth_the_logits_and_the_seed():
@@ -123,13 +116,11 @@ def test_a_loss_gets_the_truth_the_logits_and_the_seed():
     received = []
 
     def loss(y, logits, counted, seed):
-        received.append((y is batch["y"], logits.shape, counted is batch["counted"], seed))
+        received.append((y is batch["y"], logits.shape, logits.dtype, counted is batch["counted"], seed))
         return tf.reduce_sum(logits, axis=1) + 2.0
 
-    parts = train_step(
-        model.network_for(stage.losses), stage.losses, Recorder(), [], batch, 8, 0.0, loss=loss, seed=(1, 2)
-    )
-    assert received == [(True, (4, 3), True, (1, 2))] * 3 and list(parts) == list(stage.losses)
+    parts, _ = compute(model, stage, batch, 8, loss=loss, seed=(1, 2))
+    assert received == [(True, (4, 3), tf.float32, True, (1, 2))] * 3 and list(parts) == list(stage.losses)
 
 
 def test_evaluate_step_names_the_cell_of_the_maximum():

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 
 from srn_tf.training import checkpoint
+from tests.training import small_runs
 
 
 def load(folder, run, file):
+    if file == "state":
+        return small_runs.newest_state(folder / run)
     return checkpoint.load_arrays(str(folder / run / "checkpoints" / file))
 
 
-@pytest.mark.parametrize("file", ["att.npz", "sr.npz", "last.npz"])
+@pytest.mark.parametrize("file", ["att.npz", "sr.npz", "state"])
 def test_two_replicas_equal_one_device(two_devices_dir, file):
-    """Three steps a stage on the same batches of 8; last.npz also holds momenta, raw weights and averages."""
+    """Three steps a stage on the same batches of 8; a state also holds momenta, raw weights and averages."""
     expected, _ = load(two_devices_dir, "one", file)
     received, _ = load(two_devices_dir, "two", file)
     assert list(received) == list(expected)
@@ -22,19 +25,19 @@ def test_two_replicas_equal_one_device(two_devices_dir, file):
 
 def test_the_comparison_can_fail(two_devices_dir):
     """Momenta are far above the tolerance, so a gradient or a decay counted twice would show."""
-    arrays, meta = load(two_devices_dir, "two", "last.npz")
+    arrays, meta = load(two_devices_dir, "two", "state")
     assert meta["total_steps"] == 3
-    momenta = [value for name, value in arrays.items() if name.startswith("optimizer/") and value.ndim >= 2]
+    momenta = [value for name, value in arrays.items() if "momentum" in name and value.ndim >= 2]
     assert momenta and all(np.abs(value).max() > 1e-3 for value in momenta)
 
 
 def test_a_run_on_two_replicas_continues_as_if_it_had_not_stopped(two_devices_dir):
     """Moving BatchNorm statistics are each replica's own and are saved as their mean: equal up to rounding."""
-    expected, expected_meta = load(two_devices_dir, "whole", "last.npz")
-    received, meta = load(two_devices_dir, "continued", "last.npz")
-    for key in ("stage_index", "epoch", "total_steps", "is_over"):
+    expected, expected_meta = load(two_devices_dir, "whole", "state")
+    received, meta = load(two_devices_dir, "continued", "state")
+    for key in ("stage_index", "epoch", "total_steps", "best_epoch"):
         assert meta[key] == expected_meta[key]
-    assert int(received["average_updates"]) == int(expected["average_updates"]) == 6
+    assert int(received["all/step/average_updates"]) == int(expected["all/step/average_updates"]) == 6
     assert meta["schedule"]["best_loss"] == pytest.approx(expected_meta["schedule"]["best_loss"], rel=1e-5)
     for name, value in expected.items():
         np.testing.assert_allclose(received[name], value, rtol=0, atol=1e-5, err_msg=name)
@@ -42,11 +45,10 @@ def test_a_run_on_two_replicas_continues_as_if_it_had_not_stopped(two_devices_di
 
 def test_two_replicas_average_the_weights_of_one_device(two_devices_dir):
     """The averages moved with the trained weights, and lag behind them alike on one device and on two."""
-    one, two = (load(two_devices_dir, run, "last.npz")[0] for run in ("one", "two"))
-    assert int(one["average_updates"]) == int(two["average_updates"]) == 3
-    weights = [name for name in one if name.startswith("model/")]
-    for index, name in enumerate(weights):
-        average = two[f"average/{index}"]
-        np.testing.assert_allclose(average, one[f"average/{index}"], rtol=0, atol=1e-5)
-        is_trained = name.startswith("model/f_sr/")
-        assert (np.abs(average - two[name]).max() > 1e-6) == is_trained, name
+    one, two = (load(two_devices_dir, run, "state")[0] for run in ("one", "two"))
+    assert int(one["all/step/average_updates"]) == int(two["all/step/average_updates"]) == 3
+    averages = [name for name in one if name.startswith("all/step/average/")]
+    assert averages and all(name.startswith("all/step/average/f_sr/") for name in averages)
+    for name in averages:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5)
+        assert np.abs(two[name] - two[name.replace("step/average", "model")]).max() > 1e-6, name

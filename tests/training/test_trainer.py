@@ -4,6 +4,8 @@ import contextlib
 import json
 import math
 import os
+import shutil
+import signal
 import types
 
 import keras
@@ -14,7 +16,10 @@ import tensorflow as tf
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.training import checkpoint, trainer
+from srn_tf.training.interruption import Stopped
+from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer
+from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
 
@@ -41,6 +46,15 @@ def arrays_of(path, file):
     return checkpoint.load_arrays(os.path.join(path, "checkpoints", file))[0]
 
 
+def best_files(path):
+    """Names of the best weights that the run's kept states speak of."""
+    metas = States(WorkDir(str(path)).states, 3).metas()
+    stages = ("begin", "end")
+    return sorted(
+        {f"{stages[meta['stage_index']]}-{meta['best_epoch']:03d}.npz" for meta in metas if meta["best_epoch"]}
+    )
+
+
 def set_validation(monkeypatch, sequence):
     """Lets `_validate` answer (loss, mAP) after (loss, mAP). Returns the list of the weights it was asked about."""
     seen, answers = [], iter(sequence)
@@ -65,7 +79,7 @@ def whole_run(dataset, tmp_path_factory):
 
 def test_what_a_run_leaves(whole_run, dataset):
     path, weights = whole_run
-    assert sorted(os.listdir(path / "checkpoints")) == ["begin.npz", "end.npz", "last.npz"]
+    assert sorted(os.listdir(path / "checkpoints")) == sorted([*best_files(path), "begin.npz", "end.npz", "state"])
     small.assert_bit_equal(weights, arrays_of(path, "end.npz"))
     log = small_runs.read_log(path)
     assert [(entry["stage"], entry["epoch"], entry["step"]) for entry in log] == [
@@ -92,7 +106,7 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation_map(whole_run):
 
 
 class InterruptingBar(trainer.tqdm):
-    """Stops a run in the middle of an epoch: at the given step counted over the run."""
+    """Stops a run in the middle of an epoch: at the given step counted over this start of the program."""
 
     stop_at = math.inf
     steps = 0
@@ -117,8 +131,20 @@ STOPS = [
 ]
 
 
+def assert_equal_runs(path, expected_path):
+    """Weights of both stages, the last state and the log without its timings are equal, bit by bit."""
+    assert small_runs.read_log(path) == small_runs.read_log(expected_path)
+    for file in ("begin.npz", "end.npz"):
+        small.assert_bit_equal(arrays_of(path, file), arrays_of(expected_path, file))
+    (arrays, meta), (expected, expected_meta) = map(small_runs.newest_state, (path, expected_path))
+    small.assert_bit_equal(arrays, expected)
+    ignored = {"log_bytes": 0}  # the timings' digits
+    assert {**meta, **ignored} == {**expected_meta, **ignored}
+
+
+@pytest.mark.parametrize("every", [{}, {"checkpoint_every_s": 0.0}], ids=["states at epochs", "states at steps"])
 @pytest.mark.parametrize("stops", STOPS)
-def test_a_continued_run_equals_one_that_was_not_stopped(stops, whole_run, dataset, tmp_path, monkeypatch):
+def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run, dataset, tmp_path, monkeypatch):
     whole_path, expected = whole_run
     monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
     for stop in (*stops, None):
@@ -127,13 +153,11 @@ def test_a_continued_run_equals_one_that_was_not_stopped(stops, whole_run, datas
         monkeypatch.setattr(InterruptingBar, "stop_at", stop if is_step else math.inf)
         summaries = None if stop is None or is_step else small_runs.InterruptingSummaries(*stop)
         # Once there is a state, everything comes from it: the new model may start elsewhere.
-        has_state = os.path.exists(tmp_path / "checkpoints" / "last.npz")
+        has_state = small_runs.newest_state(tmp_path) is not None
         with contextlib.nullcontext() if stop is None else pytest.raises(small_runs.Interrupted):
-            received = train(tmp_path, dataset, summaries, starts_elsewhere=has_state, **WHOLE)
+            received = train(tmp_path, dataset, summaries, starts_elsewhere=has_state, **WHOLE, **every)
+    assert_equal_runs(tmp_path, whole_path)
     small.assert_bit_equal(received, expected)
-    assert small_runs.read_log(tmp_path) == small_runs.read_log(whole_path)
-    for file in ("begin.npz", "end.npz", "last.npz"):
-        small.assert_bit_equal(arrays_of(tmp_path, file), arrays_of(whole_path, file))
 
 
 def test_a_finished_run_trains_no_more(whole_run, dataset, monkeypatch):
@@ -161,8 +185,8 @@ def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
     assert [entry["stage"] for entry in log] == ["begin"] * 4 + ["end"] * 3
     expected = [1e-3, 1e-3, 1e-4, 1e-5, 1e-2, 1e-2, 1e-2]
     np.testing.assert_allclose([entry["learning_rate"] for entry in log], expected, rtol=1e-9)
-    state, meta = checkpoint.load_arrays(str(tmp_path / "checkpoints" / "last.npz"))
-    assert meta["is_over"] and meta["epoch"] == 3 and state
+    _, meta = small_runs.newest_state(tmp_path)
+    assert (meta["stage_index"], meta["epoch"], meta["best_epoch"]) == (1, 3, 1)
 
 
 def test_the_rate_of_the_schedule_is_the_rate_of_the_step(dataset, tmp_path, monkeypatch):
@@ -209,16 +233,17 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     kept = arrays_of(tmp_path, "begin.npz")
     small.assert_bit_equal(kept, seen[-1])
     assert all((kept[name] != raw[-1][name]).any() for name in kept if name.startswith("first/"))
-    state = arrays_of(tmp_path, "last.npz")
-    for index, (name, value) in enumerate(raw[-1].items()):
-        np.testing.assert_array_equal(state[f"model/{name}"], value)
-        np.testing.assert_array_equal(state[f"average/{index}"], kept[name])
+    state, _ = small_runs.newest_state(tmp_path)
+    for name, value in raw[-1].items():
+        np.testing.assert_array_equal(state[f"all/model/{name}"], value)
+        if name.startswith("first/"):
+            np.testing.assert_array_equal(state[f"all/step/average/{name}"], kept[name])
 
 
 def test_a_subset_of_the_stages(dataset, tmp_path):
     start = small.weights_of(build())
     final = train(tmp_path, dataset, stages=("end",), epochs=(1,), learning_rates=(0.01,))
-    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["end.npz", "last.npz"]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["end-001.npz", "end.npz", "state"]
     assert {entry["stage"] for entry in small_runs.read_log(tmp_path)} == {"end"}
     for name, value in start.items():
         assert (final[name] == value).all() == name.startswith("first/"), name
@@ -247,7 +272,7 @@ def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_pa
         small_runs.make_trainer(tmp_path / cache, model, counted, plan, strategy).train()
     assert reads == {"none": 128, "decoded": 64}  # two epochs of 64 images
     assert small_runs.read_log(tmp_path / "none") == small_runs.read_log(tmp_path / "decoded")
-    small.assert_bit_equal(*(arrays_of(tmp_path / cache, "last.npz") for cache in reads))
+    small.assert_bit_equal(*(small_runs.newest_state(tmp_path / cache)[0] for cache in reads))
 
 
 def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch):
@@ -280,36 +305,47 @@ def test_the_validation_loss_follows_the_same_rule(dataset, tmp_path, ignores, e
 
 
 def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch, caplog):
-    """A clock that stands still but for 3 s a batch and 1 s a step; the data set's end takes 3 s as well."""
+    """A clock that stands still but for 3 s a batch and 1 s a step."""
     clock = types.SimpleNamespace(now_s=100.0, monotonic=lambda: clock.now_s)
 
-    def batches(*args, **kwargs):
-        for batch in original(*args, **kwargs):
-            clock.now_s += 3.0
-            yield batch
-        clock.now_s += 3.0
+    class Strategy:
+        """The default strategy, whose batches take their time."""
 
-    class Bar(trainer.tqdm):
-        def update(self, n=1):
+        def __init__(self):
+            self._strategy = tf.distribute.get_strategy()
+
+        def __getattr__(self, name):
+            return getattr(self._strategy, name)
+
+        def distribute_datasets_from_function(self, make):
+            for batch in self._strategy.distribute_datasets_from_function(make):
+                clock.now_s += 3.0
+                yield batch
+
+    class Step(trainer.StageStep):
+        def run(self, stack, rates):
             clock.now_s += 1.0
-            return super().update(n)
+            return super().run(stack, rates)
 
-    original = trainer.training_batches
-    monkeypatch.setattr(trainer, "training_batches", batches)
+    monkeypatch.setattr(trainer, "StageStep", Step)
     monkeypatch.setattr(trainer, "time", clock)
-    monkeypatch.setattr(trainer, "tqdm", Bar)
     set_validation(monkeypatch, [(5, 1)])
+    plan = small_runs.make_plan(stages=("begin",), epochs=(1,), learning_rates=(0.01,))
     with caplog.at_level("INFO", "srn_tf"):
-        train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,))
-    entry = json.loads((tmp_path / "log.jsonl").read_text())
-    assert entry["images_per_second"] == pytest.approx(64 / 19)  # 5 * 3 s + 4 * 1 s
-    assert entry["data_wait_share"] == pytest.approx(15 / 19)
-    assert "  3 img/s (79 % waiting for data)  " in caplog.text
+        small_runs.make_trainer(tmp_path, build(), dataset, plan, Strategy()).train()
+    speed = json.loads((tmp_path / "log.jsonl").read_text())["speed"]
+    assert speed == {"images_per_second": 4.0, "data_wait_s": 12.0, "compute_s": 4.0}
+    assert "  4 img/s (data wait 12.0 s, compute 4.0 s)  " in caplog.text
 
 
 def test_bad_plans(dataset, tmp_path):
     for changes, message in (
         ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'."),
+        ({"rate_scales": {"middle": 0.1}}, "rate_scales must name parts, of first, last. Received: 'middle'."),
+        (
+            {"accumulation_steps": 3},
+            "batch_size must be a multiple of 1 devices x 3 accumulation_steps. Received: 16.",
+        ),
         ({"batch_size": 65}, "batch_size must not exceed the 64 training images. Received: 65."),
     ):
         with pytest.raises(InputError) as raised:
@@ -323,7 +359,9 @@ def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
         num_replicas_in_sync = 2
 
     plan = small_runs.make_plan(batch_size=15)
-    with pytest.raises(InputError, match="batch_size must be a multiple of the 2 devices. Received: 15."):
+    with pytest.raises(
+        InputError, match="batch_size must be a multiple of 2 devices x 1 accumulation_steps. Received: 15."
+    ):
         small_runs.make_trainer(tmp_path, build(), dataset, plan, TwoReplicas())
 
 
@@ -336,7 +374,7 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
     with pytest.raises(InputError) as raised:
         train(tmp_path, dataset, learning_rates=(1e30, 1e30))
     message = str(raised.value)
-    for part in ("not finite in stage begin, epoch 1, step ", "y_first", "learning rate 1e+30", "--learning_rate"):
+    for part in ("must be finite", "stage begin, epoch 1, step ", "y_first", "learning rate 1e+30", "--learning_rate"):
         assert part in message
     assert "nan" in message or "inf" in message
     assert not os.path.exists(tmp_path / "log.jsonl")
@@ -361,17 +399,90 @@ def test_validation_images_without_a_label(dataset, tmp_path, monkeypatch):
 
 def test_a_state_of_other_labels_or_another_model_is_refused(whole_run, dataset, tmp_path):
     path, _ = whole_run
-    arrays, meta = checkpoint.load_arrays(str(path / "checkpoints" / "last.npz"))
-    meta = {**meta, "is_over": False, "log_bytes": 0}
-    (tmp_path / "log.jsonl").write_text("")
-    last = str(tmp_path / "checkpoints" / "last.npz")
-    checkpoint.save_arrays(last, arrays, {**meta, "labels": ["x", *meta["labels"][1:]]})
+    arrays, meta = small_runs.newest_state(path)
+    states = States(WorkDir(str(tmp_path)).states, 3)
+    states.save(arrays, {**meta, "labels": ["x", *meta["labels"][1:]]})
     with pytest.raises(InputError, match="other labels, first at position 0. .*Received: 'x'"):
         train(tmp_path, dataset)
-    first = next(name for name in arrays if name.startswith("model/"))
-    checkpoint.save_arrays(last, {name: value for name, value in arrays.items() if name != first}, meta)
+    first = next(name for name in arrays if name.startswith("all/model/"))
+    states.save({name: value for name, value in arrays.items() if name != first}, meta)
     with pytest.raises(InputError, match="another architecture: 1 weights are missing"):
-        train(tmp_path, dataset)
+        train(tmp_path, dataset, **WHOLE)
+
+
+def test_a_damaged_state_is_replaced_by_the_one_before(whole_run, dataset, tmp_path, caplog):
+    """The run does again what lay between, and ends alike."""
+    path, expected = whole_run
+    shutil.copytree(path, tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints" / "state").iterdir())[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level("INFO", "srn_tf"):
+        received = train(tmp_path / "run", dataset, starts_elsewhere=True, **WHOLE)
+    assert newest.name in caplog.text and "Continuing in stage end after epoch 1, step 0." in caplog.text
+    assert_equal_runs(tmp_path / "run", path)
+    small.assert_bit_equal(received, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step, where", [(2, "epoch 1, step 2"), (8, "epoch 2, step 8")])
+def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dataset, tmp_path, monkeypatch):
+    class SignallingBar(trainer.tqdm):
+        steps = 0
+
+        def update(self, n=1):
+            super().update(n)
+            self.steps += 1
+            if self.steps == step:
+                os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
+        patch.setattr(trainer, "tqdm", SignallingBar)
+        train(tmp_path, dataset, **WHOLE)
+    assert stopped.value.signal == number and signal.getsignal(number) == before
+    assert f"Stopped by {number.name} in stage begin, {where} of the stage" in str(stopped.value)
+    received = train(tmp_path, dataset, starts_elsewhere=True, **WHOLE)
+    small.assert_bit_equal(received, whole_run[1])
+    assert_equal_runs(tmp_path, whole_run[0])
+
+
+def test_several_steps_a_call_are_the_same_run(whole_run, dataset, tmp_path):
+    received = train(tmp_path, dataset, **WHOLE, steps_per_call=3)  # of 4 steps an epoch
+    small.assert_bit_equal(received, whole_run[1])
+    assert_equal_runs(tmp_path, whole_run[0])
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, dataset, tmp_path, monkeypatch, caplog):
+    """Of four steps the second has an image that is not a number."""
+
+    def batches(*arguments, **options):
+        def poison(index, batch):
+            image = tf.where(index == 1, tf.constant(np.nan, tf.float32), batch["image"])
+            return {**batch, "image": image}
+
+        return original(*arguments, **options).enumerate().map(poison)
+
+    original = trainer.training_batches
+    monkeypatch.setattr(trainer, "training_batches", batches)
+    plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,), "max_skipped_steps": allowed}
+    if not allowed:
+        with pytest.raises(InputError, match="must be finite.*stage begin, epoch 1, step 2.*--max_skipped_steps"):
+            train(tmp_path, dataset, **plan)
+        assert small_runs.newest_state(tmp_path) is None
+        return
+    train(tmp_path, dataset, **plan)
+    (entry,) = small_runs.read_log(tmp_path)
+    assert entry["skipped_steps"] == 1 and np.isfinite(entry["losses"]["y_first"])
+    assert "Skipped a step" in caplog.text
+
+
+def test_a_profile_is_written(dataset, tmp_path):
+    plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
+    train(tmp_path, dataset, **plan, profile_steps=(2, 3))
+    assert list((tmp_path / "tensorboard").rglob("*.xplane.pb"))
 
 
 def test_the_log_is_json_for_other_programs(whole_run):

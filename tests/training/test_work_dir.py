@@ -1,7 +1,12 @@
 """The work folder: whose it is, and what is refused."""
 
+import datetime
 import os
+import re
+import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +22,14 @@ def test_a_new_folder_is_claimed(tmp_path):
     work = WorkDir(str(tmp_path / "a" / "run"))
     work.claim(FLAGS)
     assert Path(work.flags).read_text() == FLAGS
-    assert sorted(os.listdir(work.path)) == ["checkpoints", "flags.txt"]
+    assert sorted(os.listdir(work.path)) == [".lock", "checkpoints", "flags.txt"]
+
+
+def test_where_things_are(tmp_path):
+    work = WorkDir("RUN")
+    assert work.states == "RUN/checkpoints/state"
+    assert work.stage_weights("att") == "RUN/checkpoints/att.npz"
+    assert work.best_weights("att", 7) == "RUN/checkpoints/att-007.npz"
 
 
 def test_the_same_flags_may_come_again(tmp_path):
@@ -47,6 +59,19 @@ def test_other_flags_are_shown_on_both_sides(tmp_path):
     with pytest.raises(InputError, match=r"it has --seed=0, received nothing in their place\."):
         work.claim(FLAGS.replace("--seed=0\n", ""))
     assert Path(work.flags).read_text() == FLAGS
+
+
+def test_a_run_continues_that_began_before_a_flag_was_there(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.claim(FLAGS)
+    work.write_run({"labels": []})
+    defaults = "--model=srn\n--batch_size=96\n--seed=0\n--optimizer=sgd\n--xla=false\n"
+    work.claim(FLAGS + "--optimizer=sgd\n--xla=false\n", defaults)
+    assert Path(work.flags).read_text() == FLAGS
+    with pytest.raises(InputError, match=r"it has none of them, received --optimizer=adam\. Use"):
+        work.claim(FLAGS + "--optimizer=adam\n--xla=false\n", defaults)
+    with pytest.raises(InputError, match=r"it has --batch_size=8, received --batch_size=96\. Use"):
+        work.claim(FLAGS.replace("size=8", "size=96"), defaults)  # its default, but the run has another
 
 
 def test_flags_that_never_began_to_train_may_be_mended(tmp_path):
@@ -79,15 +104,139 @@ def test_a_folder_that_cannot_be_made(tmp_path):
             WorkDir(str(path)).claim(FLAGS)
 
 
-def test_a_read_only_folder(tmp_path, monkeypatch):
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    "act, module, name",
+    [
+        (lambda work: work.claim(FLAGS), work_dir.os, "makedirs"),
+        (lambda work: work.claim(FLAGS), work_dir.tempfile, "TemporaryFile"),
+        (lambda work: work.restart(), work_dir.tempfile, "TemporaryFile"),
+    ],
+    ids=["a new one", "a run's", "restart"],
+)
+def test_a_read_only_folder(tmp_path, monkeypatch, act, module, name):
     """The refusal is made here, because root may write anywhere."""
-
-    def refuse(path, *_, **__):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(work_dir.os, "makedirs", refuse)
+    work = WorkDir(str(tmp_path / "run"))
+    work.claim(FLAGS)
+    work.write_run({"labels": []})
+    before = sorted(os.listdir(work.path))
+    monkeypatch.setattr(module, name, refuse)
     with pytest.raises(InputError, match=r"work_dir must be writable. Received: .*run' \(Permission denied\)"):
-        WorkDir(str(tmp_path / "run")).claim(FLAGS)
+        act(work)
+    assert sorted(os.listdir(work.path)) == before
+
+
+# One process at a time.
+
+HOLD = """
+import sys
+from srn_tf.training.work_dir import WorkDir
+WorkDir(sys.argv[1]).claim(sys.argv[2])
+print("claimed", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that has claimed the folder; it ends when its input does."""
+    command = [sys.executable, "-c", HOLD, tmp_path, FLAGS]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=Path(work_dir.__file__).parents[2], **pipes)
+    assert process.stdout.readline() == b"claimed\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("act", [lambda work: work.claim(FLAGS), lambda work: work.restart()], ids=["claim", "restart"])
+def test_a_second_process_is_refused_and_told_who_is_there(tmp_path, holder, act):
+    work = WorkDir(str(tmp_path))
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    who = f"process {holder.pid} on {re.escape(socket.gethostname())} since {datetime.date.today().year}-"
+    with pytest.raises(InputError, match=f"One run at a time.*{re.escape(str(tmp_path))}.*{who}") as raised:
+        act(work)
+    assert "\n" not in str(raised.value)
+    assert (tmp_path / "log.jsonl").read_text() == "{}\n"
+    holder.kill()  # SIGKILL: nothing of its own is run any more
+    holder.wait()
+    act(work)
+
+
+def test_one_process_may_claim_often(tmp_path):
+    """As a program does that trains, and then opens its run again; also by another name of the folder."""
+    for path in (tmp_path, tmp_path, f"{tmp_path}/../{tmp_path.name}"):
+        WorkDir(str(path)).claim(FLAGS)
+    shutil.rmtree(tmp_path)
+    WorkDir(str(tmp_path)).claim(FLAGS)
+    refused = subprocess.run(
+        [sys.executable, "-c", HOLD, tmp_path, FLAGS],
+        cwd=Path(work_dir.__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert f"One run at a time can be at work in work_dir '{tmp_path}'" in refused.stderr
+    assert f"process {os.getpid()} on" in refused.stderr
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(work_dir.fcntl, "flock", no_locks)
+    with caplog.at_level("WARNING", "srn_tf"):
+        WorkDir(str(tmp_path)).claim(FLAGS)
+    assert caplog.messages == [
+        f"{tmp_path}/.lock cannot be locked (Operation not supported): make sure that no other run has this work_dir."
+    ]
+
+
+# Beginning anew.
+
+
+def test_restart_removes_a_run_and_nothing_else(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.claim(FLAGS)
+    work.write_run({"labels": []})
+    for path in (work.log, work.metrics, work.reliability, tmp_path / "thresholds.json", tmp_path / "notes.txt"):
+        Path(path).write_text("x")
+    for folder in (work.states, work.tensorboard, os.path.join(work.export, "1"), tmp_path / "predictions"):
+        os.makedirs(folder)
+    Path(work.stage_weights("cls")).write_text("x")
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "shard").write_text("x")
+    work.restart()
+    assert sorted(os.listdir(tmp_path)) == [".lock", "dataset", "flags.txt", "notes.txt"]
+    assert (tmp_path / "dataset" / "shard").read_text() == "x"
+    other = FLAGS.replace("size=8", "size=16")
+    work.claim(other)
+    assert Path(work.flags).read_text() == other
+    assert os.listdir(work.checkpoints) == []
+
+
+def test_restart_of_what_was_never_begun(tmp_path):
+    WorkDir(str(tmp_path / "none")).restart()
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "dataset").mkdir()
+    WorkDir(str(tmp_path)).restart()
+    assert os.listdir(tmp_path) == ["dataset"]
+
+
+@pytest.mark.parametrize("flags", [None, "absl-py==2\n"], ids=["none", "of something else"])
+def test_restart_of_a_folder_that_is_no_runs(tmp_path, flags):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.npz").write_text("x")
+    if flags:
+        (tmp_path / "flags.txt").write_text(flags)
+    with pytest.raises(InputError, match="--restart empties the work folder of a run. Received: .*no flags.txt of one"):
+        WorkDir(str(tmp_path)).restart()
+    assert (tmp_path / "checkpoints" / "mine.npz").read_text() == "x"
+
+
+# run.json.
 
 
 def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
@@ -98,6 +247,22 @@ def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     with pytest.raises(InputError, match=r"other labels, first at position 1. Expected: 'b'. Received: 'c'"):
         work.write_run({"labels": ["a", "c"]})
     assert work.read_run() == {"labels": ["a", "b"], "seed": 1}
+
+
+def test_another_data_set_of_the_same_labels(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
+    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
+    with pytest.raises(InputError, match=r"Expected: fingerprint 12ab\. Received: 34cd\. .*--data_dir") as raised:
+        work.write_run({"labels": ["a"], "fingerprint": "34cd"})
+    assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
+    assert work.read_run() == {"labels": ["a"], "fingerprint": "12ab"}
+
+
+def test_a_run_that_began_before_fingerprints_were_kept_continues(tmp_path):
+    work = WorkDir(str(tmp_path))
+    work.write_run({"labels": ["a"]})
+    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
 
 
 def test_run_json_that_is_not_there_or_damaged(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import keras
 import tensorflow as tf
 
-from srn_tf.run import make_strategy
+from srn_tf.distribution import make_strategy
 from srn_tf.training.trainer import Trainer
 from tests.training import small, small_runs
 

@@ -1,0 +1,149 @@
+"""How fast photographs become training batches, beside torchvision's transforms in a DataLoader.
+
+python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
+python benchmarks/input_pipeline.py --output_dir=OUT --peer_python=PEERS/bin/python [--photos=FOLDER] [--threads=1]
+
+The paper's augmentation: resized to 256, a crop of random size at a corner or the centre, resized to 224, half of them
+mirrored; 16 images a batch. Each side prepares the same JPEGs, at their own size and stored at 256 (as
+`tools/prepare_data.py --store_size=256` stores them), which lie in memory. Every engine is a process of its own on the
+same `threads` processors; in each round each has its turn, so that what else the machine does falls on all. Without
+--photos, draws photographs of 640x480. Prints, and writes to OUT/input_pipeline.md and .json, the median images a
+second, for one thread also per second of a processor, which other programs disturb less; the ratios within the rounds;
+and the share that decoding the JPEGs alone takes.
+"""
+
+import glob
+import os
+import statistics
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+
+import cli  # noqa: E402
+import engines  # noqa: E402
+from absl import flags  # noqa: E402
+from PIL import Image  # noqa: E402
+from preparation import draw_photos  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+
+from srn_tf.data.photo_records import JPEG_QUALITY  # noqa: E402
+from srn_tf.errors import InputError  # noqa: E402
+from srn_tf.evaluation.report import write_json  # noqa: E402
+
+FLAGS = flags.FLAGS
+OURS, PILLOW, TENSORS = "srn_tf", "torchvision, images", "torchvision, tensors"
+ORIGINAL, STORED = "original", "stored at 256"
+STORE_PX = 256
+
+
+def main(_):
+    cli.make_output_dir("output_dir", FLAGS.output_dir)
+    processors = sorted(os.sched_getaffinity(0))
+    if FLAGS.threads > len(processors):
+        raise InputError(f"--threads must be at most the {len(processors)} processors. Received: {FLAGS.threads}.")
+    num_images, mean_bytes = make_files()
+    repeat = -(-FLAGS.images // num_images)
+    os.sched_setaffinity(0, processors[-FLAGS.threads :])  # which the engines inherit
+    arguments = [os.path.abspath(FLAGS.output_dir), str(FLAGS.threads), str(repeat)]
+    peer = [FLAGS.peer_python, os.path.join(ROOT, "benchmarks", "peers", "input_torchvision.py"), *arguments]
+    commands = {
+        OURS: [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments],
+        PILLOW: [*peer, "pillow"],
+        TENSORS: [*peer, "tensors"],
+    }
+    seconds = {}  # (engine, question, folder) -> [wall, processor] seconds an image, round by round
+    started = {name: engines.Engine(name, command, FLAGS.threads) for name, command in commands.items()}
+    try:
+        for _ in range(FLAGS.rounds):
+            for folder in (ORIGINAL, STORED):
+                for question in ("batches", "decode"):
+                    for name, engine in started.items():
+                        measured = [value / (repeat * num_images) for value in engine.ask(question, folder)]
+                        seconds.setdefault((name, question, folder), []).append(measured)
+    finally:
+        for engine in started.values():
+            engine.__exit__()
+    report(seconds, num_images * repeat, mean_bytes)
+
+
+def make_files():
+    """Fills OUT/original and OUT/stored at 256 with JPEGs; returns how many there are, and folder -> mean bytes."""
+    paths = sorted(glob.glob(os.path.join(FLAGS.photos, "*.jpg"))) if FLAGS.photos else []
+    if FLAGS.photos and not paths:
+        raise InputError(f"--photos must be a folder of files ending in .jpg. Received: {FLAGS.photos}.")
+    original, stored = (os.path.join(FLAGS.output_dir, name) for name in (ORIGINAL, STORED))
+    os.makedirs(stored, exist_ok=True)
+    if paths:
+        os.makedirs(original, exist_ok=True)
+        for path in paths:
+            copy = os.path.join(original, os.path.basename(path))
+            if not os.path.exists(copy):
+                os.symlink(os.path.abspath(path), copy)
+    else:
+        draw_photos(original, FLAGS.images)
+    paths = sorted(glob.glob(os.path.join(original, "*.jpg")))
+    for path in paths:
+        image = Image.open(path).convert("RGB").resize((STORE_PX, STORE_PX), Image.Resampling.BILINEAR)
+        image.save(os.path.join(stored, os.path.basename(path)), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    mean_bytes = {}
+    for folder in (ORIGINAL, STORED):
+        sizes = [os.path.getsize(path) for path in glob.glob(os.path.join(FLAGS.output_dir, folder, "*.jpg"))]
+        mean_bytes[folder] = sum(sizes) / len(sizes)
+    return len(paths), mean_bytes
+
+
+def report(seconds, num_images, mean_bytes):
+    basis = 1 if FLAGS.threads == 1 else 0  # seconds of a processor; those of worker processes are not known here
+
+    def median(*key):
+        return statistics.median(times[basis] for times in seconds[key])
+
+    def ratio(key, other):
+        """How many times as fast as the other, within the rounds."""
+        return statistics.median(b[basis] / a[basis] for a, b in zip(seconds[key], seconds[other], strict=True))
+
+    rows = []
+    for folder in (ORIGINAL, STORED):
+        for name in (OURS, PILLOW, TENSORS):
+            key = name, "batches", folder
+            decode = median(name, "decode", folder)
+            rows.append(
+                {
+                    "JPEGs": f"{folder}, {mean_bytes[folder] / 1000:.0f} kB",
+                    "engine": name,
+                    "images/s": 1 / statistics.median(times[0] for times in seconds[key]),
+                    "images/s of a processor": 1 / median(*key) if basis else None,
+                    "x images, same JPEGs": ratio(key, (PILLOW, "batches", folder)),
+                    "x images, original": ratio(key, (PILLOW, "batches", ORIGINAL)),
+                    "x tensors, same JPEGs": ratio(key, (TENSORS, "batches", folder)),
+                    "decoding alone, ms": 1000 * decode,
+                    "all, ms": 1000 * median(*key),
+                    "share of decoding": decode / median(*key),
+                }
+            )
+    cells = [
+        [value if isinstance(value, str) else "" if value is None else f"{value:.4g}" for value in row.values()]
+        for row in rows
+    ]
+    header = f"{engines.machine()}; {FLAGS.threads} of them; {num_images} images a turn, {FLAGS.rounds} rounds."
+    table = tabulate(cells, list(rows[0]), tablefmt="github", disable_numparse=True)
+    settings = {name: FLAGS[name].value for name in ("threads", "rounds", "photos")}
+    seconds = {", ".join(key): times for key, times in seconds.items()}
+    path = os.path.join(FLAGS.output_dir, "input_pipeline")
+    write_json(f"{path}.json", {**settings, "machine": engines.machine(), "rows": rows, "seconds": seconds})
+    with open(f"{path}.md", "w", encoding="utf-8") as file:
+        file.write(f"{header}\n\n{table}\n")
+    print(f"{header}\n{table}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("output_dir", None, "Folder for the JPEGs and the table.", required=True)
+    flags.DEFINE_string("peer_python", None, "Python in which torchvision is installed.", required=True)
+    flags.DEFINE_string("photos", None, "Folder of JPEGs; default: drawn ones.")
+    flags.DEFINE_integer(
+        "images", 2048, "Images a turn, at least; each turn starts a pipeline, which takes a while.", 1
+    )
+    flags.DEFINE_integer("threads", 1, "Threads, or processes, of every engine.", 1)
+    flags.DEFINE_integer("rounds", 5, "How often each engine has its turn.", 1)
+    cli.run(main, __doc__)

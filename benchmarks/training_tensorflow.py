@@ -1,0 +1,112 @@
+"""srn_tf's training step of one stage, in a process of its own; `training.py` asks it.
+
+python training_tensorflow.py FOLDER STAGE PRECISION THREADS DEVICES
+
+FOLDER holds batch.npz (image float32 (B, S, S, 3), y float32 (B, C)) and perhaps weights.npz; without it the weights
+are random.
+"""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "benchmarks")]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from engines import seconds_of, serve  # noqa: E402
+
+from srn_tf.distribution import make_strategy  # noqa: E402
+from srn_tf.models.build import ModelConfig, build_model  # noqa: E402
+from srn_tf.training.checkpoint import assign_weights, named_weights  # noqa: E402
+from srn_tf.training.losses import make_loss  # noqa: E402
+from srn_tf.training.plan import TrainingPlan  # noqa: E402
+from srn_tf.training.stage_step import StageStep  # noqa: E402
+
+PRODUCT_SIDE = 4096
+
+
+def multiply_adds(model, stage):
+    """Multiply-adds of one image in convolutions and linear layers, counted from the layers' shapes.
+
+    A kernel is used once a cell of its output. A trained layer does that again for its kernel's gradient, and once
+    more for the gradient of what it reads if anything before it is trained.
+
+    Args:
+        model: MultiLabelModel.
+        stage: one of its stages.
+    Returns:
+        dict: "trunk" (image -> X), "forward" and "step" of this stage; "product", those of the large matrix product.
+    """
+    counts = {"trunk": 0, "forward": 0, "step": 0, "product": PRODUCT_SIDE**3}
+    is_trained_before = False
+    for part in model.network_for(stage.losses).layers:  # sorted, each after those it reads
+        is_trained = part.name in stage.trains
+        for layer in getattr(part, "layers", ()):
+            if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):  # DepthwiseConv2D is a Conv2D
+                cells = int(np.prod(layer.output.shape[1:-1]))
+                once = cells * int(np.prod(layer.weights[0].shape))
+                counts["trunk"] += once if part.name == "f_cnn" else 0
+                counts["forward"] += once
+                counts["step"] += once * (1 + is_trained + (is_trained and is_trained_before))
+            is_trained_before |= is_trained and bool(layer.weights)
+    return counts
+
+
+def main(folder, stage_name, precision, threads, devices):
+    tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+    strategy = make_strategy(int(devices) if int(devices) > 1 else 0)
+    keras.mixed_precision.set_global_policy(precision)
+    with np.load(os.path.join(folder, "batch.npz")) as file:
+        image, y = file["image"], file["y"]
+    with strategy.scope():
+        model = build_model(ModelConfig(model="srn", backbone="resnet101v2", image_size=image.shape[1]), y.shape[1])
+    weights = os.path.join(folder, "weights.npz")
+    if os.path.isfile(weights):
+        with np.load(weights) as file:
+            assign_weights(model, dict(file), weights)
+    names = tuple(model.stages)
+    plan = TrainingPlan(
+        stages=names,
+        epochs=(1,) * len(names),
+        learning_rates=(1e-3,) * len(names),
+        batch_size=len(image),
+        precision=precision,
+    )
+    stage = model.stages[stage_name]
+    step = StageStep(model, strategy, stage, names.index(stage_name), plan, make_loss(plan.loss))
+    share = len(image) // strategy.num_replicas_in_sync
+
+    def stack_of(context):
+        part = slice(context.replica_id_in_sync_group * share, (context.replica_id_in_sync_group + 1) * share)
+        return {"image": tf.constant(image[None, part]), "y": tf.constant(y[None, part])}
+
+    stack = strategy.experimental_distribute_values_from_function(stack_of)
+    rates = np.array(plan.learning_rates[:1], np.float32)
+    images = tf.constant(image)
+    trunk = tf.function(lambda images: model.parts["f_cnn"](images, training=False)["X"])
+    factor = tf.random.normal((PRODUCT_SIDE, PRODUCT_SIDE))
+    factor = tf.cast(factor, tf.float32 if precision == "float32" else tf.bfloat16)
+
+    def take_step():
+        losses = step.run(stack, rates).losses
+        return float(sum(weight * losses[name][0] for name, weight in stage.losses.items()))
+
+    def save_weights(path):
+        np.savez(path, **{name: weight.numpy() for name, weight in named_weights(model).items()})
+
+    serve(
+        losses=lambda times: [take_step() for _ in range(times)],
+        step=lambda times: seconds_of(take_step, times),
+        trunk=lambda times: seconds_of(lambda: trunk(images).numpy(), times),
+        product=lambda times: seconds_of(lambda: tf.linalg.matmul(factor, factor).numpy(), times),
+        multiply_adds=lambda: multiply_adds(model, stage),
+        save_weights=save_weights,
+        version=lambda: f"TensorFlow {tf.__version__} {precision}",
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,54 @@
+"""What a training run is to do, as plain values."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """How to train; units and the paper's values are in `options.define_flags`.
+
+    Attributes:
+        stages: names of stages, in order.
+        epochs: most epochs of each stage.
+        learning_rates: first learning rate of each stage.
+        rate_scales: part -> factor of its learning rate; parts that are not in it have 1.
+        max_distortion: as the option, None for -1.
+        profile_steps: (first, last) steps of the run to profile, counted from 1, or None.
+        The others are the options of the same names.
+    """
+
+    stages: tuple
+    epochs: tuple
+    learning_rates: tuple
+    loss: str = "sigmoid"
+    focal_gamma: float = 2.0
+    asl_gamma_pos: float = 0.0
+    asl_gamma_neg: float = 4.0
+    asl_margin: float = 0.05
+    positive_weights: str = "none"
+    batch_size: int = 96
+    accumulation_steps: int = 1
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip_norm: float = 0.0
+    rate_scales: dict = dataclasses.field(default_factory=dict)
+    schedule: str = "plateau"
+    warmup_epochs: float = 0.0
+    learning_rate_min: float = 1e-5
+    patience: int = 3
+    ema_decay: float = 0.0
+    precision: str = "float32"
+    max_skipped_steps: int = 0
+    crops: bool = True
+    mirror: bool = False
+    max_distortion: int | None = None
+    shuffle_buffer: int = 20_000
+    cache: str = "none"
+    data_threads: int = 0
+    steps_per_call: int = 1
+    xla: bool = False
+    seed: int = 0
+    checkpoint_every_s: float = 600.0
+    keep_checkpoints: int = 3
+    profile_steps: tuple | None = None

@@ -1,0 +1,113 @@
+"""What changes while a stage runs, and how all of it is kept and brought back."""
+
+import dataclasses
+
+import numpy as np
+
+from srn_tf.training import checkpoint
+
+
+@dataclasses.dataclass
+class StageRun:
+    """One stage in training.
+
+    Attributes:
+        index: of the stage in the plan.
+        name: of the stage.
+        stage: models.model.Stage.
+        schedule: see `schedule.make_schedule`.
+        step: stage_step.StageStep.
+        epoch: finished epochs of the stage.
+        steps: steps of the epoch that is running.
+        total_steps: steps of the stage.
+        sums: output -> sum of its losses over the steps of this epoch.
+        skipped: steps of the stage that moved nothing, as their gradient was not finite; without float16's overflows.
+        skipped_in_epoch, skipped_in_row: steps that moved nothing, of this epoch, and since the last one that did.
+        best_map: highest validation mAP of an epoch, percent, or None.
+        best_epoch: that epoch, from 1, or None.
+        timed_steps, data_wait_s, compute_s: of this epoch, since this program runs.
+    """
+
+    index: int
+    name: str
+    stage: object
+    schedule: object
+    step: object
+    epoch: int = 0
+    steps: int = 0
+    total_steps: int = 0
+    sums: dict = dataclasses.field(default_factory=dict)
+    skipped: int = 0
+    skipped_in_epoch: int = 0
+    skipped_in_row: int = 0
+    best_map: float | None = None
+    best_epoch: int | None = None
+    timed_steps: int = 0
+    data_wait_s: float = 0.0
+    compute_s: float = 0.0
+
+    _COUNTED = (
+        "epoch",
+        "steps",
+        "total_steps",
+        "sums",
+        "skipped",
+        "skipped_in_epoch",
+        "skipped_in_row",
+        "best_map",
+        "best_epoch",
+    )
+
+    def begin_epoch(self):
+        """Sets back what is counted within an epoch."""
+        self.steps = self.skipped_in_epoch = self.timed_steps = 0
+        self.sums = dict.fromkeys(self.stage.losses, 0.0)
+        self.data_wait_s = self.compute_s = 0.0
+
+    def mean_losses(self):
+        """Output -> mean loss over the steps of this epoch that counted."""
+        counted = max(self.steps - self.skipped_in_epoch, 1)
+        return {name: value / counted for name, value in self.sums.items()}
+
+    def collect(self, model, strategy):
+        """Gathers all of it; with several workers each of them must call it.
+
+        Args:
+            model: MultiLabelModel.
+            strategy: tf.distribute strategy.
+        Returns:
+            (arrays, meta): name -> array; dict ready for JSON.
+        """
+        arrays = {}
+        for name, variable in self._variables(model).items():
+            arrays[f"all/{name}"] = variable.numpy()
+            replicas = [replica.numpy() for replica in strategy.experimental_local_results(variable)]
+            # BatchNorm's statistics, which each replica has from its own images until the epoch's end.
+            if any(not np.array_equal(replica, replicas[0]) for replica in replicas[1:]):
+                arrays[f"replicas/{name}"] = np.stack(replicas)
+        meta = {name: getattr(self, name) for name in self._COUNTED}
+        return arrays, {**meta, "stage_index": self.index, "schedule": dataclasses.asdict(self.schedule)}
+
+    def restore(self, arrays, meta, model, strategy, source):
+        """Brings back what `collect` gathered.
+
+        Raises:
+            InputError: it belongs to another model or other settings.
+        """
+        variables = self._variables(model)
+        whole = {name.removeprefix("all/"): array for name, array in arrays.items() if name.startswith("all/")}
+        checkpoint.assign_arrays(variables, whole, source)
+        for name, array in arrays.items():
+            if name.startswith("replicas/"):
+                replicas = strategy.experimental_local_results(variables[name.removeprefix("replicas/")])
+                if len(replicas) == len(array):
+                    for replica, value in zip(replicas, array):
+                        replica.assign(value)
+        for name in self._COUNTED:
+            setattr(self, name, meta[name])
+        for name, value in meta["schedule"].items():
+            setattr(self.schedule, name, value)
+
+    def _variables(self, model):
+        weights = {f"model/{name}": weight for name, weight in checkpoint.named_weights(model).items()}
+        return weights | {f"step/{name}": variable for name, variable in self.step.variables.items()}

@@ -1,0 +1,184 @@
+"""The training steps of one stage as one graph, over all replicas."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.training.averages import WeightAverage
+from srn_tf.training.checkpoint import named_weights
+from srn_tf.training.freezing import apply_stage
+from srn_tf.training.loss_scale import LossScale
+from srn_tf.training.losses import step_seed
+from srn_tf.training.optimizers import StageOptimizer
+from srn_tf.training.steps import accumulated_gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What n steps gave.
+
+    Attributes:
+        losses: output name -> float32 (n,), the unweighted loss, mean over the step's images.
+        is_finite: bool (n,); False: a loss or the gradient was not finite and the step moved nothing.
+        gradient_norm: float32 (n,), Euclidean norm of the whole gradient before it is clipped, without weight decay.
+    """
+
+    losses: dict
+    is_finite: np.ndarray
+    gradient_norm: np.ndarray
+
+
+class StageStep:
+    """Everything that a stage does in the graph, from a batch to moved weights; traced once.
+
+    A step: every replica computes the losses and gradients of its share (`steps.accumulated_gradients`), they are
+    summed over the replicas, clipped together, and move the weights (`optimizers.StageOptimizer`) and their averages.
+    A loss or a gradient that is not finite moves nothing at all: weights, BatchNorm statistics, the optimizer's state
+    and the averages stay bit for bit.
+
+    The gradient that is clipped is the loss's; weight decay comes after it, as in Caffe.
+
+    Args:
+        model: MultiLabelModel, built in the scope of `strategy`.
+        strategy: tf.distribute strategy.
+        stage: one of the model's stages; from here on its trainable flags are set as it says.
+        stage_index: place of the stage in the plan; with the plan's seed it decides what losses draw.
+        plan: TrainingPlan. A replica's share of batch_size must be a multiple of accumulation_steps.
+        loss: see `training.losses`.
+
+    Attributes:
+        average: WeightAverage of the weights of the parts that are trained, BatchNorm statistics included, or None.
+        traces: how often the graph was made.
+
+    Raises:
+        InputError: see `StageOptimizer`.
+    """
+
+    def __init__(self, model, strategy, stage, stage_index, plan, loss):
+        self._strategy, self._stage, self._stage_index = strategy, stage, stage_index
+        self._plan, self._loss = plan, loss
+        self._network = model.network_for(stage.losses)
+        self.traces = 0
+        with strategy.scope():
+            apply_stage(model, stage)
+            self._optimizer = StageOptimizer(model, stage, plan)
+            self._weights = {
+                name: weight for name, weight in named_weights(model).items() if name.split("/")[0] in stage.trains
+            }
+            self.average = WeightAverage(self._weights.values(), plan.ema_decay) if plan.ema_decay else None
+            self._loss_scale = LossScale() if plan.precision == "mixed_float16" else None
+            self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")
+            self._skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
+        # Batch statistics move in the forward pass, before it is known whether the step counts.
+        self._statistics = [weight for name in stage.trains for weight in model.parts[name].non_trainable_weights]
+        self._compute = tf.function(self._share, jit_compile=True) if plan.xla else self._share
+        self._graph = None
+
+    @property
+    def num_trained(self):
+        """(weights, tensors) that the stage trains."""
+        variables = self._optimizer.variables
+        return sum(int(np.prod(variable.shape)) for variable in variables), len(variables)
+
+    @property
+    def variables(self):
+        """dict: stable name -> tf.Variable of all state beside the model's weights."""
+        named = {"steps": self._steps, "skipped_steps": self._skipped, **self._optimizer.state}
+        if self.average is not None:
+            named["average_updates"] = self.average.updates
+            named |= {f"average/{name}": value for name, value in zip(self._weights, self.average.averages)}
+        if self._loss_scale is not None:
+            named |= self._loss_scale.state
+        return named
+
+    def run(self, stack, rates):
+        """Takes n steps, one after the other.
+
+        Args:
+            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)} and perhaps "counted" (n, b, C), of every
+                replica its share: n steps of b images.
+            rates: n learning rates.
+        Returns:
+            Outcome.
+        """
+        by_name = {name: self._strategy.experimental_local_results(value) for name, value in stack.items()}
+        shares = [dict(zip(by_name, values)) for values in zip(*by_name.values())]
+        if self._graph is None:  # how many steps a call has may change, all else stays
+            specs = tf.nest.map_structure(lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype), shares)
+            self._graph = tf.function(self._take_steps, [specs, tf.TensorSpec([None], tf.float32)], autograph=False)
+        *losses, norm = self._graph(shares, tf.constant(rates, tf.float32)).numpy().T
+        return Outcome(dict(zip(self._stage.losses, losses)), np.isfinite([*losses, norm]).all(axis=0), norm)
+
+    def _take_steps(self, shares, rates):
+        """float32 (n, number of losses + 1): the losses and the gradient's norm of n steps."""
+        self.traces += 1
+        stack = self._strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group % len(shares)]
+        )
+        num_steps = tf.size(rates)
+        rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._stage.losses) + 1])
+        _, rows = tf.while_loop(
+            lambda i, _: i < num_steps,
+            lambda i, rows: (i + 1, rows.write(i, self._take_step(stack, i, rates[i]))),
+            (0, rows),
+            parallel_iterations=1,  # else the next step's forward pass would take memory during this step
+        )
+        return rows.stack()
+
+    def _take_step(self, stack, i, rate):
+        strategy, scale = self._strategy, self._loss_scale
+        arguments = (stack, i, self._steps.read_value(), None if scale is None else scale.value.read_value())
+        gradients, kept, row = strategy.run(self._summed_gradients, args=arguments)
+        row = strategy.experimental_local_results(row)[0]  # the same in every replica
+
+        def move():
+            self._optimizer.set_rate(rate)
+            strategy.run(self._optimizer.apply, args=(gradients,))
+            if self.average is not None:
+                self.average.update()
+            if scale is not None:
+                scale.count_finite()
+
+        def stay():
+            strategy.run(self._restore_statistics, args=(kept,))
+            self._skipped.assign_add(1)
+            if scale is not None:
+                scale.reduce()
+
+        tf.cond(tf.reduce_all(tf.math.is_finite(row)), move, stay)
+        self._steps.assign_add(1)
+        return row
+
+    def _summed_gradients(self, stack, i, step, loss_scale):
+        """In one replica: gradients over all replicas, statistics before the step, losses and norm as one vector."""
+        context = tf.distribute.get_replica_context()
+        batch = {name: value[i] for name, value in stack.items()}
+        seed = step_seed(self._plan.seed, self._stage_index, step, context.replica_id_in_sync_group)
+        kept = [weight.read_value() for weight in self._statistics]
+        with tf.control_dependencies(kept):
+            parts, gradients = self._compute(batch, seed, loss_scale)
+        # The one place where replicas meet: each has divided by the images of all, so that sums are means.
+        parts, gradients = context.all_reduce("SUM", [parts, gradients])
+        norm = tf.linalg.global_norm(gradients)
+        if self._plan.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._plan.clip_norm, norm)
+        return gradients, kept, tf.stack([*(parts[name] for name in self._stage.losses), norm])
+
+    def _share(self, batch, seed, loss_scale):
+        plan = self._plan
+        return accumulated_gradients(
+            self._network,
+            self._stage.losses,
+            self._optimizer.variables,
+            batch,
+            plan.batch_size,
+            plan.accumulation_steps,
+            self._loss,
+            seed,
+            loss_scale,
+        )
+
+    def _restore_statistics(self, kept):
+        for weight, value in zip(self._statistics, kept):
+            weight.assign(value)

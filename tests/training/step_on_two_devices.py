@@ -1,0 +1,65 @@
+"""Takes the same steps on one device and on two, in a process of its own: devices come before TensorFlow's first use.
+
+python -m tests.training.step_on_two_devices FOLDER
+
+Leaves FOLDER/<case>-<one or two>.npz: weights, state, losses and norms of each of `CASES` on each.
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.training import checkpoint
+from srn_tf.training.losses import sigmoid_loss
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.stage_step import StageStep
+from tests.training import small
+
+BATCH_SIZE, STEPS = 8, 3
+
+CASES = {
+    "sgd": {"ema_decay": 0.9},
+    "clipped_adamw_in_pieces": {"optimizer": "adamw", "clip_norm": 1.0, "accumulation_steps": 2},
+    "xla_with_factors": {"xla": True, "rate_scales": {"f_conf": 0.1}},
+    "skipped": {"ema_decay": 0.9},  # the last image of the second step has an unfinite label
+}
+
+
+def main(folder):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    start = None
+    for number, devices in (("one", ["/cpu:0"]), ("two", ["/cpu:0", "/cpu:1"])):
+        strategy = tf.distribute.MirroredStrategy(devices)
+        with strategy.scope():
+            model = small.build_small_srn("paper")
+        # Stage att of the paper's heads moves no BatchNorm, whose statistics would be each replica's own.
+        start = start or small.weights_of(model)
+        for case, changes in CASES.items():
+            checkpoint.assign_weights(model, start, "the start")
+            plan = TrainingPlan(("att",), (1,), (0.01,), batch_size=BATCH_SIZE, weight_decay=0.05, **changes)
+            step = StageStep(model, strategy, model.stages["att"], 0, plan, sigmoid_loss)
+            outcome = step.run(shares(strategy, has_unfinite=case == "skipped"), [0.01] * STEPS)
+            state = {name: variable.numpy() for name, variable in step.variables.items()}
+            results = {"loss": outcome.losses["y_att"], "norm": outcome.gradient_norm, "is_finite": outcome.is_finite}
+            np.savez(f"{folder}/{case}-{number}.npz", **small.weights_of(model), **state, **results)
+
+
+def shares(strategy, has_unfinite):
+    """Three batches, each cut into the replicas' shares in their order."""
+    batches = [small.random_batch(BATCH_SIZE, seed=seed) for seed in range(STEPS)]
+    stack = {name: np.stack([batch[name] for batch in batches]) for name in ("image", "y")}
+    if has_unfinite:
+        stack["y"][1, -1, 0] = np.inf
+    size = BATCH_SIZE // strategy.num_replicas_in_sync
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: {
+            name: tf.constant(value[:, context.replica_id_in_sync_group * size :][:, :size])
+            for name, value in stack.items()
+        }
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
