@@ -141,9 +141,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("output_dir", None, "Folder for the JPEGs and the table.", required=True)
     flags.DEFINE_string("peer_python", None, "Python in which torchvision is installed.", required=True)
     flags.DEFINE_string("photos", None, "Folder of JPEGs; default: drawn ones.")
-    flags.DEFINE_integer(
-        "images", 2048, "Images a turn, at least; each turn starts a pipeline, which takes a while.", 1
-    )
+    flags.DEFINE_integer("images", 2048, "Images a turn, at least; few show the pipeline's start.", 1)
     flags.DEFINE_integer("threads", 1, "Threads, or processes, of every engine.", 1)
     flags.DEFINE_integer("rounds", 5, "How often each engine has its turn.", 1)
     cli.run(main, __doc__)

@@ -98,7 +98,7 @@ def train(folder, kill_stage=None, after_s=0.0):
     begun_s = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     times, timer = {}, None
-    with open(f"{folder}.txt", "a", encoding="utf-8") as file:
+    with open(f"{folder}.txt", "a", encoding="utf-8", buffering=1) as file:
         for line in process.stdout:
             file.write(line)
             found = _STAGE_LINE.match(line)

@@ -219,7 +219,7 @@ def define_flags():
         "none",
         _CACHES,
         "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
-        "(0.8 MB an image at the paper's sizes). No result depends on it.",
+        "(0.8 MB an image at the paper's sizes). Of crops, decoded gives the same up to rounding.",
     )
     flags.DEFINE_integer(
         "data_threads", 0, "Threads that prepare training images; 0: TensorFlow's. No result depends on it.", 0

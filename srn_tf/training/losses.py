@@ -1,6 +1,7 @@
 """Losses of logits against labels: one number an image, a sum over its labels (or pairs of labels).
 
-Whatever the loss, the sum of a batch is divided by its number of images, in `steps.loss_gradients`. A loss is a function
+Whatever the loss, the sum of a batch is divided by its number of images, in `steps.loss_gradients`. A loss is a
+function
 
     loss(y, logits, counted=None, seed=(0, 0)) -> float32 (B,), >= 0
 

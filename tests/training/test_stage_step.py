@@ -20,6 +20,7 @@ from tests.training import small
 from tests.training.step_on_two_devices import CASES
 
 RATE = 0.01
+NO_GRADIENT = "f_att/att_3_conv/bias"
 
 
 def make_plan(**changes):
@@ -184,7 +185,7 @@ def test_the_whole_gradient_is_clipped_before_weight_decay(factor):
     assert outcome.gradient_norm == pytest.approx([norm], rel=1e-5)
     for variable, w, g in zip(variables, before, gradients):
         expected = -RATE * (min(factor, 1.0) * g + 0.1 * w)
-        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 1e-7)
 
 
 def test_a_part_has_its_own_rate():
@@ -197,7 +198,7 @@ def test_a_part_has_its_own_rate():
     for variable, w, g in zip(variables, before, gradients):
         rate = RATE * (0.1 if variable.ref() in own else 1.0)
         expected = -rate * (g + 0.1 * w)
-        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 1e-7)
 
 
 def test_averages_are_of_the_trained_parts_after_every_step():
@@ -319,8 +320,11 @@ def test_two_devices_take_the_steps_of_one(two_devices, case):
     expected, received = two_devices(case, "one"), two_devices(case, "two")
     assert received["is_finite"].tolist() == [True, case != "skipped", True]
     assert list(received) == list(expected)
+    if "adamw" in case:  # the softmax over the grid leaves this bias rounding for a gradient, of which Adam makes steps
+        assert np.abs(received.pop(NO_GRADIENT) - expected.pop(NO_GRADIENT)).max() < 2 * 3 * RATE
     for name, value in expected.items():
-        np.testing.assert_allclose(received[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+        rtol = 1e-4 if name in ("loss", "norm") else 0.0
+        np.testing.assert_allclose(received[name], value, rtol=rtol, atol=1e-5, err_msg=name)
 
 
 def test_the_comparison_of_devices_can_fail(two_devices):
