@@ -45,7 +45,7 @@ BASE = {"labels": 80, "side_px": 224, "batch": 8, "devices": 1}
 # What the costs are measured at: the base, and other values of one of its entries.
 OTHERS = {"labels": (14, 500, 5000), "side_px": (128, 320), "batch": (2, 16), "devices": (2,)}
 AT_ONCE = 3  # processes of the costs that hold memory at a time
-COMPARED_STEPS = 3
+COMPARED_STEPS = 2
 
 
 def main(_):
@@ -231,5 +231,5 @@ if __name__ == "__main__":
     flags.DEFINE_list("parts", list(PARTS), f"What to measure, of {', '.join(PARTS)}.")
     flags.DEFINE_integer("threads", 2, "Threads of every engine.", 1)
     flags.DEFINE_integer("rounds", 5, "How often each engine has its turn.", 1)
-    flags.DEFINE_integer("steps", 2, "Steps a turn.", 1)
+    flags.DEFINE_integer("steps", 1, "Steps a turn.", 1)
     cli.run(main, __doc__)

@@ -71,21 +71,23 @@ def draw_costs(rows, base):
         ):
             panel.plot(places, heights, marker="o", color=_COLOURS[0])
             panel.plot(value, heights[places.index(value)], marker="o", markersize=9, color=_COLOURS[1])
-            panel.set_xscale("log", base=2)
+            if name == "labels":
+                panel.set_xscale("log")
             panel.set_xticks(places, [f"{place:,}" for place in places])
             panel.minorticks_off()
-            panel.set_ylim(bottom=0)
+            panel.margins(x=0.12)
             _plain(panel)
         of_memory.set_xlabel(_AXES[name])
+    panels[0, 0].set_ylim(0, 1.08 * max(row["step_s"] for row in rows))  # of all, which share it
+    panels[1, 0].set_ylim(0, 1.08 * max(row["memory_bytes"] for row in rows) / 1e9)
     panels[0, 0].set_ylabel("seconds a step")
     panels[1, 0].set_ylabel("most memory of the process, GB")
-    kept = ", ".join(f"{value:,} {_AXES[name]}" for name, value in base.items())
-    figure.suptitle(f"A step of the last stage; orange: {kept}", fontsize=10)
+    figure.suptitle("A step of the last stage; orange is the same in all: what the other settings are", fontsize=10)
     return figure
 
 
 def _plain(panel):
-    """No frame but the axes, and the grid behind the bars."""
+    """No frame but the axes, and the grid behind what is drawn."""
     panel.grid(axis="y", **_GRID)
     panel.spines[["top", "right"]].set_visible(False)
     panel.set_axisbelow(True)

@@ -196,7 +196,7 @@ def _build_small(image_size, num_labels):
 
 def _build_classifier(features, last_map, num_labels):
     pooled = keras.layers.GlobalAveragePooling2D(name="cls_pool")(last_map)
-    y_cls = keras.layers.Dense(num_labels, name="cls_logits")(pooled)
+    y_cls = keras.layers.Dense(num_labels, dtype="float32", name="cls_logits")(pooled)
     return keras.Model(features, {"last_map": last_map, "pooled": pooled, "y_cls": y_cls}, name="f_cls")
 
 

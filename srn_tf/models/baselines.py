@@ -82,5 +82,5 @@ def build_relations(channels, num_labels):
     x = keras.layers.Concatenate(name="sem_concat")([y_cls, pooled])
     for name in ("sem_1", "sem_2"):
         x = keras.layers.Dense(channels, "relu", kernel_initializer="he_normal", name=name)(x)
-    y_hat = keras.layers.Dense(num_labels, name="sem_logits")(x)
+    y_hat = keras.layers.Dense(num_labels, dtype="float32", name="sem_logits")(x)
     return keras.Model({"y_cls": y_cls, "pooled": pooled}, y_hat, name="f_sem")

@@ -2,6 +2,7 @@
 
 "paper" is the text of sections 3.2 and 3.3. "released" is the net the authors published numbers
 from: two more bottlenecks before the heads, a two-layer confidence, BatchNorm before each ReLU.
+What scores labels is float32 under any Keras policy.
 """
 
 import keras
@@ -48,7 +49,7 @@ def build_attention(grid, channels, num_labels, head_channels=512, head="release
     X = keras.Input((*grid, channels), name="att_input")
     x = _conv_relu(X, head_channels, 1, "att_1", head)
     x = _conv_relu(x, head_channels, 3, "att_2", head)
-    return keras.Model(X, _conv(x, num_labels, 1, "att_3"), name="f_att")
+    return keras.Model(X, _conv(x, num_labels, 1, "att_3", dtype="float32"), name="f_att")
 
 
 def build_confidence(grid, channels, num_labels, head_channels=512, head="released"):
@@ -60,7 +61,7 @@ def build_confidence(grid, channels, num_labels, head_channels=512, head="releas
     """
     X = keras.Input((*grid, channels), name="conf_input")
     x = _conv_relu(X, head_channels, 1, "conf_1", head) if head == "released" else X
-    return keras.Model(X, _conv(x, num_labels, 1, "conf_2"), name="f_conf")
+    return keras.Model(X, _conv(x, num_labels, 1, "conf_2", dtype="float32"), name="f_conf")
 
 
 def build_regularizer(grid, num_labels, head_channels=512, head="released"):
@@ -93,7 +94,7 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released"):
     )(x)
     x = _norm_relu(x, "sr_conv4") if head == "released" else keras.layers.ReLU(name="sr_conv4_relu")(x)
     x = keras.layers.Flatten(name="sr_flatten")(x)  # (B, 4 * head_channels)
-    return keras.Model(U, keras.layers.Dense(num_labels, name="sr_logits")(x), name="f_sr")
+    return keras.Model(U, keras.layers.Dense(num_labels, dtype="float32", name="sr_logits")(x), name="f_sr")
 
 
 def _conv_relu(x, channels, kernel, name, head):
@@ -102,9 +103,15 @@ def _conv_relu(x, channels, kernel, name, head):
     return keras.layers.ReLU(name=f"{name}_relu")(_conv(x, channels, kernel, name))
 
 
-def _conv(x, channels, kernel, name, use_bias=True):
+def _conv(x, channels, kernel, name, use_bias=True, dtype=None):
     return keras.layers.Conv2D(
-        channels, kernel, padding="same", use_bias=use_bias, kernel_initializer="he_normal", name=f"{name}_conv"
+        channels,
+        kernel,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+        dtype=dtype,
+        name=f"{name}_conv",
     )(x)
 
 

@@ -107,7 +107,7 @@ def build_srn(
     f_att = heads.build_attention(grid, channels, num_labels, head_channels, head)
     f_conf = heads.build_confidence(grid, channels, num_labels, head_channels, head)
     f_sr = heads.build_regularizer(grid, num_labels, head_channels, head)
-    mix = WeightedMean(learned=learn_alpha, name="mix")
+    mix = WeightedMean(learned=learn_alpha, dtype="float32", name="mix")
     parts = {"f_cnn": f_cnn, "f_cls": f_cls, "f_att": f_att, "f_conf": f_conf, "f_sr": f_sr, "mix": mix}
     if head == "released":
         parts["f_neck"] = heads.build_neck(grid, channels)
@@ -119,11 +119,13 @@ def build_srn(
     y_cls = main_net["y_cls"]  # Eq. (2)
     X_heads = parts["f_neck"](X) if head == "released" else X
     Z = f_att(X_heads)  # Eq. (3)
-    A = SoftmaxOverGrid(name="attention")(Z)  # Eq. (4)
+    exact = {"dtype": "float32"}  # under any Keras policy
+    A = SoftmaxOverGrid(**exact, name="attention")(Z)  # Eq. (4)
     S = f_conf(X_heads)
-    y_att = SumOverGrid(name="att_sum")(keras.layers.Multiply(name="att_product")([A, S]))  # Eq. (5) to (7)
-    p_S = keras.layers.Activation("sigmoid", name="conf_sigmoid")(S)
-    U = keras.layers.Multiply(name="weighted_attention")([p_S, A])  # Eq. (8)
+    AS = keras.layers.Multiply(**exact, name="att_product")([A, S])
+    y_att = SumOverGrid(**exact, name="att_sum")(AS)  # Eq. (5) to (7)
+    p_S = keras.layers.Activation("sigmoid", **exact, name="conf_sigmoid")(S)
+    U = keras.layers.Multiply(**exact, name="weighted_attention")([p_S, A])  # Eq. (8)
     y_sr = f_sr(U if use_weighted_attention else A)  # Eq. (9)
     y_hat = mix([y_cls, y_sr])  # section 3.4
 

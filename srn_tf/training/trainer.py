@@ -54,6 +54,8 @@ class Trainer:
         self._plan, self._work, self._summaries = plan, work, summaries
         _check_plan(plan, model, strategy, dataset)
         self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
+        for index in range(len(plan.stages)):
+            make_schedule(plan, index, self._steps_per_epoch)  # a bad one is said now, not when its stage begins
         # Made once, so that what it keeps in memory serves every epoch.
         self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import keras
 import pytest
 
 from srn_tf.errors import InputError
@@ -136,3 +137,17 @@ def test_bad_values(field, value, message):
     with pytest.raises(InputError) as error:
         build_model(config, C)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_scores_labels_is_float32_in_mixed_precision(name):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = build_model(ModelConfig(name, "small", 56, head_channels=8), 3)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.parts["f_cnn"].layers)  # else nothing is mixed
+    for output in (*model.logits, *model.maps):
+        assert model.outputs[output].dtype == "float32", output
+    assert all(weight.dtype == "float32" for weight in model.network.weights)

@@ -394,9 +394,7 @@ def test_parent_that_is_a_file(model, tmp_path):
         export(model, LABELS, tmp_path / "export" / "1")
 
 
-@pytest.mark.parametrize(
-    "option, allowed", [("precision", "float32, bfloat16"), ("weights", "variables, constants")]
-)
+@pytest.mark.parametrize("option, allowed", [("precision", "float32, bfloat16"), ("weights", "variables, constants")])
 def test_unknown_options(main_net, tmp_path, option, allowed):
     with pytest.raises(InputError, match=f"{option} must be one of {allowed}. Received: 'float16'"):
         export(main_net, ["a", "b"], tmp_path / "1", **{option: "float16"})

