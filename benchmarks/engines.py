@@ -15,7 +15,7 @@ import time
 
 
 class EngineError(RuntimeError):
-    """An engine stopped; the message is one line."""
+    """An engine does not start, or stopped; the message is one line."""
 
 
 class Engine:
@@ -26,14 +26,19 @@ class Engine:
         name: for messages.
         command: list of str, what to run.
         threads: how many threads it may use.
+
+    Raises:
+        EngineError: the command cannot be run.
     """
 
     def __init__(self, name, command, threads):
         self.name = name
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": str(threads)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        try:
+            self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
+        except OSError as error:
+            raise EngineError(f"{name} cannot be started: {command[0]}: {error.strerror}.") from error
 
     def ask(self, question, *values):
         """Asks what `serve` has under that name, with JSON-ready values; returns the answer.
