@@ -341,6 +341,7 @@ def test_options_refused_before_training_may_be_mended_in_the_same_folder(
         run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
 
 
+@pytest.mark.slow
 def test_restart_begins_again(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
     """Other flags are then no obstacle, and nothing of the earlier run is left."""
     monkeypatch.setattr(run, "export", lambda *_, **__: None)

@@ -70,6 +70,7 @@ def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size)
     np.testing.assert_array_equal(received.labels, predictions.labels)
 
 
+@pytest.mark.slow
 def test_two_devices_give_what_one_gives(predictions, tiny_scenes_dir, tmp_path):
     """Batches of 6, for the 5 asked for cannot be shared evenly; the images' boxes are of different numbers."""
     command = [sys.executable, "-m", "tests.evaluation.two_devices", tiny_scenes_dir, tmp_path / "two.npz"]

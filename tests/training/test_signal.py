@@ -30,7 +30,8 @@ def _draw(count, seed):
     return np.clip(images, 0, 255), y
 
 
-@pytest.mark.parametrize("head", ["released", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["released", "paper"])
 def test_f_sr_alone_beats_chance_after_stage_3(head):
     keras.utils.set_random_seed(1)
     images, y = _draw(768, 1)

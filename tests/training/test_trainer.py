@@ -142,7 +142,13 @@ def assert_equal_runs(path, expected_path):
     assert {**meta, **ignored} == {**expected_meta, **ignored}
 
 
-@pytest.mark.parametrize("every", [{}, {"checkpoint_every_s": 0.0}], ids=["states at epochs", "states at steps"])
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param({}, id="states at epochs", marks=pytest.mark.slow),
+        pytest.param({"checkpoint_every_s": 0.0}, id="states at steps"),
+    ],
+)
 @pytest.mark.parametrize("stops", STOPS)
 def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run, dataset, tmp_path, monkeypatch):
     whole_path, expected = whole_run
@@ -425,8 +431,13 @@ def test_a_damaged_state_is_replaced_by_the_one_before(whole_run, dataset, tmp_p
     small.assert_bit_equal(received, expected)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step, where", [(2, "epoch 1, step 2"), (8, "epoch 2, step 8")])
+@pytest.mark.parametrize(
+    "number, step, where",
+    [
+        (signal.SIGTERM, 2, "epoch 1, step 2"),
+        pytest.param(signal.SIGINT, 8, "epoch 2, step 8", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dataset, tmp_path, monkeypatch):
     class SignallingBar(trainer.tqdm):
         steps = 0
@@ -448,6 +459,7 @@ def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dat
     assert_equal_runs(tmp_path, whole_run[0])
 
 
+@pytest.mark.slow
 def test_several_steps_a_call_are_the_same_run(whole_run, dataset, tmp_path):
     received = train(tmp_path, dataset, **WHOLE, steps_per_call=3)  # of 4 steps an epoch
     small.assert_bit_equal(received, whole_run[1])

@@ -12,6 +12,8 @@ import tensorflow as tf
 from srn_tf.training import checkpoint
 from tests.training import small_runs, two_workers
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("chief", "worker")
 
 
@@ -108,7 +110,6 @@ def whole(tiny_scenes_dir, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=ROLES)
 def test_a_killed_worker_ends_the_other_and_both_continue(whole, tiny_scenes_dir, tmp_path, victim):
     command = train_command(tiny_scenes_dir, tmp_path / "run")
