@@ -25,7 +25,7 @@ MAIN_NET = {
 CLASSIFIER = {"small": 645, "others": 10_245}
 MORE_BLOCKS = {"small": 592_384, "v2": 8_945_664, "v1": 8_937_472}
 SEMANTIC = {"small": 34_309, "others": 8_413_189}
-FAST, SLOW = ("small", "resnet50v2"), functools.partial(pytest.param, marks=pytest.mark.slow)
+FAST, SLOW = ("small",), functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def number(table, backbone):
