@@ -58,7 +58,7 @@ class Evaluator:
                 boxes = tf.pad(batch["boxes"], [[0, 0], [0, missing], [0, 0]])
                 columns.append(outputs["attention_cell"])
                 columns.append(tf.pad(batch["box_labels"], [[0, 0], [0, missing]], constant_values=-1))
-                columns.append(tf.reshape(boxes, [-1, 4 * most_boxes]))
+                columns.append(tf.reshape(boxes, [tf.shape(boxes)[0], 4 * most_boxes]))
             return tf.concat([tf.cast(column, tf.float32) for column in columns], axis=1)
 
         @tf.function(reduce_retracing=True)  # batches differ in their number of boxes

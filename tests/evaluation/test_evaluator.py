@@ -70,6 +70,20 @@ def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size)
     np.testing.assert_array_equal(received.labels, predictions.labels)
 
 
+def test_images_without_boxes_have_no_game(predictions, model, dataset):
+    """As in every data set that has none: the answers are the same."""
+
+    def drop_boxes(record):
+        return {**record, "objects": {name: value[:0] for name, value in record["objects"].items()}}
+
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_attention=True)
+    received = evaluator.predict(dataset.records("test").map(drop_boxes), 6)
+    assert received.pointing is None
+    np.testing.assert_array_equal(received.labels, predictions.labels)
+    for name, logits in predictions.logits.items():
+        np.testing.assert_allclose(received.logits[name], logits, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.slow
 def test_two_devices_give_what_one_gives(predictions, tiny_scenes_dir, tmp_path):
     """Batches of 6, for the 5 asked for cannot be shared evenly; the images' boxes are of different numbers."""
