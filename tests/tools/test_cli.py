@@ -67,13 +67,22 @@ cli.run(globals()[sys.argv.pop(1)], "")
 
 def run_until(*signals, main):
     """The status, stdout and stderr of a tool that gets signals while it is at work."""
-    command = [sys.executable, "-c", TOOL, main]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOOL, main],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Tests that run in the background of a shell would pass on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
         assert process.stdout.readline() == "at work\n"
         for number in signals:
             process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
     return process.returncode, stdout, stderr
 
 
