@@ -27,15 +27,17 @@ def in_plain_words(dataset=None):
     """
     try:
         yield
-    except (tf.errors.OpError, OSError, MemoryError) as error:
-        message = _explain(error, dataset)
+    except Exception as error:
+        message = explain(error, dataset)
         if message is None:
             raise
         raise InputError(message) from error
 
 
-def _explain(error, dataset):
-    """One line, or None for what is not known here."""
+def explain(error, dataset=None):
+    """Says what an exception means to the user: one line, or None for what is not known here."""
+    if not isinstance(error, (tf.errors.OpError, OSError, MemoryError)):
+        return None
     text = str(error)
     if isinstance(error, OSError):
         if error.errno not in _UNWRITABLE:

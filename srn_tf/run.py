@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 
 import keras
 import tensorflow as tf
@@ -29,7 +28,7 @@ from srn_tf.serving.export import export
 from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
-from srn_tf.training.trainer import Trainer
+from srn_tf.training.trainer import Trainer, check_plan
 from srn_tf.training.work_dir import WorkDir, code_version
 
 logger = logging.getLogger("srn_tf")
@@ -54,9 +53,7 @@ def train_run(options, defaults=""):
     strategy = distribution.make_strategy(options.logical_cpus)
     is_chief = distribution.is_chief(strategy)
     work = WorkDir(options.work_dir)
-    if is_chief:
-        if options.restart:
-            work.restart()
+    if is_chief and not (options.restart and work.check_restart()):
         work.claim(options.as_flagfile(), defaults)
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
@@ -72,7 +69,7 @@ def train_run(options, defaults=""):
     config = ModelConfig(**{name: getattr(options, name) for name in fields})
     description = _describe(options, config, dataset)
     with in_plain_words(dataset):
-        if os.path.isfile(work.final):
+        if os.path.isfile(work.final) and not options.restart:
             work.write_run(description)
             logger.info("This run is already trained; %s holds its weights. --restart begins it again.", work.final)
         else:
@@ -105,7 +102,8 @@ def _train(options, config, dataset, strategy, work, description):
     plan = _plan(options)
     with _policy(options.precision), strategy.scope():
         model = build_model(config, len(dataset.labels), options.backbone_weights)
-        if options.init_from and not os.path.isdir(work.states):  # a run that continues has weights of its own
+        # A run that continues has weights of its own.
+        if options.init_from and (options.restart or not os.path.isdir(work.states)):
             _start_from(options.init_from, model, dataset.labels)
     logger.info(
         "Model %s on %s: %.2f M weights, %s; %d device(s).",
@@ -116,15 +114,18 @@ def _train(options, config, dataset, strategy, work, description):
         strategy.num_replicas_in_sync,
     )
     is_chief = distribution.is_chief(strategy)
+    check_plan(plan, model, strategy, dataset)
+    if is_chief:  # the options were good: from here on the folder is theirs
+        if options.restart:
+            work.restart()
+            work.claim(options.as_flagfile())
+        work.write_run(description)
+    distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, is_chief)
-    trainer = Trainer(model, strategy, dataset, plan, work, summaries)
-    if is_chief:
-        work.write_run(description)  # the options were good: from here on the folder is theirs
-    trainer.train()
+    Trainer(model, strategy, dataset, plan, work, summaries).train()
     summaries.close()
     if is_chief:
-        shutil.copyfile(work.stage_weights(plan.stages[-1]), f"{work.final}.writing")
-        os.replace(f"{work.final}.writing", work.final)
+        checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)
 
 
 def _plan(options):

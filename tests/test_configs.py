@@ -53,6 +53,7 @@ def test_the_models_of_the_papers_tables_meet_on_equal_terms(name):
     assert own == srn
 
 
+@pytest.mark.slow
 def test_every_flagfiles_model_has_the_stages_to_train():
     from srn_tf.models.build import ModelConfig, build_model
 

@@ -341,6 +341,21 @@ def test_options_refused_before_training_may_be_mended_in_the_same_folder(
         run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
 
 
+def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
+    options, _ = srn_run
+    shutil.copytree(options.work_dir, tmp_path / "run")
+    files = sorted(path for path in (tmp_path / "run").rglob("*") if path.is_file())
+    before = {path: path.read_bytes() for path in files if path.name != ".lock"}
+    for changes, message in (
+        ({"data_dir": str(tmp_path / "none"), "prepared_dir": str(tmp_path / "none"), "dataset": "csv"}, "csv"),
+        ({"stages": ("cls", "foo")}, "stages must be among cls, att, sr, all. Received: 'foo'"),
+        ({"batch_size": 65}, "must not exceed the 64 training images. Received: 65"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run.train_run(dataclasses.replace(options, work_dir=str(tmp_path / "run"), restart=True, **changes))
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.slow
 def test_restart_begins_again(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
     """Other flags are then no obstacle, and nothing of the earlier run is left."""

@@ -49,6 +49,15 @@ def run(main, usage, takes_arguments=False):
     except BrokenPipeError:  # who read the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as error:
+        if "tensorflow" not in sys.modules:  # which is what fails in ways that can be explained
+            raise
+        from srn_tf.failures import explain
+
+        message = explain(error)
+        if message is None:
+            raise
+        _fail(f"error: {message}", 1)
 
 
 def make_output_dir(flag, path):

@@ -17,15 +17,13 @@ def main(_):
     settings = options.read_options()
 
     from srn_tf.evaluation.report import summary_table  # after the flags, so that --help does not load TensorFlow
-    from srn_tf.failures import in_plain_words
     from srn_tf.run import train_run
     from srn_tf.training.interruption import Stopped
 
     try:
-        with in_plain_words():
-            metrics = train_run(settings, options.default_flagfile())
+        metrics = train_run(settings, options.default_flagfile())
     except (Stopped, InputError) as error:
-        if settings.restart:  # which now would delete what has just been saved
+        if settings.restart and "same command" in str(error):  # which would delete what has just been saved
             error.args = (f"{error} Leave out --restart then.",)
         raise
     print(summary_table(metrics))

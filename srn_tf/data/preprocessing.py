@@ -58,7 +58,7 @@ def squash(image, size_px):
     Returns:
         float32 (..., size_px, size_px, 3).
     """
-    # The filter that shrinks takes three times as long as the one that enlarges, even where it changes nothing.
+    # The filter that shrinks takes much longer than the one that enlarges, even where it changes nothing.
     shape = tf.shape(image)[-3:-1]
     shrunk = tf.minimum(shape, size_px)
     image = tf.cond(

@@ -46,8 +46,8 @@ class SoftmaxOverGrid(keras.layers.Layer):
 class DepthwiseOverGrid(keras.layers.DepthwiseConv2D):
     """A DepthwiseConv2D whose kernel is as large as its input: float32 (B, H, W, C) -> float32 (B, 1, 1, C * M).
 
-    It then has one place, and is for every channel c a product of matrices, (B, HW) by (HW, M); so it is computed, in
-    a thirtieth of the time that TensorFlow takes for the convolution on a CPU, with the same result.
+    It then has one place, and is for every channel c a product of matrices, (B, HW) by (HW, M). So it is computed,
+    since on CPUs TensorFlow takes many times as long for the convolution.
 
     Raises:
         ValueError: the kernel is of another size than the input.

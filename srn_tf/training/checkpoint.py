@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import zipfile
 import zlib
 
@@ -65,6 +66,17 @@ def save_arrays(path, arrays, meta):
             "before is untouched. Make sure of free space and of the permission to write there, then give the same "
             "command again: it continues."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+
+
+def copy_file(source, target):
+    """Gives a file another name beside its own, whole or not at all."""
+    temporary = f"{target}.writing"
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)

@@ -78,7 +78,7 @@ class _Group:
 class _Momentum(keras.optimizers.SGD):
     """Keras's SGD with momentum, bit for bit, as one pass over a variable instead of six.
 
-    Measured: the update of 43.5 million weights takes 0.095 s instead of 0.177 s on one core.
+    Keras 2.15 names what is overridden so; Keras 3 hands the learning rate over.
     """
 
     def update_step(self, gradient, variable):

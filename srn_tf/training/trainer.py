@@ -5,7 +5,6 @@ import glob
 import json
 import logging
 import os
-import shutil
 import time
 
 import numpy as np
@@ -45,17 +44,14 @@ class Trainer:
         summaries: training.summaries.Summaries.
 
     Raises:
-        InputError: a stage or part the model does not have, fewer images than a batch, or a batch that devices and
-            accumulation cannot share evenly.
+        InputError: see `check_plan`.
     """
 
     def __init__(self, model, strategy, dataset, plan, work, summaries):
         self._model, self._strategy, self._dataset = model, strategy, dataset
         self._plan, self._work, self._summaries = plan, work, summaries
-        _check_plan(plan, model, strategy, dataset)
+        check_plan(plan, model, strategy, dataset)
         self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
-        for index in range(len(plan.stages)):
-            make_schedule(plan, index, self._steps_per_epoch)  # a bad one is said now, not when its stage begins
         # Made once, so that what it keeps in memory serves every epoch.
         self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(
@@ -130,8 +126,7 @@ class Trainer:
                 self._finish_epoch(run, evaluator)
         best = self._work.best_weights(name, run.best_epoch)
         if self._is_chief:
-            shutil.copyfile(best, f"{self._work.stage_weights(name)}.writing")
-            os.replace(f"{self._work.stage_weights(name)}.writing", self._work.stage_weights(name))
+            checkpoint.copy_file(best, self._work.stage_weights(name))
         checkpoint.load_weights(best, model, self._dataset.labels)
         logger.info("Stage %s ends with its best weights: validation mAP %.2f.", name, run.best_map)
         self._summaries.write_attention(name, run.total_steps)
@@ -332,7 +327,13 @@ class Trainer:
                     os.remove(path)
 
 
-def _check_plan(plan, model, strategy, dataset):
+def check_plan(plan, model, strategy, dataset):
+    """Whether a model can be trained as planned; the arguments are those of `Trainer`.
+
+    Raises:
+        InputError: a stage or part the model does not have, fewer images than a batch, a batch that devices and
+            accumulation cannot share evenly, or a warm-up as long as a stage.
+    """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
         raise InputError(f"stages must be among {', '.join(model.stages)}. Received: {unknown[0]!r}.")
@@ -347,3 +348,5 @@ def _check_plan(plan, model, strategy, dataset):
     num_images = dataset.num_images("train")
     if num_images < plan.batch_size:
         raise InputError(f"batch_size must not exceed the {num_images} training images. Received: {plan.batch_size}.")
+    for index in range(len(plan.stages)):
+        make_schedule(plan, index, num_images // plan.batch_size)

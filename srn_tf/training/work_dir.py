@@ -93,23 +93,38 @@ class WorkDir:
         except OSError as error:
             raise self._not_writable(error) from error
 
-    def restart(self):
-        """Removes what a run left, so that another can begin here; the prepared data set and files of others stay.
+    def check_restart(self):
+        """Takes the folder for a new run in the place of one that is there, which stays until `restart`.
 
+        Returns:
+            bool, whether there is one.
         Raises:
             InputError: the folder is not a run's, another process is at work in it, or it cannot be written.
         """
         if not os.path.isdir(self.path) or not set(os.listdir(self.path)) - {"dataset", _LOCK}:
-            return
+            return False
         if not os.path.isfile(self.flags) or "model" not in self.read_flags():
             raise InputError(
                 f"--restart empties the work folder of a run. Received: {self.path!r}, which has no flags.txt of one. "
                 "Give another --work_dir, or empty it yourself."
             )
-        names = ("checkpoints", "log.jsonl", "metrics.json", "reliability.png", "predictions", "thresholds.json")
         try:
             self._lock()
-            # run.json last: until then flags.txt, which is claim's to replace, guards what is left.
+        except OSError as error:
+            raise self._not_writable(error) from error
+        return True
+
+    def restart(self):
+        """Removes what a run left, so that another can begin here; the prepared data set and files of others stay.
+
+        Raises:
+            InputError: see `check_restart`.
+        """
+        if not self.check_restart():
+            return
+        names = ("checkpoints", "log.jsonl", "metrics.json", "reliability.png", "predictions", "thresholds.json")
+        try:
+            # run.json comes last: until then the flags there guard what is left. They are claim's to replace.
             for name in (*names, "tensorboard", "export", "run.json"):
                 path = os.path.join(self.path, name)
                 if os.path.isdir(path):

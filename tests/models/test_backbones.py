@@ -250,6 +250,7 @@ def test_weight_file_missing(name, tmp_path):
     assert f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
 
 
+@pytest.mark.slow
 def test_weight_file_of_another_architecture(built):
     path = built("resnet50").file
     message = message_of("resnet50v2", S_PX, C, path)

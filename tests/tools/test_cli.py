@@ -61,6 +61,11 @@ def stop_with_another_worker(_):
     print("at work", flush=True)
     raise Stopped(None, "Stopped by another worker.")
 
+def fail(_):
+    print("at work", flush=True)
+    import tensorflow
+    raise tensorflow.errors.DataLossError(None, None, "corrupted record at 7")
+
 cli.run(globals()[sys.argv.pop(1)], "")
 """
 
@@ -114,6 +119,12 @@ def test_a_training_that_stopped_says_so_and_with_its_status(number, status):
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_of_trainings_last_moment_is_not_lost(number, status):
     assert run_until(number, main="finish")[0] == status
+
+
+def test_what_fails_in_tensorflow_is_explained_in_every_tool():
+    status, stdout, stderr = run_until(main="fail")
+    assert (status, stdout) == (1, "") and len(stderr.splitlines()) == 1
+    assert stderr.startswith("error: The prepared data set must be whole.") and "corrupted record at 7" in stderr
 
 
 def test_a_training_that_another_worker_stopped():

@@ -21,6 +21,7 @@ def run_tool(*arguments, with_tensorflow=False):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_on_a_run(tiny_scenes_dir, tmp_path):
     write_run(tmp_path / "run")
     out = tmp_path / "out"

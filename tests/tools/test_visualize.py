@@ -38,6 +38,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_page_of_a_split_of_a_run(run, tiny_scenes_dir, tmp_path):
     result = run_tool(
         f"--work_dir={run}",

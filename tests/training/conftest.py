@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training import small_runs
+
 
 @pytest.fixture(scope="session")
 def two_devices_dir(tiny_scenes_dir, tmp_path_factory):
@@ -17,3 +19,15 @@ def two_devices_dir(tiny_scenes_dir, tmp_path_factory):
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(tiny_scenes_dir):
+    return small_runs.open_tiny_scenes(tiny_scenes_dir)
+
+
+@pytest.fixture(scope="session")
+def whole_run(dataset, tmp_path_factory):
+    """Folder and final weights of a run that was not stopped."""
+    path = tmp_path_factory.mktemp("whole")
+    return path, small_runs.train(path, dataset, **small_runs.WHOLE)

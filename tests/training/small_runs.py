@@ -4,13 +4,16 @@ import dataclasses
 import json
 import os
 
+import keras
 import tensorflow as tf
 
 from srn_tf.data.datasets import open_dataset
+from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer
 from srn_tf.training.work_dir import WorkDir
+from tests.training import small
 
 
 def validation_of(loss, mean_ap):
@@ -104,3 +107,26 @@ def read_log(path):
         assert speed.pop("images_per_second") > 0
         assert speed.pop("data_wait_s") > 0 and speed.pop("compute_s") > 0 and not speed
     return entries
+
+
+WHOLE = {"epochs": (2, 2), "ema_decay": 0.9}  # averages are one more thing to save
+
+
+def build():
+    """The model of two parts, always the same."""
+    keras.utils.set_random_seed(0)
+    return small.build_two_parts()
+
+
+def train(path, dataset, summaries=None, starts_elsewhere=False, **changes):
+    """One start of the program: a new model, trained or continued."""
+    model = build()
+    if starts_elsewhere:
+        small.randomize(model)
+    make_trainer(path, model, dataset, make_plan(**changes), summaries=summaries).train()
+    return small.weights_of(model)
+
+
+def arrays_of(path, file):
+    """The arrays of a file of a run's checkpoints."""
+    return checkpoint.load_arrays(os.path.join(path, "checkpoints", file))[0]

@@ -363,11 +363,6 @@ def test_balanced_weights(ignores, expected):
 # In a run.
 
 
-@pytest.fixture(scope="module")
-def dataset(tiny_scenes_dir):
-    return small_runs.open_tiny_scenes(tiny_scenes_dir)
-
-
 def train(path, dataset, summaries=None, **changes):
     """Two epochs of one stage; returns the weights and the log."""
     values = {"stages": ("begin",), "epochs": (2,), "learning_rates": (0.001,), **changes}

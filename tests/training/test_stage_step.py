@@ -320,6 +320,7 @@ def two_devices(tmp_path_factory):
     return lambda case, devices: dict(np.load(folder / f"{case}-{devices}.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_devices_take_the_steps_of_one(two_devices, case):
     expected, received = two_devices(case, "one"), two_devices(case, "two")
@@ -332,6 +333,7 @@ def test_two_devices_take_the_steps_of_one(two_devices, case):
         np.testing.assert_allclose(received[name], value, rtol=rtol, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_comparison_of_devices_can_fail(two_devices):
     """Another plan, or a step less, is far outside of its tolerance."""
     plain, skipped = two_devices("sgd", "two"), two_devices("skipped", "two")

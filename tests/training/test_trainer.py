@@ -1,15 +1,9 @@
 """The loop over the stages, on a model of two small parts: it knows no more of any model."""
 
-import contextlib
-import functools
 import json
-import math
 import os
-import shutil
-import signal
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,34 +11,10 @@ import tensorflow as tf
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.training import checkpoint, trainer
-from srn_tf.training.interruption import Stopped
 from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer
 from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
-
-
-@pytest.fixture(scope="module")
-def dataset(tiny_scenes_dir):
-    return small_runs.open_tiny_scenes(tiny_scenes_dir)
-
-
-def build():
-    keras.utils.set_random_seed(0)
-    return small.build_two_parts()
-
-
-def train(path, dataset, summaries=None, starts_elsewhere=False, **changes):
-    """One start of the program: a new model, trained or continued."""
-    model = build()
-    if starts_elsewhere:
-        small.randomize(model)
-    small_runs.make_trainer(path, model, dataset, small_runs.make_plan(**changes), summaries=summaries).train()
-    return small.weights_of(model)
-
-
-def arrays_of(path, file):
-    return checkpoint.load_arrays(os.path.join(path, "checkpoints", file))[0]
 
 
 def best_files(path):
@@ -68,20 +38,10 @@ def set_validation(monkeypatch, sequence):
     return seen
 
 
-WHOLE = {"epochs": (2, 2), "ema_decay": 0.9}  # averages are one more thing to save
-
-
-@pytest.fixture(scope="module")
-def whole_run(dataset, tmp_path_factory):
-    """Folder and final weights of a run that was not stopped."""
-    path = tmp_path_factory.mktemp("whole")
-    return path, train(path, dataset, **WHOLE)
-
-
 def test_what_a_run_leaves(whole_run, dataset):
     path, weights = whole_run
     assert sorted(os.listdir(path / "checkpoints")) == sorted([*best_files(path), "begin.npz", "end.npz", "state"])
-    small.assert_bit_equal(weights, arrays_of(path, "end.npz"))
+    small.assert_bit_equal(weights, small_runs.arrays_of(path, "end.npz"))
     log = small_runs.read_log(path)
     assert [(entry["stage"], entry["epoch"], entry["step"]) for entry in log] == [
         (stage, epoch, 4 * epoch) for stage in ("begin", "end") for epoch in (1, 2)
@@ -106,80 +66,9 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation_map(whole_run):
         assert meta["epoch"] == 1 + int(np.argmax(maps))
 
 
-class InterruptingBar(trainer.tqdm):
-    """Stops a run in the middle of an epoch: at the given step counted over this start of the program."""
-
-    stop_at = math.inf
-    steps = 0
-
-    def update(self, n=1):
-        type(self).steps += 1
-        if type(self).steps == self.stop_at:
-            raise small_runs.Interrupted
-        return super().update(n)
-
-
-# Where a start of the program is stopped: by which summary call (stage, epoch or None for the stage's end), or at
-# which of its steps. There are 4 steps an epoch, 8 a stage.
-STOPS = [
-    pytest.param((("begin", 1), 6, ("begin", None), 2, ("end", 2)), id="again and again"),
-    pytest.param((("begin", 1),), id="before the first state is saved", marks=pytest.mark.slow),
-    pytest.param((6,), id="in the middle of an epoch", marks=pytest.mark.slow),
-    pytest.param((("begin", 2),), id="after an epoch was logged, before it is saved", marks=pytest.mark.slow),
-    pytest.param((("begin", None),), id="at a stage's end", marks=pytest.mark.slow),
-    pytest.param((9,), id="at a stage's first step", marks=pytest.mark.slow),
-    pytest.param((("end", None),), id="at the very end", marks=pytest.mark.slow),
-]
-
-
-def assert_equal_runs(path, expected_path):
-    """Weights of both stages, the last state and the log without its timings are equal, bit by bit."""
-    assert small_runs.read_log(path) == small_runs.read_log(expected_path)
-    for file in ("begin.npz", "end.npz"):
-        small.assert_bit_equal(arrays_of(path, file), arrays_of(expected_path, file))
-    (arrays, meta), (expected, expected_meta) = map(small_runs.newest_state, (path, expected_path))
-    small.assert_bit_equal(arrays, expected)
-    ignored = {"log_bytes": 0}  # the timings' digits
-    assert {**meta, **ignored} == {**expected_meta, **ignored}
-
-
-@pytest.mark.parametrize(
-    "every",
-    [
-        pytest.param({}, id="states at epochs", marks=pytest.mark.slow),
-        pytest.param({"checkpoint_every_s": 0.0}, id="states at steps"),
-    ],
-)
-@pytest.mark.parametrize("stops", STOPS)
-def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run, dataset, tmp_path, monkeypatch):
-    whole_path, expected = whole_run
-    monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
-    for stop in (*stops, None):
-        is_step = isinstance(stop, int)
-        monkeypatch.setattr(InterruptingBar, "steps", 0)
-        monkeypatch.setattr(InterruptingBar, "stop_at", stop if is_step else math.inf)
-        summaries = None if stop is None or is_step else small_runs.InterruptingSummaries(*stop)
-        # Once there is a state, everything comes from it: the new model may start elsewhere.
-        has_state = small_runs.newest_state(tmp_path) is not None
-        with contextlib.nullcontext() if stop is None else pytest.raises(small_runs.Interrupted):
-            received = train(tmp_path, dataset, summaries, starts_elsewhere=has_state, **WHOLE, **every)
-    assert_equal_runs(tmp_path, whole_path)
-    small.assert_bit_equal(received, expected)
-
-
-def test_a_finished_run_trains_no_more(whole_run, dataset, monkeypatch):
-    path, expected = whole_run
-
-    def refuse(*_, **__):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(Trainer, "_train_epoch", refuse)
-    small.assert_bit_equal(train(path, dataset, starts_elsewhere=True, **WHOLE), expected)
-
-
 def test_another_seed_is_another_run(whole_run, dataset, tmp_path):
     path, _ = whole_run
-    train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), ema_decay=0.9, seed=1)
+    small_runs.train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), ema_decay=0.9, seed=1)
     received, expected = small_runs.read_log(tmp_path)[0], small_runs.read_log(path)[0]
     assert received["losses"] != expected["losses"] and received["validation"] != expected["validation"]
 
@@ -187,7 +76,7 @@ def test_another_seed_is_another_run(whole_run, dataset, tmp_path):
 def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
     # Stage begin: 1e-3 for two epochs, then 1e-4 and 1e-5 for one each. Stage end starts anew at its own rate.
     set_validation(monkeypatch, [(5, 1), (5, 1), (6, 1), (5, 1), (5, 1), (4, 1), (3, 1)])
-    train(tmp_path, dataset, epochs=(9, 3), learning_rates=(1e-3, 1e-2), patience=1)
+    small_runs.train(tmp_path, dataset, epochs=(9, 3), learning_rates=(1e-3, 1e-2), patience=1)
     log = small_runs.read_log(tmp_path)
     assert [entry["stage"] for entry in log] == ["begin"] * 4 + ["end"] * 3
     expected = [1e-3, 1e-3, 1e-4, 1e-5, 1e-2, 1e-2, 1e-2]
@@ -199,7 +88,9 @@ def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
 def test_the_rate_of_the_schedule_is_the_rate_of_the_step(dataset, tmp_path, monkeypatch):
     """Without momentum a step is the rate times the gradient: at a hundredth of the rate, a small move."""
     seen = set_validation(monkeypatch, [(5, 1)] * 4)
-    train(tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(1e-3,), patience=1, momentum=0.0)
+    small_runs.train(
+        tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(1e-3,), patience=1, momentum=0.0
+    )
     name = "first/first_logits/kernel"
     moves = [np.abs(after[name] - before[name]).mean() for before, after in zip(seen, seen[1:])]
     assert moves[0] > 5 * moves[1] > 25 * moves[2] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4, then 1e-5
@@ -209,9 +100,9 @@ def test_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypa
     """Not by loss, and of equals the first; the next stage starts from them."""
     answers = [(3, 10), (2, 30), (1, 20), (9, 50), (8, 50), (7, 40)]
     seen = set_validation(monkeypatch, answers)
-    final = train(tmp_path, dataset)
-    small.assert_bit_equal(arrays_of(tmp_path, "begin.npz"), seen[1])
-    small.assert_bit_equal(arrays_of(tmp_path, "end.npz"), seen[3])
+    final = small_runs.train(tmp_path, dataset)
+    small.assert_bit_equal(small_runs.arrays_of(tmp_path, "begin.npz"), seen[1])
+    small.assert_bit_equal(small_runs.arrays_of(tmp_path, "end.npz"), seen[3])
     small.assert_bit_equal(final, seen[3])
     for name, value in seen[1].items():
         if name.startswith("first/"):  # fixed in the second stage
@@ -229,15 +120,17 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "_save", save_and_remember)
     seen = set_validation(monkeypatch, [(5, epoch) for epoch in range(4)])
-    start = small.weights_of(build())
-    train(tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25)
+    start = small.weights_of(small_runs.build())
+    small_runs.train(
+        tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25
+    )
     average = start
     for n, (weights, validated) in enumerate(zip(raw, seen, strict=True)):
         d = min(0.25, (1 + n) / (10 + n))
         average = {name: d * average[name] + (1 - d) * weights[name] for name in start}
         for name, value in average.items():
             np.testing.assert_allclose(validated[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    kept = arrays_of(tmp_path, "begin.npz")
+    kept = small_runs.arrays_of(tmp_path, "begin.npz")
     small.assert_bit_equal(kept, seen[-1])
     assert all((kept[name] != raw[-1][name]).any() for name in kept if name.startswith("first/"))
     state, _ = small_runs.newest_state(tmp_path)
@@ -248,8 +141,8 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
 
 
 def test_a_subset_of_the_stages(dataset, tmp_path):
-    start = small.weights_of(build())
-    final = train(tmp_path, dataset, stages=("end",), epochs=(1,), learning_rates=(0.01,))
+    start = small.weights_of(small_runs.build())
+    final = small_runs.train(tmp_path, dataset, stages=("end",), epochs=(1,), learning_rates=(0.01,))
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["end-001.npz", "end.npz", "state"]
     assert {entry["stage"] for entry in small_runs.read_log(tmp_path)} == {"end"}
     for name, value in start.items():
@@ -273,7 +166,7 @@ def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_pa
 
         strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
         with strategy.scope():
-            model = build()
+            model = small_runs.build()
         plan = small_runs.make_plan(stages=("begin",), epochs=(2,), learning_rates=(0.01,), cache=cache)
         counted = small_runs.OtherRecords(dataset, count)
         small_runs.make_trainer(tmp_path / cache, model, counted, plan, strategy).train()
@@ -285,7 +178,7 @@ def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_pa
 def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch):
     set_validation(monkeypatch, [(5, 1)] * 2)
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
-    whole, little = (train(tmp_path / str(size), dataset, **plan, shuffle_buffer=size) for size in (64, 2))
+    whole, little = (small_runs.train(tmp_path / str(size), dataset, **plan, shuffle_buffer=size) for size in (64, 2))
     assert any((whole[name] != little[name]).any() for name in whole)
 
 
@@ -295,7 +188,7 @@ def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(datas
     unspecified = small_runs.OtherRecords(
         dataset, lambda record: {**record, "labels": tf.zeros_like(record["labels"])}, ignores_unspecified=ignores
     )
-    train(tmp_path, unspecified, stages=("begin",), epochs=(1,), learning_rates=(0.01,))
+    small_runs.train(tmp_path, unspecified, stages=("begin",), epochs=(1,), learning_rates=(0.01,))
     losses = small_runs.read_log(tmp_path)[0]["losses"]
     assert losses["y_first"] == 0.0 if ignores else losses["y_first"] > 0.0
 
@@ -307,7 +200,9 @@ def test_the_validation_loss_follows_the_same_rule(dataset, tmp_path, ignores, e
     evaluator = types.SimpleNamespace(predict=lambda records, batch_size: Predictions({"y": logits}, labels, None))
     run = types.SimpleNamespace(name="begin", epoch=1, stage=types.SimpleNamespace(watched="y"))
     data = small_runs.OtherRecords(dataset, dict, ignores)
-    validation = small_runs.make_trainer(tmp_path, build(), data, small_runs.make_plan())._validate(run, evaluator)
+    validation = small_runs.make_trainer(tmp_path, small_runs.build(), data, small_runs.make_plan())._validate(
+        run, evaluator
+    )
     assert validation["loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -339,7 +234,7 @@ def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch,
     set_validation(monkeypatch, [(5, 1)])
     plan = small_runs.make_plan(stages=("begin",), epochs=(1,), learning_rates=(0.01,))
     with caplog.at_level("INFO", "srn_tf"):
-        small_runs.make_trainer(tmp_path, build(), dataset, plan, Strategy()).train()
+        small_runs.make_trainer(tmp_path, small_runs.build(), dataset, plan, Strategy()).train()
     speed = json.loads((tmp_path / "log.jsonl").read_text())["speed"]
     assert speed == {"images_per_second": 4.0, "data_wait_s": 12.0, "compute_s": 4.0}
     assert "  4 img/s (data wait 12.0 s, compute 4.0 s)  " in caplog.text
@@ -356,7 +251,7 @@ def test_bad_plans(dataset, tmp_path):
         ({"batch_size": 65}, "batch_size must not exceed the 64 training images. Received: 65."),
     ):
         with pytest.raises(InputError) as raised:
-            train(tmp_path, dataset, **changes)
+            small_runs.train(tmp_path, dataset, **changes)
         assert str(raised.value) == message
     assert os.listdir(tmp_path / "checkpoints") == []
 
@@ -369,17 +264,17 @@ def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
     with pytest.raises(
         InputError, match="batch_size must be a multiple of 2 devices x 1 accumulation_steps. Received: 15."
     ):
-        small_runs.make_trainer(tmp_path, build(), dataset, plan, TwoReplicas())
+        small_runs.make_trainer(tmp_path, small_runs.build(), dataset, plan, TwoReplicas())
 
 
 def test_a_last_partial_batch_is_left_out(dataset, tmp_path):
-    train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), batch_size=24)
+    small_runs.train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), batch_size=24)
     assert small_runs.read_log(tmp_path)[0]["step"] == 2
 
 
 def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
     with pytest.raises(InputError) as raised:
-        train(tmp_path, dataset, learning_rates=(1e30, 1e30))
+        small_runs.train(tmp_path, dataset, learning_rates=(1e30, 1e30))
     message = str(raised.value)
     for part in ("must be finite", "stage begin, epoch 1, step ", "y_first", "learning rate 1e+30", "--learning_rate"):
         assert part in message
@@ -390,7 +285,7 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
 def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path):
     """One step an epoch: the loss before it is finite, and the validation is the first to see what came of it."""
     with pytest.raises(InputError, match="stage begin, epoch 1.*--learning_rate"):
-        train(tmp_path, dataset, learning_rates=(1e38, 1e38), batch_size=64)
+        small_runs.train(tmp_path, dataset, learning_rates=(1e38, 1e38), batch_size=64)
     assert not os.path.exists(tmp_path / "checkpoints" / "begin.npz")
 
 
@@ -401,73 +296,7 @@ def test_validation_images_without_a_label(dataset, tmp_path, monkeypatch):
     records = type(dataset).records
     monkeypatch.setattr(type(dataset), "records", lambda self, role: blank(records(self, role)))
     with pytest.raises(InputError, match="validation images carry no label.*--validation_fraction"):
-        train(tmp_path, dataset)
-
-
-def test_a_state_of_other_labels_or_another_model_is_refused(whole_run, dataset, tmp_path):
-    path, _ = whole_run
-    arrays, meta = small_runs.newest_state(path)
-    states = States(WorkDir(str(tmp_path)).states, 3)
-    states.save(arrays, {**meta, "labels": ["x", *meta["labels"][1:]]})
-    with pytest.raises(InputError, match="other labels, first at position 0. .*Received: 'x'"):
-        train(tmp_path, dataset)
-    first = next(name for name in arrays if name.startswith("all/model/"))
-    states.save({name: value for name, value in arrays.items() if name != first}, meta)
-    with pytest.raises(InputError, match="another architecture: 1 weights are missing"):
-        train(tmp_path, dataset, **WHOLE)
-
-
-def test_a_damaged_state_is_replaced_by_the_one_before(whole_run, dataset, tmp_path, caplog):
-    """The run does again what lay between, and ends alike."""
-    path, expected = whole_run
-    shutil.copytree(path, tmp_path / "run")
-    newest = sorted((tmp_path / "run" / "checkpoints" / "state").iterdir())[-1]
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
-    with caplog.at_level("INFO", "srn_tf"):
-        received = train(tmp_path / "run", dataset, starts_elsewhere=True, **WHOLE)
-    assert newest.name in caplog.text and "Continuing in stage end after epoch 1, step 0." in caplog.text
-    assert_equal_runs(tmp_path / "run", path)
-    small.assert_bit_equal(received, expected)
-
-
-@pytest.mark.parametrize(
-    "number, step, where",
-    [
-        (signal.SIGTERM, 2, "epoch 1, step 2"),
-        pytest.param(signal.SIGINT, 8, "epoch 2, step 8", marks=pytest.mark.slow),
-    ],
-)
-def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dataset, tmp_path, monkeypatch, request):
-    class SignallingBar(trainer.tqdm):
-        steps = 0
-
-        def update(self, n=1):
-            super().update(n)
-            self.steps += 1
-            if self.steps == step:
-                os.kill(os.getpid(), number)
-
-    def handle(*_):  # which a run may find ignored, in the background of a shell, and then leaves so
-        raise AssertionError("not noted")
-
-    request.addfinalizer(functools.partial(signal.signal, number, signal.signal(number, handle)))
-    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        patch.setattr(trainer, "tqdm", SignallingBar)
-        train(tmp_path, dataset, **WHOLE)
-    assert stopped.value.signal == number and signal.getsignal(number) == handle
-    assert f"Stopped by {number.name} in stage begin, {where} of the stage" in str(stopped.value)
-    received = train(tmp_path, dataset, starts_elsewhere=True, **WHOLE)
-    small.assert_bit_equal(received, whole_run[1])
-    assert_equal_runs(tmp_path, whole_run[0])
-
-
-@pytest.mark.slow
-def test_several_steps_a_call_are_the_same_run(whole_run, dataset, tmp_path):
-    received = train(tmp_path, dataset, **WHOLE, steps_per_call=3)  # of 4 steps an epoch
-    small.assert_bit_equal(received, whole_run[1])
-    assert_equal_runs(tmp_path, whole_run[0])
+        small_runs.train(tmp_path, dataset)
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
@@ -486,10 +315,10 @@ def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, data
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,), "max_skipped_steps": allowed}
     if not allowed:
         with pytest.raises(InputError, match="must be finite.*stage begin, epoch 1, step 2.*--max_skipped_steps"):
-            train(tmp_path, dataset, **plan)
+            small_runs.train(tmp_path, dataset, **plan)
         assert small_runs.newest_state(tmp_path) is None
         return
-    train(tmp_path, dataset, **plan)
+    small_runs.train(tmp_path, dataset, **plan)
     (entry,) = small_runs.read_log(tmp_path)
     assert entry["skipped_steps"] == 1 and np.isfinite(entry["losses"]["y_first"])
     assert "Skipped a step" in caplog.text
@@ -497,7 +326,7 @@ def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, data
 
 def test_a_profile_is_written(dataset, tmp_path):
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
-    train(tmp_path, dataset, **plan, profile_steps=(2, 3))
+    small_runs.train(tmp_path, dataset, **plan, profile_steps=(2, 3))
     assert list((tmp_path / "tensorboard").rglob("*.xplane.pb"))
 
 
