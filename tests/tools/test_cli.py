@@ -25,10 +25,14 @@ sys.path.insert(0, "tools")
 import cli
 from srn_tf.training.interruption import Interruption, Stopped
 
+def work():
+    for _ in range(600):  # one long sleep would miss a signal that comes just before it begins
+        time.sleep(0.1)
+
 def wait(_):
     try:
         print("at work", flush=True)
-        time.sleep(60)
+        work()
     finally:
         time.sleep(0.2)
         print("cleared", flush=True)
@@ -45,7 +49,7 @@ def finish(_):
         print("at work", flush=True)
         while interruption.signal is None:
             time.sleep(0.01)
-    time.sleep(60)  # what comes after training
+    work()  # what comes after training
 
 class Dying:
     def __del__(self):
@@ -55,7 +59,7 @@ class Dying:
 def drop(_):
     Dying()
     print("dropped", flush=True)
-    time.sleep(60)
+    work()
 
 def stop_with_another_worker(_):
     print("at work", flush=True)
@@ -149,18 +153,22 @@ def test_worker_processes_end_quietly(start, tmp_path):
 WORKERS = """
 import multiprocessing, sys, time
 
-def wait(queue):
-    queue.put("at work")
-    time.sleep(60)
+def work():
+    for _ in range(600):  # one long sleep would miss a signal that comes just before it begins
+        time.sleep(0.1)
+
+def wait(connection):
+    connection.send("at work")
+    work()
 
 def main(_):
     context = multiprocessing.get_context(start)
-    queue = context.Queue()
-    worker = context.Process(target=wait, args=(queue,))
+    mine, yours = context.Pipe()
+    worker = context.Process(target=wait, args=(yours,))
     worker.start()
-    print(queue.get(), flush=True)
+    print(mine.recv(), flush=True)
     try:
-        time.sleep(60)
+        work()
     finally:
         worker.join()
 
