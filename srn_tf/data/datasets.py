@@ -79,9 +79,17 @@ class DataSet:
         Raises:
             InputError: the role is none of train, validation, test.
         """
+        return read_records(self.builder, self.expression(role))
+
+    def expression(self, role):
+        """The tfds split expression of a role.
+
+        Raises:
+            InputError: the role is none of train, validation, test.
+        """
         if role not in self.splits:
             raise InputError(f"split must be one of {', '.join(self.splits)}. Received: {role!r}.")
-        return read_records(self.builder, self.splits[role])
+        return self.splits[role]
 
     def image_names(self, role):
         """Names of a role's images in stored order: array of N str."""
@@ -90,7 +98,7 @@ class DataSet:
 
     def num_images(self, role):
         """Images in a role."""
-        return int(self.records(role).cardinality())
+        return self.builder.info.splits[self.expression(role)].num_examples
 
     @property
     def record_files(self):

@@ -5,6 +5,7 @@ sets); augmentation is one of seed, epoch and position in that order. So every w
 batch by counting, and a run finds its place again.
 """
 
+import functools
 import logging
 
 import tensorflow as tf
@@ -64,7 +65,7 @@ def cached(records, cache, image_size, crops):
         gigabytes = int(records.cardinality()) * side_px * side_px * 3 * 4 / 1e9
         logger.info("The decoded training images will take %.1f GB of memory.", gigabytes)
         records = records.map(
-            lambda record: {**record, "image": preprocess(record["image"], side_px)},
+            lambda record: {**record, "image": _preprocess(record["image"], side_px)},
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -111,22 +112,11 @@ def training_batches(
         InputError: B is no multiple of n.
     """
     rows = _rows(batch_size, share)
+    augmented = _augmented(image_size, crops, mirror, max_distortion)
+    epoch_seed = epoch * 1_000_003 + seed
 
     def prepare(position, record):
-        seeds = tf.random.split(tf.stack([tf.constant(epoch, tf.int64) * 1_000_003 + seed, position]), 2)
-        image = record["image"]
-        is_encoded = image.dtype == tf.string  # not decoded by `cached`
-        if crops:
-            crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
-            if is_encoded:
-                image = preprocess_crop(image, _start_px(image_size, crops), crop)
-            else:
-                image = crop_image(image, crop)
-            image = squash(image, image_size)
-        elif is_encoded:
-            image = preprocess(image, image_size)
-        if mirror:
-            image = augmentation.random_mirror(image, seeds[1])
+        image = augmented(record["image"], tf.stack([tf.constant(epoch_seed, tf.int64), position]))
         batch = {"image": image, "y": tf.cast(record["labels"] == 1, tf.float32)}
         if ignore_unspecified:
             batch["counted"] = tf.cast(record["labels"] != 0, tf.float32)
@@ -184,6 +174,35 @@ def _is_in(rows, position, batch_size, first, end):
     return (first <= position) & (position < end) & (rows.start <= row) & (row < rows.stop)
 
 
+@functools.cache
+def _augmented(image_size, crops, mirror, max_distortion):
+    """The way of one image to the network in training, built once for all epochs.
+
+    Returns:
+        tf.function (image, seed int64 (2,)) -> float32 (S, S, 3); the image is encoded or, by `cached`, decoded.
+    """
+
+    @tf.function
+    def augmented(image, seed):
+        seeds = tf.random.split(seed, 2)
+        is_encoded = image.dtype == tf.string
+        if crops:
+            crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
+            if is_encoded:
+                image = preprocess_crop(image, _start_px(image_size, crops), crop)
+            else:
+                image = crop_image(image, crop)
+            image = squash(image, image_size)
+        elif is_encoded:
+            image = _preprocess(image, image_size)
+        return augmentation.random_mirror(image, seeds[1]) if mirror else image
+
+    return augmented
+
+
+_preprocess = tf.function(preprocess)  # built once for a size
+
+
 def _start_px(image_size, crops):
     """Side of the square that augmentation starts from, pixels: larger than the network's input where it crops."""
     return augmentation.resized_px(image_size) if crops else image_size
@@ -210,7 +229,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1)):
 
     def prepare(_, record):
         return {
-            "image": preprocess(record["image"], image_size),
+            "image": _preprocess(record["image"], image_size),
             "labels": record["labels"],
             "is_real": tf.constant(True),
             "boxes": record["objects"]["bbox"],

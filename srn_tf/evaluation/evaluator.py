@@ -61,7 +61,7 @@ class Evaluator:
                 columns.append(tf.reshape(boxes, [tf.shape(boxes)[0], 4 * most_boxes]))
             return tf.concat([tf.cast(column, tf.float32) for column in columns], axis=1)
 
-        @tf.function(reduce_retracing=True)  # batches differ in their number of boxes
+        @tf.function
         def step(batch):
             most_boxes = 0
             if self._attention:  # each replica's share of a batch is as wide as its own images need
@@ -90,13 +90,14 @@ class Evaluator:
         if not self._attention:  # whose game alone reads boxes
             batches = batches.map(lambda batch: {name: batch[name] for name in ("image", "labels", "is_real")})
         distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
+        step = self._step.get_concrete_function(distributed.element_spec)  # one for any number of boxes
         total = -(-int(records.cardinality()) // batch_size)
         logits = {name: [] for name in self._names}
         labels = []
         game = PointingGame(*self._grid, self._num_labels) if self._attention else None
         has_boxes = False
         for batch in tqdm(distributed, title, total=total, unit="batch", leave=False, disable=None if title else True):
-            columns = self._columns(self._step(batch).numpy())
+            columns = self._columns(step(batch).numpy())
             is_real = columns["is_real"][:, 0] == 1
             for name in self._names:
                 logits[name].append(columns[name][is_real])

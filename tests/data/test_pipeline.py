@@ -70,9 +70,11 @@ def decoded(monkeypatch):
 
         monkeypatch.setattr(pipeline, name, counting)
 
-    count_calls("preprocess")
+    count_calls("_preprocess")
     count_calls("preprocess_crop")
-    return found
+    pipeline._augmented.cache_clear()  # which has been built with those
+    yield found
+    pipeline._augmented.cache_clear()
 
 
 # Reading.

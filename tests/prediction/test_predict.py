@@ -207,11 +207,11 @@ class Repeated:
 
 @pytest.mark.parametrize("extension", ["csv", "parquet"])
 def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch, extension):
-    """Ten times the rows: half a megabyte if they were kept."""
+    """Three times the rows: 0.4 MB if they were kept."""
     monkeypatch.setattr(predict, "_PART_ROWS", 64)
     (path,) = write_pictures(tmp_path / "images", 1)
     peaks = []
-    for length in (64, 150, 1500):  # the first for what is imported late
+    for length in (64, 500, 1500):  # the first for what is imported late, the second fills all queues
         tracemalloc.start()
         predict_files(ColourPredictor(), Repeated(path, length), str(tmp_path / f"P.{extension}"))
         peaks.append(tracemalloc.get_traced_memory()[1])

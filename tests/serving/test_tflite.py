@@ -20,7 +20,7 @@ def model():
     return build_srn("small", 56, 3, head_channels=16)
 
 
-@pytest.mark.parametrize("kind, tolerance", [("float16", 0.01), ("dynamic", 0.1)])
+@pytest.mark.parametrize("kind, tolerance", [("float16", 0.01), pytest.param("dynamic", 0.1, marks=pytest.mark.slow)])
 def test_equals_the_model_in_memory(model, tmp_path, kind, tolerance):
     export(model, LABELS, tmp_path / "1", tflite=kind)
     extra = tmp_path / "1" / "assets.extra"

@@ -20,6 +20,7 @@ def run_tool(*arguments):
     return subprocess.run([sys.executable, TOOL, *arguments], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_on_a_run(tiny_scenes_dir, tmp_path):
     run = tmp_path / "run"
     write_run(run, "srn")

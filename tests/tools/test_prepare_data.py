@@ -97,6 +97,7 @@ def test_bad_flags(arguments, parts, tmp_path):
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_bad_sources_and_options(source, tmp_path):  # noqa: F811
     """These load TensorFlow, so they run beside one another."""
     damaged = source / "val2014" / "COCO_val2014_000000000073.jpg"

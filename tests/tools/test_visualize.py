@@ -65,6 +65,7 @@ def test_page_of_a_split_of_a_run(run, tiny_scenes_dir, tmp_path):
         assert {LABELS.index("ring"), LABELS.index("disk")} <= set(image["labels"])
 
 
+@pytest.mark.slow
 def test_drawings_of_files(run, tmp_path):
     (tmp_path / "in").mkdir()
     random = np.random.default_rng(0)

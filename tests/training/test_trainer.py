@@ -152,6 +152,7 @@ def test_a_subset_of_the_stages(dataset, tmp_path):
 # What a run makes of its input.
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_path, monkeypatch):
     set_validation(monkeypatch, [(5, 1)] * 4)
     reads = {"none": 0, "decoded": 0}
