@@ -21,6 +21,7 @@ from srn_tf.training import checkpoint
 from srn_tf.training.addons import f1_and_confusion
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
+from srn_tf.training.preemption import PreemptionNotice
 from srn_tf.training.profiling import Profile
 from srn_tf.training.schedule import make_schedule
 from srn_tf.training.stage_run import StageRun
@@ -67,6 +68,7 @@ class Trainer:
         self._is_chief = distribution.is_chief(strategy)
         self._profile = Profile(work.tensorboard, plan.profile_steps)
         self._interruption = Interruption()
+        self._notice = PreemptionNotice(strategy, work.states, self._save)
         self._saved_s = time.monotonic()
 
     def _positive_weights(self):
@@ -199,18 +201,19 @@ class Trainer:
                 )
             logger.warning("Skipped a step without a finite gradient in %s.", where)
 
-    def _save_if_due(self, run):
-        """Saves in the middle of an epoch if it is time, or if the program is to stop, which it then does."""
+    def _save_if_due(self, run, is_due=False):
+        """Saves if it is due or time, or if the program is to stop, which it then does."""
         is_asked = self._interruption.signal is not None
-        is_due = time.monotonic() - self._saved_s >= self._plan.checkpoint_every_s
+        is_due = is_due or time.monotonic() - self._saved_s >= self._plan.checkpoint_every_s
         # Whatever one worker does here, all of them do.
         if distribution.any_worker(self._strategy, is_asked or is_due):
             self._save(run)
             if distribution.any_worker(self._strategy, is_asked):
-                self._stop(run)
+                self._stop(run, self._interruption.signal.name if is_asked else "another worker")
+        if self._notice.save_if_due(run):
+            self._stop(run, "the platform, which takes this machine away")
 
-    def _stop(self, run):
-        name = self._interruption.signal.name if self._interruption.signal else "another worker"
+    def _stop(self, run, name):
         where = f"stage {run.name}, epoch {run.epoch + (run.steps > 0)}, step {run.total_steps} of the stage"
         raise Stopped(
             self._interruption.signal, f"Stopped by {name} in {where}: all is saved; the same command continues."
@@ -233,9 +236,7 @@ class Trainer:
         run.schedule.update(validation["loss"])
         self._log(run, rate, validation)
         run.begin_epoch()
-        self._save(run)
-        if distribution.any_worker(self._strategy, self._interruption.signal is not None):
-            self._stop(run)
+        self._save_if_due(run, is_due=True)
 
     def _log(self, run, rate, validation):
         seconds = max(run.data_wait_s + run.compute_s, 1e-9)
