@@ -369,31 +369,18 @@ def test_restart_begins_again(tiny_scenes_dir, tmp_path, small_model, monkeypatc
     assert "--seed=1" in (tmp_path / "flags.txt").read_text()
 
 
-class InterruptingBar(trainer.tqdm):
-    """Stops a run at a step counted over this start of the program."""
-
-    stop_at = math.inf
-    steps = 0
-
-    def update(self, n=1):
-        type(self).steps += 1
-        if type(self).steps == self.stop_at:
-            raise KeyboardInterrupt
-        return super().update(n)
-
-
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypatch):
     """Stopped in the middle of the stages cls (second epoch), sr and all; 4 steps an epoch."""
     source, metrics = srn_run
     options = make_options(source.data_dir, tmp_path / "run")
-    monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
+    monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
     for stop_at in (6, 4 + 4 + 2, 4 + 3):
-        monkeypatch.setattr(InterruptingBar, "steps", 0)
-        monkeypatch.setattr(InterruptingBar, "stop_at", stop_at)
-        with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
+        monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", stop_at)
+        with pytest.raises(small_runs.Interrupted):
             run.train_run(options)
-    monkeypatch.setattr(InterruptingBar, "stop_at", math.inf)
+    monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", math.inf)
     assert run.train_run(options) == metrics
     for name in (*STAGES, "final"):
         small.assert_bit_equal(arrays_of(options.work_dir, name), arrays_of(source.work_dir, name))

@@ -57,7 +57,7 @@ def main(_):
 
     work = WorkDir(FLAGS.work_dir)
     description = work.read_run()
-    path = os.path.join(work.export, str(FLAGS.version or _next_version(work.export)))
+    path = os.path.join(work.export, str(FLAGS.version or max(work.export_versions(), default=0) + 1))
     tuned = FLAGS.thresholds or os.path.join(work.path, FILE_NAME)
     thresholds = load_thresholds(tuned) if FLAGS.thresholds or os.path.lexists(tuned) else None
     model = load_model(work, description)
@@ -80,11 +80,6 @@ def main(_):
     print(path)
     base = shlex.quote(os.path.abspath(work.export))
     print(f"Serve: tensorflow_model_server --rest_api_port=8501 --model_name=srn --model_base_path={base}")
-
-
-def _next_version(folder):
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 if __name__ == "__main__":

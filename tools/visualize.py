@@ -95,13 +95,12 @@ def _check_flags(paths):
 def _find_model():
     """The run, if one is given, and the path of the model."""
     from srn_tf.training.work_dir import WorkDir
-    from srn_tf.visualization.sources import newest_export
 
     if FLAGS.saved_model:
         return None, FLAGS.saved_model
     work = WorkDir(FLAGS.work_dir)
     work.read_run()
-    return work, newest_export(work.export)
+    return work, work.newest_export()
 
 
 def _write_page(predictor, source, model, chosen):

@@ -165,9 +165,29 @@ def open_dataset(name, data_dir, prepared_dir, validation_fraction=0.1):
         if entry.has_source:
             builder = _open(entry, prepared_dir, source_dir=data_dir)
         prepare(builder)
-    splits, note = _divide(builder, validation_fraction)
-    labels = tuple(label_names(builder))
-    return DataSet(name, entry.protocol, labels, splits, note, entry.ignores_unspecified, builder)
+    return _dataset(name, builder, validation_fraction)
+
+
+def open_stored(name, data_dir, split):
+    """Opens a prepared data set for one of its splits as it is stored, whatever runs hold out of it.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: folder it is prepared in.
+        split: "train", "validation" or "test".
+    Returns:
+        DataSet.
+    Raises:
+        InputError: an unknown name, it is not prepared there, or stores no such split.
+    """
+    builder = open_prepared(name, data_dir)
+    stored = builder.info.splits
+    if split not in stored:
+        raise InputError(
+            f"split must be one of {', '.join(stored)}, as {name} is stored. Received: {split!r}. A split that a run "
+            "held out is known to its --work_dir."
+        )
+    return _dataset(name, builder, validation_fraction=0.0)
 
 
 def make_builder(name, data_dir, source_dir=None, options=None, settings=None):
@@ -215,6 +235,13 @@ def open_prepared(name, data_dir):
 def protocol_of(name):
     """The name of the evaluation protocol that a data set's results are stated in."""
     return _entry(name).protocol
+
+
+def _dataset(name, builder, validation_fraction):
+    entry = _entry(name)
+    splits, note = _divide(builder, validation_fraction)
+    labels = tuple(label_names(builder))
+    return DataSet(name, entry.protocol, labels, splits, note, entry.ignores_unspecified, builder)
 
 
 def _entry(name):

@@ -3,8 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from srn_tf.data.datasets import open_dataset
-from srn_tf.errors import InputError
+from srn_tf.data.datasets import open_stored
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.metrics import check_k, log_odds
 from srn_tf.evaluation.protocols import protocol_named
@@ -34,16 +33,11 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
     thresholds = predictor.thresholds
     if (thresholds == thresholds[0]).all():  # said as the one number it is
         thresholds = thresholds[0]
-    dataset = open_dataset(dataset_name, data_dir, prepared_dir=data_dir, validation_fraction=0.0)
+    dataset = open_stored(dataset_name, data_dir, split)
     check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
     protocol = protocol_named(dataset.protocol, **(policies or {}))
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
-    if split == "validation" and "validation" not in dataset.builder.info.splits:
-        raise InputError(
-            f"split must be one of {', '.join(dataset.builder.info.splits)}, as {dataset_name} is stored. Received: "
-            "'validation', which only the run that held it out knows: evaluate its --work_dir."
-        )
     records = dataset.records(split)
     total = -(-int(records.cardinality()) // _BATCH)
     probabilities, labels = [], []

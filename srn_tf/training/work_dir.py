@@ -63,6 +63,25 @@ class WorkDir:
         """Path of the weights after an epoch (from 1) of a stage, the best when they were written."""
         return os.path.join(self.checkpoints, f"{stage_name}-{epoch:03d}.npz")
 
+    def export_versions(self):
+        """Numbers of the versions that were exported: list of int, ascending."""
+        names = os.listdir(self.export) if os.path.isdir(self.export) else []
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def newest_export(self):
+        """Path of the highest version.
+
+        Raises:
+            InputError: there is none.
+        """
+        versions = self.export_versions()
+        if not versions:
+            raise InputError(
+                f"A run must have an exported model. Received: {self.export}, which holds none. Make one with "
+                "tools/export.py."
+            )
+        return os.path.join(self.export, str(versions[-1]))
+
     def claim(self, flagfile, defaults=""):
         """Makes the folder this run's own, against every other process as long as this one lives.
 

@@ -116,40 +116,11 @@ def split_of_run(work, data_dir, role, prepared_dir=""):
 
 
 def split_as_stored(name, data_dir, role):
-    """A split of a prepared data set as it is stored.
+    """A split of a prepared data set as it is stored; the arguments and errors are those of `datasets.open_stored`.
 
-    Args:
-        name: one of `data.datasets.DATASETS`.
-        data_dir: folder it is prepared in.
-        role: "train", "validation" or "test".
     Returns:
         DataSplit.
-    Raises:
-        InputError: it is not prepared there, or stores no such split.
     """
-    from srn_tf.data.datasets import open_dataset, open_prepared  # late: TensorFlow
+    from srn_tf.data.datasets import open_stored  # late: TensorFlow
 
-    stored = open_prepared(name, data_dir).info.splits
-    if role not in stored:
-        raise InputError(
-            f"split must be one of {', '.join(stored)}, as {name} is stored. Received: {role!r}. A split that a run "
-            "held out is known to its --work_dir."
-        )
-    return DataSplit(open_dataset(name, data_dir, prepared_dir=data_dir, validation_fraction=0.0), role)
-
-
-def newest_export(folder):
-    """The path of the highest version in a run's export folder.
-
-    Args:
-        folder: e.g. RUN/export.
-    Raises:
-        InputError: there is none.
-    """
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    versions = [name for name in names if name.isdecimal()]
-    if not versions:
-        raise InputError(
-            f"A run must have an exported model. Received: {folder}, which holds none. Make one with tools/export.py."
-        )
-    return os.path.join(folder, max(versions, key=int))
+    return DataSplit(open_stored(name, data_dir, role), role)

@@ -15,7 +15,7 @@ from srn_tf.data import scenes
 from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.coco_annotations import LABEL_NAMES
-from srn_tf.data.datasets import DATASETS, make_builder, open_dataset, open_prepared, protocol_of
+from srn_tf.data.datasets import DATASETS, make_builder, open_dataset, open_prepared, open_stored, protocol_of
 from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.data.voc2007 import Voc2007
@@ -260,6 +260,21 @@ def test_open_prepared(source, tmp_path):  # noqa: F811
     builder = open_prepared("coco2014", str(tmp_path / "data"))
     assert builder.info.splits["train"].num_examples == 3
     assert builder.info.features["objects"]["label"].names == sorted(LABEL_NAMES)
+
+
+def test_open_stored(source, tmp_path):  # noqa: F811
+    data_dir = str(tmp_path / "data")
+    prepared(Coco2014, data_dir, source)
+    dataset = open_stored("coco2014", data_dir, "train")
+    assert dataset.num_images("train") == 3 and dataset.protocol == "coco"  # nothing is held out
+    with pytest.raises(InputError) as error:
+        open_stored("coco2014", data_dir, "validation")
+    assert str(error.value) == (
+        "split must be one of train, test, as coco2014 is stored. Received: 'validation'. A split that a run held out "
+        "is known to its --work_dir."
+    )
+    with pytest.raises(InputError, match="must be prepared in .*nowhere"):
+        open_stored("scenes", str(tmp_path / "nowhere"), "test")
 
 
 def test_only_voc2007_leaves_unspecified_labels_out_of_the_loss(source, tmp_path, monkeypatch):  # noqa: F811

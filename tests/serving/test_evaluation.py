@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.data.coco2014 import Coco2014
-from srn_tf.data.coco_annotations import LABEL_NAMES
 from srn_tf.data.datasets import open_dataset
-from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator, score
@@ -15,7 +12,6 @@ from srn_tf.evaluation.protocols import SCENES
 from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
-from tests.data.test_coco2014 import REAL
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +66,3 @@ def test_other_labels(model, tiny_scenes_dir, tmp_path):
     export(model, ["other", *LABELS[1:]], tmp_path / "1")
     with pytest.raises(InputError, match="other labels, first at position 0. Expected: 'other'. Received: 'disk'"):
         evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test")
-
-
-def test_images_that_only_a_run_knows_are_refused(tmp_path):
-    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-        model = build_main_net("small", 56, 80)
-    prepare(Coco2014(data_dir=tmp_path / "data", source_dir=REAL))
-    export(model, LABEL_NAMES, tmp_path / "1")
-    with pytest.raises(InputError, match="only the run that held it out knows: evaluate its --work_dir"):
-        evaluate_saved_model(tmp_path / "1", "coco2014", str(tmp_path / "data"), "validation")

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 import os
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
 from srn_tf.data.datasets import open_dataset
 from srn_tf.training import checkpoint
@@ -38,6 +40,19 @@ class NoSummaries:
 
 class Interrupted(Exception):
     """Raised by the tests in the middle of a run."""
+
+
+class InterruptingBar(tqdm):
+    """Stops a run in the middle of an epoch: at the given step counted over this start of the program."""
+
+    stop_at = math.inf
+    steps = 0
+
+    def update(self, n=1):
+        type(self).steps += 1
+        if type(self).steps == self.stop_at:
+            raise Interrupted
+        return super().update(n)
 
 
 class InterruptingSummaries(NoSummaries):

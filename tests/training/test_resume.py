@@ -17,20 +17,6 @@ from srn_tf.training.trainer import Trainer
 from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
-
-class InterruptingBar(trainer.tqdm):
-    """Stops a run in the middle of an epoch: at the given step counted over this start of the program."""
-
-    stop_at = math.inf
-    steps = 0
-
-    def update(self, n=1):
-        type(self).steps += 1
-        if type(self).steps == self.stop_at:
-            raise small_runs.Interrupted
-        return super().update(n)
-
-
 # Where a start of the program is stopped: by which summary call (stage, epoch or None for the stage's end), or at
 # which of its steps. There are 4 steps an epoch, 8 a stage.
 STOPS = [
@@ -65,11 +51,11 @@ def assert_equal_runs(path, expected_path):
 @pytest.mark.parametrize("stops", STOPS)
 def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run, dataset, tmp_path, monkeypatch):
     whole_path, expected = whole_run
-    monkeypatch.setattr(trainer, "tqdm", InterruptingBar)
+    monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
     for stop in (*stops, None):
         is_step = isinstance(stop, int)
-        monkeypatch.setattr(InterruptingBar, "steps", 0)
-        monkeypatch.setattr(InterruptingBar, "stop_at", stop if is_step else math.inf)
+        monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
+        monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", stop if is_step else math.inf)
         summaries = None if stop is None or is_step else small_runs.InterruptingSummaries(*stop)
         # Once there is a state, everything comes from it: the new model may start elsewhere.
         has_state = small_runs.newest_state(tmp_path) is not None

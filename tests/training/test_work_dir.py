@@ -32,6 +32,17 @@ def test_where_things_are(tmp_path):
     assert work.best_weights("att", 7) == "RUN/checkpoints/att-007.npz"
 
 
+def test_versions_of_the_export(tmp_path):
+    work = WorkDir(str(tmp_path))
+    assert work.export_versions() == []
+    with pytest.raises(InputError, match="export, which holds none. Make one with tools/export.py"):
+        work.newest_export()
+    for name in ("1", "9", "10", ".writing-11", "old"):
+        os.makedirs(os.path.join(work.export, name))
+    assert work.export_versions() == [1, 9, 10]
+    assert work.newest_export() == str(tmp_path / "export" / "10")
+
+
 def test_the_same_flags_may_come_again(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)

@@ -1,8 +1,6 @@
 """Images come from files or from a split, in order, with their truth where it is known."""
 
 import json
-import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,18 +47,9 @@ def test_a_run_of_other_labels(run, tiny_scenes_dir):
         sources.split_of_run(run, tiny_scenes_dir, "test")
 
 
-def test_split_as_stored(tiny_scenes_dir, tmp_path):
+def test_split_as_stored(tiny_scenes_dir):
     source = sources.split_as_stored("scenes", tiny_scenes_dir, "train")
     assert len(source) == 64 and source.title == "scenes, train split"
-    with pytest.raises(InputError, match="must be prepared in .*nowhere"):
-        sources.split_as_stored("scenes", str(tmp_path / "nowhere"), "test")
-
-
-def test_a_split_that_is_not_stored(monkeypatch):
-    stored = SimpleNamespace(info=SimpleNamespace(splits={"train": None, "test": None}))
-    monkeypatch.setattr("srn_tf.data.datasets.open_prepared", lambda name, data_dir: stored)
-    with pytest.raises(InputError, match="split must be one of train, test, as coco2014 is stored. Received: 'valid"):
-        sources.split_as_stored("coco2014", "DATA", "validation")
 
 
 def test_image_files(tmp_path):
@@ -85,12 +74,3 @@ def test_image_files_that_are_not_there(tmp_path):
         sources.ImageFiles([str(tmp_path / "none.jpg"), str(tmp_path / "other.jpg")])
     with pytest.raises(InputError, match="which has none. Looked for files ending in"):
         sources.ImageFiles([str(tmp_path)])
-
-
-def test_newest_export(tmp_path):
-    for name in ("1", "9", "10", ".writing-11", "old"):
-        os.makedirs(tmp_path / "export" / name)
-    assert sources.newest_export(str(tmp_path / "export")) == str(tmp_path / "export" / "10")
-    for folder in (tmp_path / "none", tmp_path / "export" / "1"):
-        with pytest.raises(InputError, match=f"Received: {folder}, which holds none. Make one with tools/export.py"):
-            sources.newest_export(str(folder))
