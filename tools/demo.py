@@ -5,7 +5,6 @@ python tools/demo.py --data_dir=DATA --work_dir=RUN --output_dir=OUT
 Leaves OUT/images/*.png, OUT/predictions.csv and OUT/attention.png, and prints the run's table and what to type next.
 """
 
-import csv
 import dataclasses
 import io
 import json
@@ -30,6 +29,7 @@ def main(_):
 
     from srn_tf.evaluation.report import summary_table
     from srn_tf.pictures import save_png
+    from srn_tf.prediction.predict import predict_files
     from srn_tf.serving.predictor import Predictor
     from srn_tf.training.work_dir import WorkDir
     from srn_tf.visualization.attention import draw_attention
@@ -48,12 +48,8 @@ def main(_):
     os.makedirs(folder, exist_ok=True)
     for position, content, _ in source.read(set(shown)):
         Image.open(io.BytesIO(content)).save(os.path.join(folder, images[position].name))
-    with open(os.path.join(FLAGS.output_dir, "predictions.csv"), "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", *predictor.labels])
-        rows.writerows(
-            [os.path.join(folder, image.name), *(f"{p:.6f}" for p in image.probabilities)] for image in images
-        )
+    paths = [os.path.join(folder, image.name) for image in images]
+    predict_files(predictor, paths, os.path.join(FLAGS.output_dir, "predictions.csv"), restart=True)
     figure = draw_attention(images, predictor.labels, predictor.thresholds, source.protocol)
     save_png(figure, os.path.join(FLAGS.output_dir, "attention.png"))
 
