@@ -1,12 +1,13 @@
 """Runs a network over every image of a split, once, and scores what comes out."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
@@ -96,14 +97,16 @@ class Evaluator:
         labels = []
         game = PointingGame(*self._grid, self._num_labels) if self._attention else None
         has_boxes = False
-        for batch in tqdm(distributed, title, total=total, unit="batch", leave=False, disable=None if title else True):
-            columns = self._columns(step(batch).numpy())
-            is_real = columns["is_real"][:, 0] == 1
-            for name in self._names:
-                logits[name].append(columns[name][is_real])
-            labels.append(columns["labels"][is_real].astype(np.int8))
-            if game is not None:
-                has_boxes |= _play(game, columns, is_real)
+        bar = {"total": total, "unit": "batch", "leave": False, "disable": None if title else True}
+        with contextlib.closing(Batches(distributed)) as held:
+            for batch in tqdm(held, title, **bar):
+                columns = self._columns(step(batch).numpy())
+                is_real = columns["is_real"][:, 0] == 1
+                for name in self._names:
+                    logits[name].append(columns[name][is_real])
+                labels.append(columns["labels"][is_real].astype(np.int8))
+                if game is not None:
+                    has_boxes |= _play(game, columns, is_real)
         logits = {name: np.concatenate(parts) for name, parts in logits.items()}
         return Predictions(logits, np.concatenate(labels), game if has_boxes else None)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from srn_tf import distribution
-from srn_tf.data.pipeline import cached, replica_stacks, training_batches
+from srn_tf.data.pipeline import Batches, cached, replica_stacks, training_batches
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.protocols import evaluate, protocol_named
@@ -138,22 +138,27 @@ class Trainer:
 
     def _train_epoch(self, run, bar):
         """The steps of an epoch that have not been made yet."""
-        iterator = iter(self._strategy.distribute_datasets_from_function(lambda context: self._stacks(run, context)))
-        while run.steps < self._steps_per_epoch:
-            num_steps = min(self._plan.steps_per_call, self._steps_per_epoch - run.steps)
-            rates = run.schedule.rates(run.total_steps, num_steps)
-            asked_s = time.monotonic()
-            stack = next(iterator)
-            started_s = time.monotonic()
-            outcome = run.step.run(stack, rates)
-            run.data_wait_s += started_s - asked_s
-            run.compute_s += time.monotonic() - started_s
-            self._count(run, outcome, rates)
-            bar.update(num_steps)
-            self._profile.update(num_steps)
-            if run.steps < self._steps_per_epoch:
-                self._save_if_due(run)
-        next(iterator, None)  # to the very end, without which nothing is cached
+        stacks = self._strategy.distribute_datasets_from_function(lambda context: self._stacks(run, context))
+        with contextlib.closing(Batches(stacks)) as iterator:
+            while run.steps < self._steps_per_epoch:
+                self._train_call(run, iterator, bar)
+            next(iterator, None)  # to the very end, without which nothing is cached
+
+    def _train_call(self, run, iterator, bar):
+        """The steps of one call."""
+        num_steps = min(self._plan.steps_per_call, self._steps_per_epoch - run.steps)
+        rates = run.schedule.rates(run.total_steps, num_steps)
+        asked_s = time.monotonic()
+        stack = next(iterator)
+        started_s = time.monotonic()
+        outcome = run.step.run(stack, rates)
+        run.data_wait_s += started_s - asked_s
+        run.compute_s += time.monotonic() - started_s
+        self._count(run, outcome, rates)
+        bar.update(num_steps)
+        self._profile.update(num_steps)
+        if run.steps < self._steps_per_epoch:
+            self._save_if_due(run)
 
     def _stacks(self, run, context):
         """The epoch's batches from the next step on, for the replicas of one worker."""

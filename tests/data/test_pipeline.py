@@ -1,7 +1,9 @@
 """Batches: every image exactly once in evaluation, an order that seed and epoch decide in training."""
 
+import contextlib
 import io
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -448,3 +450,31 @@ def test_the_memory_of_decoded_images_is_announced(records, caplog):
         cached(records, "encoded", 224, crops=True)
     # 1,000 images of 786,432 and of 602,112 bytes.
     assert [record.getMessage()[-17:] for record in caplog.records] == ["0.8 GB of memory.", "0.6 GB of memory."]
+
+
+def test_batches_are_those_of_the_dataset_and_are_let_go_of_elsewhere(records):
+    released_by = []
+
+    class Watched:
+        """A dataset, and an iterator of it, which notes the thread that drops it."""
+
+        def __init__(self, iterator):
+            self._iterator = iterator
+
+        def __iter__(self):
+            return Watched(iter(self._iterator))
+
+        def __next__(self):
+            return next(self._iterator)
+
+        def __del__(self):
+            released_by.append(threading.current_thread())
+
+    dataset = Watched(training_batches(records, S_PX, 4, 0, 0))
+    with contextlib.closing(pipeline.Batches(dataset)) as batches:
+        assert len(list(batches)) == NUM_TRAIN // 4
+        assert next(batches, None) is None and released_by == []
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(10)
+    assert len(released_by) == 1 and released_by[0] is not threading.current_thread()
