@@ -6,6 +6,7 @@ Questions: "batches" and "decode" with the name of a folder of JPEGs in FOLDER, 
 seconds of REPEAT times its images: from making the pipeline's iterator to its end. The files lie in memory.
 """
 
+import contextlib
 import glob
 import os
 import sys
@@ -18,7 +19,7 @@ import engines  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from srn_tf.data.pipeline import training_batches  # noqa: E402
+from srn_tf.data.pipeline import Batches, training_batches  # noqa: E402
 
 IMAGE_SIZE, BATCH_SIZE, NUM_LABELS = 224, 16, 80
 
@@ -31,7 +32,12 @@ def main(folder, threads, repeat):
         if (kind, name) not in pipelines:
             pipelines[kind, name] = make(kind, os.path.join(folder, name))
             list(pipelines[kind, name].take(2))
-        return engines.seconds_of(lambda: sum(1 for _ in pipelines[kind, name]), 1)[0]
+        return engines.seconds_of(lambda: run(pipelines[kind, name]), 1)[0]
+
+    def run(dataset):
+        with contextlib.closing(Batches(dataset)) as batches:
+            for _ in batches:
+                pass
 
     def make(kind, folder):
         files = [open(path, "rb").read() for path in sorted(glob.glob(os.path.join(folder, "*.jpg")))]
