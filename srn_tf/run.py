@@ -195,7 +195,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         description["validation_fraction"],
     )
     checkpoint.check_same_labels(description["labels"], dataset.labels, f"The data set in {data_dir}")
-    dataset.expression(split)  # which knows every split
+    dataset.expression(split)  # an unknown one is said before the model is built
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     with strategy.scope():
