@@ -4,6 +4,7 @@ Axes: N images, M neurons, C labels. A neuron is a channel of conv4, which cover
 read channel c of conv3.
 """
 
+import contextlib
 import dataclasses
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.models.heads import CONV4_KERNELS_PER_CHANNEL
 
@@ -65,13 +66,14 @@ def read_responses(model, reads, records, title=None):
     parts = []
     batches = evaluation_batches(records, model.image_size, _BATCH)
     total = -(-num_images // _BATCH)
-    for batch in tqdm(batches, title, total=total, unit="batch", leave=False, disable=None if title else True):
-        outputs = {name: value.numpy() for name, value in step(batch["image"]).items()}
-        labels = batch["labels"].numpy()
-        of_boxes = places_of_boxes(batch["boxes"].numpy(), batch["box_labels"].numpy(), labels.shape[1])
-        values = (outputs["neurons"], outputs["channels"], labels, of_boxes, places_of_maps(outputs["A"]))
-        is_real = batch["is_real"].numpy()
-        parts.append([value[is_real] for value in values])
+    with contextlib.closing(Batches(batches)) as held:
+        for batch in tqdm(held, title, total=total, unit="batch", leave=False, disable=None if title else True):
+            outputs = {name: value.numpy() for name, value in step(batch["image"]).items()}
+            labels = batch["labels"].numpy()
+            of_boxes = places_of_boxes(batch["boxes"].numpy(), batch["box_labels"].numpy(), labels.shape[1])
+            values = (outputs["neurons"], outputs["channels"], labels, of_boxes, places_of_maps(outputs["A"]))
+            is_real = batch["is_real"].numpy()
+            parts.append([value[is_real] for value in values])
     neurons, channels, labels, of_boxes, of_maps = (np.concatenate(part) for part in zip(*parts))
     has_boxes = bool(np.isfinite(of_boxes).any())
     places = of_boxes if has_boxes else of_maps

@@ -1,5 +1,6 @@
 """The pooled features of a trained run's main net, what its classifier reads, as a source of KNN."""
 
+import contextlib
 import os
 
 import keras
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from srn_tf.baselines.knn_run import OUTPUT, Images
 from srn_tf.data.datasets import open_dataset
-from srn_tf.data.pipeline import evaluation_batches
+from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.run import EVALUATION_BATCH, load_model
 from srn_tf.training.checkpoint import check_same_labels
@@ -76,12 +77,13 @@ class PooledFeatures:
         batches = evaluation_batches(records, self._model.image_size, EVALUATION_BATCH)
         total = -(-num_images // EVALUATION_BATCH)
         start = 0
-        for batch in tqdm(batches, f"features {role}", total, unit="batch", leave=False, disable=None):
-            is_real = batch["is_real"].numpy()
-            rows = slice(start, start + int(is_real.sum()))
-            features[rows] = pool(batch["image"]).numpy()[is_real]
-            labels[rows] = batch["labels"].numpy()[is_real]
-            start = rows.stop
+        with contextlib.closing(Batches(batches)) as held:
+            for batch in tqdm(held, f"features {role}", total, unit="batch", leave=False, disable=None):
+                is_real = batch["is_real"].numpy()
+                rows = slice(start, start + int(is_real.sum()))
+                features[rows] = pool(batch["image"]).numpy()[is_real]
+                labels[rows] = batch["labels"].numpy()[is_real]
+                start = rows.stop
         return Images(self._dataset.image_names(role), features, labels)
 
 
