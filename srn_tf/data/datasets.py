@@ -223,11 +223,13 @@ def open_prepared(name, data_dir):
     Raises:
         InputError: an unknown name, or it is not prepared there.
     """
-    builder = _open(_entry(name), data_dir)
+    entry = _entry(name)
+    builder = _open(entry, data_dir)
     if not is_prepared(builder):
+        source = " --source_dir=DOWNLOADED" if entry.has_source else ""
         raise InputError(
             f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: python "
-            f"tools/prepare_data.py --dataset={name} --source_dir=DOWNLOADED --data_dir={data_dir}"
+            f"tools/prepare_data.py --dataset={name}{source} --data_dir={data_dir}"
         )
     return builder
 

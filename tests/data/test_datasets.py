@@ -273,7 +273,7 @@ def test_open_stored(source, tmp_path):  # noqa: F811
         "split must be one of train, test, as coco2014 is stored. Received: 'validation'. A split that a run held out "
         "is known to its --work_dir."
     )
-    with pytest.raises(InputError, match="must be prepared in .*nowhere"):
+    with pytest.raises(InputError, match="must be prepared in .*nowhere.*--dataset=scenes --data_dir="):
         open_stored("scenes", str(tmp_path / "nowhere"), "test")
 
 
