@@ -4,8 +4,10 @@ python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=m
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=metrics.json]
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
-Scores are logits, one image a line, one label a column (csv, text, .npy or .npz); truths likewise: 1 positive,
-0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative, 0 unspecified or difficult).
+Scores are logits, one image a line, one label a column (csv, text, .npy or .npz), or --scores_are=probabilities; truths
+likewise: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative, 0 unspecified or difficult).
+Either may be a table with names, as tools/predict.py writes (.csv, .jsonl, .parquet): a column `path` of images and a
+column of numbers for each label. Where both are, images and labels are matched by name, in any order.
 Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
 """
 
@@ -17,7 +19,9 @@ from absl import flags
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
 from srn_tf.evaluation.report import per_label_table, score_table, summary_table, write_json
+from srn_tf.evaluation.score_files import SCALES, evaluate_score_files
 from srn_tf.options import DATASETS
+from srn_tf.training.checkpoint import check_same_labels
 
 FLAGS = flags.FLAGS
 
@@ -29,7 +33,8 @@ def define_flags():
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
     flags.DEFINE_string("saved_model", "", "Exported model, instead of a run: the probabilities it serves are scored.")
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
-    flags.DEFINE_string("scores", "", "File of logits, instead of a run.")
+    flags.DEFINE_string("scores", "", "File of scores, instead of a run.")
+    flags.DEFINE_enum("scores_are", None, SCALES, "What --scores holds. Default: what predict.py wrote, else logits.")
     flags.DEFINE_string("labels", "", "File of truths for --scores.")
     flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What --labels mean and which tables are made.")
     flags.DEFINE_enum("zero_in_ap", None, ("negative", "excluded"), "What an unspecified 0 in --labels is in AP.")
@@ -49,6 +54,8 @@ def main(_):
             "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
             "(with --labels)."
         )
+    if FLAGS.scores_are and not FLAGS.scores:
+        raise InputError("--scores_are is for --scores. Remove it: what a model gives is known.")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
         raise InputError("--top_k_floor needs --top_k.")
     if FLAGS.scores:
@@ -61,14 +68,16 @@ def main(_):
 
 def _evaluate_files():
     from srn_tf.evaluation.protocols import protocol_named
-    from srn_tf.evaluation.score_files import evaluate_score_files
 
     if not FLAGS.labels or not FLAGS.output:
         raise InputError("--scores needs --labels and --output.")
     thresholds = _load_thresholds()
     protocol = protocol_named(FLAGS.protocol, **_policies())
     values = None if thresholds is None else thresholds.values
-    result = evaluate_score_files(FLAGS.scores, FLAGS.labels, protocol, thresholds=values, **_options())
+    files = (FLAGS.scores, FLAGS.labels)
+    result = evaluate_score_files(*files, protocol, FLAGS.scores_are, thresholds=values, **_options())
+    if thresholds is not None and "label_names" in result:
+        check_same_labels(result["label_names"], thresholds.labels, FLAGS.thresholds)
     if thresholds is not None and len(thresholds.labels) != result["labels"]:
         raise InputError(
             f"{FLAGS.thresholds} must be of as many labels as {FLAGS.scores} has columns. Received: "

@@ -17,6 +17,7 @@ from srn_tf.errors import InputError
 # MATLAB's eps, which the authors add to counts instead of testing for zero.
 EPS = float(np.finfo(np.float64).eps)
 AP_DEFINITIONS = ("voc_all_points", "rank", "sklearn", "voc_11_point")
+AP_BOUNDS = ("lowest", "highest")  # what voc_all_points could be if images with equal scores stood in another order
 _MANY_TIES = 16  # tied scores of a label's positives, from where ranking all images is quicker
 _COLUMNS = 16  # labels looked at together: 16 float32 are a line of the cache
 BLOCK_ROWS = 512  # images looked at together: what is made of them stays in the processor's cache
@@ -78,14 +79,15 @@ def average_precisions(scores, positives, counted=None):
     - voc_11_point: the mean over the recalls 0, 0.1 ... 1 of the highest precision at that recall or later
       (VOC 2007).
 
-    But for sklearn, images with equal scores keep their order.
+    But for sklearn, images with equal scores keep their order, as in the authors' code. How much that order decides is
+    between AP_BOUNDS, voc_all_points of the orders in which the positives of each score come last and first.
 
     Args:
         scores: float (N, C), finite; any monotone scale (logits or probabilities).
         positives: bool (N, C), where the label is true.
         counted: bool (N, C) or None; False leaves that image out for that label. None counts all.
     Returns:
-        dict definition -> float64 (C,), in [0, 1]; NaN where a label has no counted positive.
+        dict: each of AP_DEFINITIONS, AP_BOUNDS -> float64 (C,), in [0, 1]; NaN where a label has no counted positive.
     Raises:
         InputError: the arrays are not of one shape (N, C).
     """
@@ -96,14 +98,15 @@ def average_precisions(scores, positives, counted=None):
         counted = np.asarray(counted, dtype=bool)
         _check_same_matrix("scores", scores, "counted", counted)
 
-    ap = np.full((len(AP_DEFINITIONS), scores.shape[1]), np.nan)
+    names = AP_DEFINITIONS + AP_BOUNDS
+    ap = np.full((len(names), scores.shape[1]), np.nan)
     columns = zip(_by_label(scores), _by_label(positives), _by_label(counted), strict=False)
     for label, (column, is_positive, is_counted) in enumerate(columns):
         if is_counted is not None:
             column, is_positive = column[is_counted], is_positive[is_counted]
         if is_positive.any():
             ap[:, label] = _label_ap(*_positive_ranks(column, is_positive))
-    return dict(zip(AP_DEFINITIONS, ap, strict=True))
+    return dict(zip(names, ap, strict=True))
 
 
 def _by_label(matrix):
@@ -123,15 +126,27 @@ def _by_label(matrix):
         yield from turned
 
 
-def _label_ap(ranks, last_ranks):
-    """AP of one label in the order of AP_DEFINITIONS, from what `_positive_ranks` returns."""
+def _label_ap(ranks, first_ranks, last_ranks):
+    """AP of one label, of AP_DEFINITIONS and AP_BOUNDS in their order, from what `_positive_ranks` returns."""
     precision = np.arange(1, ranks.size + 1) / ranks
-    interpolated = np.maximum.accumulate(precision[::-1])[::-1]
+    interpolated = _interpolated(precision)
+    lowest = highest = interpolated.mean()
+    if (first_ranks < last_ranks).any():
+        place = np.arange(ranks.size)
+        above = np.searchsorted(last_ranks, last_ranks)  # positives of higher scores
+        below = np.searchsorted(last_ranks, last_ranks, side="right")  # and with those of the same score
+        lowest = _interpolated((place + 1) / (last_ranks - (below - 1 - place))).mean()
+        highest = _interpolated((place + 1) / (first_ranks + (place - above))).mean()
     # Equal scores enter together, so each positive has the precision at the last rank of its score.
     grouped = np.searchsorted(ranks, last_ranks, side="right") / last_ranks
     # The first positive with recall >= t / 10, in whole numbers: no rounding decides.
     firsts = np.maximum(-(-np.arange(11) * ranks.size // 10), 1) - 1
-    return interpolated.mean(), precision.mean(), grouped.mean(), interpolated[firsts].mean()
+    return interpolated.mean(), precision.mean(), grouped.mean(), interpolated[firsts].mean(), lowest, highest
+
+
+def _interpolated(precision):
+    """The highest precision at each positive or later."""
+    return np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def _positive_ranks(scores, is_positive):
@@ -145,19 +160,20 @@ def _positive_ranks(scores, is_positive):
         is_positive: bool (N,), P of them true.
     Returns:
         ranks: int64 (P,), ascending, from 1; images with equal scores keep their order.
-        last_ranks: int64 (P,), for each the rank of the last image with its score.
+        first_ranks, last_ranks: int64 (P,), for each the ranks of the first and the last image with its score.
     """
     ascending = np.sort(scores)
     values = np.sort(scores[is_positive])[::-1]
-    ranks = scores.size + 1 - np.searchsorted(ascending, values, side="right")  # of the first image with that score
+    first_ranks = scores.size + 1 - np.searchsorted(ascending, values, side="right")
     last_ranks = scores.size - np.searchsorted(ascending, values)
-    tied = np.unique(values[ranks < last_ranks])
+    tied = np.unique(values[first_ranks < last_ranks])
     if tied.size > _MANY_TIES:
         ranks = np.flatnonzero(is_positive[descending_order(scores)]) + 1
     else:
+        ranks = first_ranks.copy()
         for value in tied:
             ranks[values == value] += np.flatnonzero(is_positive[scores == value])
-    return ranks, last_ranks
+    return ranks, first_ranks, last_ranks
 
 
 def descending_order(scores):
@@ -263,15 +279,20 @@ def sigmoid(scores):
 
 
 def log_odds(probabilities):
-    """The logits of served probabilities.
+    """The logits of probabilities.
 
     Args:
-        probabilities: float32 (N, C), in [0, 1].
+        probabilities: float (N, C), in [0, 1].
     Returns:
-        float64 (N, C), finite also where a probability was rounded to 0 or 1.
+        float64 (N, C), in their order; finite also where a probability was rounded to 0 or 1, which stand half a step
+        of the dtype beyond the nearest that was not.
     """
-    p = np.clip(probabilities.astype(np.float64), 1e-30, 1.0 - 2.0**-25)
-    return np.log(p) - np.log1p(-p)
+    probabilities = _as_floats(probabilities)
+    limits = np.finfo(probabilities.dtype)
+    p = probabilities.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        odds = np.log(p) - np.log1p(-p)
+    return np.clip(odds, np.log(np.float64(limits.smallest_subnormal)) - 1, -np.log(np.float64(limits.eps) / 4))
 
 
 def check_k(k, num_labels):

@@ -140,13 +140,16 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
         "mAP_by_definition": mAP under each of metrics.AP_DEFINITIONS;
         "num_labels_in_mAP": over how many labels mAP is the mean;
         "labels_without_positives": the others' names, or without `label_names` their columns counted from 0;
+        "labels_without_negatives": likewise those of the mean whose AP is 100 whatever the scores;
+        "ties": {"mAP_lowest", "mAP_highest": mAP if images with equal scores stood in another order, "constant_labels":
+        likewise those whose score is the same for all of several images};
         "threshold": 0.5, or `thresholds` as given;
         "calibration": see `calibration.Reliability`; "ranking": where asked for.
         mAP is None if no label has positives; P, R and F1 are over all labels.
     Raises:
         InputError: scores and labels differ in shape, are not matrices of numbers or have no rows; a score
-            is NaN or infinite; a label is not -1, 0 or 1; label_names or thresholds do not have C entries; a threshold
-            or k is out of range.
+            is NaN or infinite; a label is not -1, 0 or 1, or 0 is excluded and none is -1; label_names or thresholds do
+            not have C entries; a threshold or k is out of range.
     """
     scores, labels = _checked_scores_and_labels(scores, labels)
     num_labels = scores.shape[1]
@@ -157,6 +160,7 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
         )
     thresholds = _checked_thresholds(thresholds, num_labels)
     positives = labels == 1
+    _check_negatives(labels, positives, protocol)
     specified = labels != 0 if protocol.is_zero_unspecified else None
     counted_in_ap = specified if protocol.zero_in_ap == "excluded" else None
     counted_in_rates = specified if protocol.zero_in_rates == "excluded" else None
@@ -175,8 +179,7 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
     has_positives = ~np.isnan(ap["voc_all_points"])
     # Plain means over the labels that have positives.
     mean_ap = {
-        definition: float(values[has_positives].mean()) if has_positives.any() else None
-        for definition, values in ap.items()
+        name: float(values[has_positives].mean()) if has_positives.any() else None for name, values in ap.items()
     }
     result = {}
     for group, decisions in predicted.items():
@@ -186,10 +189,16 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
     result["AP"] = [
         float(value) if known else None for value, known in zip(ap["voc_all_points"], has_positives, strict=True)
     ]
-    result["mAP_by_definition"] = mean_ap
+    result["mAP_by_definition"] = {definition: mean_ap[definition] for definition in metrics.AP_DEFINITIONS}
     result["num_labels_in_mAP"] = int(has_positives.sum())
-    names = range(num_labels) if label_names is None else label_names
-    result["labels_without_positives"] = [name for name, has in zip(names, has_positives, strict=True) if not has]
+
+    def named(is_meant):
+        return [label if label_names is None else label_names[label] for label in np.flatnonzero(is_meant).tolist()]
+
+    result["labels_without_positives"] = named(~has_positives)
+    result["labels_without_negatives"] = named(has_positives & ~_has_negatives(positives, counted_in_ap))
+    result["ties"] = {f"mAP_{bound}": mean_ap[bound] for bound in metrics.AP_BOUNDS}
+    result["ties"]["constant_labels"] = named((scores == scores[0]).all(axis=0) if len(scores) > 1 else [])
     result["threshold"] = thresholds.tolist()
     result["calibration"] = calibration.result()
     if ranking:
@@ -200,6 +209,32 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
 def top_k_key(k, min_probability):
     """The name in score-file results of a table of the k highest labels: "top3", with a floor of 0.5 "top3_min05"."""
     return f"top{k}" if min_probability is None else f"top{k}_min{min_probability:g}".replace(".", "")
+
+
+def _check_negatives(labels, positives, protocol):
+    """Raises InputError for truth in which an excluded 0 stands for what is absent."""
+    left_out = [
+        what
+        for what, policy in (("AP", protocol.zero_in_ap), ("precision, recall and F1", protocol.zero_in_rates))
+        if policy == "excluded"
+    ]
+    if left_out and positives.any() and not (labels == -1).any() and (labels == 0).any():
+        raise InputError(
+            f"labels must be -1 where a label is known to be absent: in protocol {protocol.name} 0 means "
+            f"{protocol.zero_means} and is left out of {' and of '.join(left_out)}, which would be 100 whatever the "
+            "scores. Received: only 0 and 1. Write -1 for what is absent, or use a protocol whose 0 is negative: coco, "
+            "nus_wide."
+        )
+
+
+def _has_negatives(positives, counted):
+    """bool (C,), whether a label has a counted negative."""
+    found = np.zeros(positives.shape[1], dtype=bool)
+    for start in range(0, len(positives), metrics.BLOCK_ROWS):
+        rows = slice(start, start + metrics.BLOCK_ROWS)
+        is_negative = ~positives[rows] if counted is None else ~positives[rows] & counted[rows]
+        found |= is_negative.any(axis=0)
+    return found
 
 
 def _decide(scores, positives, counted, thresholds):

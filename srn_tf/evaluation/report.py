@@ -2,7 +2,8 @@
 
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
-returns it, and optionally "pointing", as PointingGame.result returns it. All rates are percent.
+returns it, and optionally "pointing", as PointingGame.result returns it. All rates are percent. "other_data" is there
+where the images are not of the data set that the model was trained on, see `other_data_note`.
 """
 
 import contextlib
@@ -26,8 +27,11 @@ _RANKING = {
     "hamming_loss": "Hamming\nloss",
     "subset_accuracy": "subset\naccuracy",
 }
+# How score_files.evaluate_score_files put scores and truth together -> in words.
+_MATCHED = {"name": "the names of images and labels", "place": "place, row by row and column by column"}
 _ABSENT = "-"
 _WIDTH = 120  # of lines of text
+_MOST_NAMED = 100  # labels of a note; the JSON has them all
 
 
 def summary_table(metrics):
@@ -54,8 +58,11 @@ def summary_table(metrics):
             f"Pointing game: accuracy {_percent(pointing['accuracy'])}, chance {_percent(pointing['chance'])} "
             f"({pointing['hits']} of {pointing['pairs']} pairs)."
         )
+    if "other_data" in metrics:
+        blocks.insert(1, _filled(other_data_note(metrics["other_data"])))
     # The truth is the same for every output, and tuned thresholds are the first one's.
     blocks += _notes(metrics["definition"], next(iter(outputs.values())))
+    blocks += [_filled(f"{name}: {note}") for name, output in outputs.items() for note in tie_notes(output["ties"])]
     return "\n".join(blocks)
 
 
@@ -71,9 +78,11 @@ def score_table(result, path):
     names = [name for plain in _tables(result) for name in (plain, f"{plain}_plain")]
     blocks = [
         f"{result['images']} images, {result['labels']} labels, protocol {result['protocol']}, percent",
+        f"Scores are {result['scores_are']}. Scores and truth are matched by {_MATCHED[result['matched_by']]}.",
         _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
         _further_table("", {"scores": result}),
         *_notes(result["definition"], result),
+        *map(_filled, tie_notes(result["ties"])),
         path,
     ]
     return "\n".join(blocks)
@@ -146,11 +155,57 @@ def _notes(definition, output):
         notes.append(f"Ranking: {output['ranking']['note']}")
     left_out = output["labels_without_positives"]
     if left_out:
-        names = ", ".join(map(str, left_out))
         notes.append(
-            f"mAP is over {output['num_labels_in_mAP']} labels. Without positives and left out of it: {names}."
+            f"mAP is over {output['num_labels_in_mAP']} labels. Without positives and left out of it: "
+            f"{_listed(left_out)}."
         )
-    return [textwrap.fill(note, _WIDTH, break_long_words=False, break_on_hyphens=False) for note in notes]
+    if output["labels_without_negatives"]:
+        notes.append(
+            f"Without negatives, so that AP is 100 whatever the scores: {_listed(output['labels_without_negatives'])}."
+        )
+    return list(map(_filled, notes))
+
+
+def tie_notes(ties):
+    """Sentences on what equal scores leave to the order of the images.
+
+    Args:
+        ties: dict, of protocols.evaluate.
+    Returns:
+        list of str, empty where that order decides nothing that can be seen.
+    """
+    notes = []
+    if ties["constant_labels"]:
+        notes.append(
+            "The score is the same for every image, so that AP says nothing of these labels: "
+            f"{_listed(ties['constant_labels'])}."
+        )
+    lowest, highest = _percent(ties["mAP_lowest"]), _percent(ties["mAP_highest"])
+    if lowest != highest:
+        notes.append(
+            "Images with equal scores are ranked in their stored order, as by the authors' code. In another order mAP "
+            f"would be from {lowest} to {highest}."
+        )
+    return notes
+
+
+def other_data_note(other_data):
+    """A sentence on an evaluation that is not of the model's own data set: str.
+
+    Args:
+        other_data: dict, "data_dir" and, where they are kept, the path of the "predictions".
+    """
+    kept = f" Its predictions are kept apart: {other_data['predictions']}." if "predictions" in other_data else ""
+    return f"The data set in {other_data['data_dir']} is not the one that the model was trained on.{kept}"
+
+
+def _listed(names):
+    shown = ", ".join(map(str, names[:_MOST_NAMED]))
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
+
+
+def _filled(note):
+    return textwrap.fill(note, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _tables(result):

@@ -1,4 +1,4 @@
-"""Evaluation of score and label files: csv, whitespace-separated text, .npy or .npz."""
+"""Evaluation of score and label files: csv, whitespace-separated text, .npy or .npz, or tables with names."""
 
 import zipfile
 import zlib
@@ -8,27 +8,47 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import protocols
+from srn_tf.evaluation.metrics import log_odds
+from srn_tf.evaluation.score_tables import IMAGE_COLUMNS, match, read_named_table
+
+SCALES = ("logits", "probabilities")
+"""What scores can be."""
 
 
-def evaluate_score_files(scores_path, labels_path, protocol, **options):
-    """Evaluates a file of logits against a file of labels, a row per image and a column per label in both.
+def evaluate_score_files(scores_path, labels_path, protocol, scores_are=None, **options):
+    """Evaluates a file of scores against a file of labels, a row per image and a column per label in both.
+
+    Where both files name their images and labels, these are matched by name; otherwise by place.
 
     Args:
-        scores_path: path read by read_matrix, logits.
-        labels_path: path read by read_matrix, each value -1, 0 or 1.
+        scores_path: path read by score_tables.read_named_table or read_matrix.
+        labels_path: likewise, each value -1, 0 or 1.
         protocol: protocols.Protocol.
+        scores_are: one of SCALES, or None: probabilities in a table of tools/predict.py, else logits.
         **options: thresholds, ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict, ready for JSON: "protocol" (name), "definition", "images" (N), "labels" (C), and what protocols.evaluate
-        returns, with labels as columns counted from 0 and its tables under the protocol's own names: "all" and "top3"
-        for nus_wide, "all" and "top3_min05" for coco and scenes, "wider" for wider_attribute, "all" for voc2007, each
-        also with "_plain"; "top_k" is named by k and the floor, such as "top5" or "top5_min05".
+        dict, ready for JSON: "protocol" (name), "definition", "images" (N), "labels" (C), "scores_are" (of SCALES),
+        "matched_by" ("name" or "place"), where the scores' labels have names "label_names", and what protocols.evaluate
+        returns, with its tables under the protocol's own names: "all" and "top3" for nus_wide, "all" and "top3_min05"
+        for coco and scenes, "wider" for wider_attribute, "all" for voc2007, each also with "_plain"; "top_k" is named
+        by k and the floor, such as "top5" or "top5_min05".
     Raises:
-        InputError: a file cannot be read, or the two cannot be evaluated together.
+        InputError: a file cannot be read, the two cannot be evaluated together, scores are the same for every image, or
+            are not known to be logits: none is below 0.
     """
-    scores, labels = read_matrix(scores_path), read_matrix(labels_path)
+    table, scores = _read(scores_path)
+    truth_table, labels = _read(labels_path)
+    is_by_name = table is not None and truth_table is not None
+    scale = scores_are or ("probabilities" if table is not None and table.is_of_predict else None)
     try:
-        evaluated = protocols.evaluate(scores, labels, protocol, **options)
+        if is_by_name:
+            labels = match(table, truth_table)
+        logits = _as_logits(scores, scale)
+        evaluated = protocols.evaluate(logits, labels, protocol, table and table.labels, **options)
+        if len(evaluated["ties"]["constant_labels"]) == logits.shape[1]:
+            raise InputError(
+                "scores must tell images apart. Received: the same scores for every image. Check how they were written."
+            )
     except InputError as error:
         raise InputError(f"{scores_path} with {labels_path}: {error}") from None
     names = {
@@ -42,8 +62,39 @@ def evaluate_score_files(scores_path, labels_path, protocol, **options):
         "definition": protocol.definition,
         "images": scores.shape[0],
         "labels": scores.shape[1],
+        "scores_are": scale or "logits",
+        "matched_by": "name" if is_by_name else "place",
+        **({"label_names": table.labels} if table else {}),
         **{names.get(key, key): value for key, value in evaluated.items()},
     }
+
+
+def _read(path):
+    """The table of a file whose images and labels have names, else None, and its numbers."""
+    table = read_named_table(path) if Path(path).is_file() else None
+    return table, read_matrix(path) if table is None else table.values
+
+
+def _as_logits(scores, scale):
+    """Scores as logits; InputError for scores that are not what `scale` says, or where it is None and they may not be.
+
+    NaN and infinity are left to protocols.evaluate.
+    """
+    lowest, highest = np.min(scores), np.max(scores)
+    if scale == "probabilities":
+        if lowest < 0 or highest > 1:
+            raise InputError(
+                f"probabilities must be from 0 to 1. Received: {lowest:g} to {highest:g}. Give --scores_are=logits if "
+                "they are logits; divide by 100 what is in percent."
+            )
+        return log_odds(scores)
+    if scale is None and lowest >= 0:
+        raise InputError(
+            f"scores must be known to be logits. Received: {lowest:g} to {highest:g}, none below 0, so that logits "
+            "would predict every label of every image. Give --scores_are=probabilities (0 to 1), or "
+            "--scores_are=logits if they are."
+        )
+    return scores
 
 
 def read_matrix(path):
@@ -104,8 +155,9 @@ def _parse_row(path, line_number, fields):
     except ValueError:
         entry = next(index for index, field in enumerate(fields) if not _is_number(field))
         raise InputError(
-            f"{path}: every entry must be a number, with no header line. Received: {fields[entry].strip()[:40]!r} on "
-            f"line {line_number}, entry {entry + 1}."
+            f"{path}: every entry must be a number, with no header line but one that begins with "
+            f"{' or '.join(IMAGE_COLUMNS)}. Received: {fields[entry].strip()[:40]!r} on line {line_number}, entry "
+            f"{entry + 1}."
         ) from None
 
 

@@ -65,6 +65,15 @@ def test_marks(tmp_path):
     assert not any(cell.is_bold for cell in row)
 
 
+def test_scores_that_tell_no_images_apart_are_said(tmp_path):
+    found = notes(compared(tmp_path, *RUNS, ({"model": "flat"}, 0 * WEAK)))
+    said = [note for note in found if note.startswith(("weak: ", "srn: ", "flat: "))]
+    assert said[0] == (
+        "flat: The score is the same for every image, so that AP says nothing of these labels: disk, ring, star."
+    )
+    assert len(said) == 2 and said[1].endswith("mAP would be from 41.67 to 100.00.")  # 1/2, 1/2 and 1/4 at the worst
+
+
 def test_unknown_values(tmp_path):
     comparison = compared(tmp_path, *RUNS, labels=0 * TRUTH)
     rows = report.main_table(comparison).rows
@@ -81,7 +90,7 @@ def test_unknown_values(tmp_path):
     ],
 )
 def test_rows_of_the_paper(tmp_path, dataset, protocol, source, srn):
-    comparison = compared(tmp_path, *RUNS, dataset=dataset, protocol=protocol)
+    comparison = compared(tmp_path, *RUNS, dataset=dataset, protocol=protocol, labels=2 * TRUTH - 1)
     table = report.main_table(comparison)
     title, printed = table.printed
     assert title == source

@@ -47,7 +47,9 @@ def test_columns(tmp_path):
     rates = ["F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O"]
     everything = [("all", column) for column in ["mAP", *rates]]
     assert compare_runs([path], "test").columns == everything + [("top3", column) for column in rates]
-    path = write_run(tmp_path, {"model": "srn"}, dataset="wider_attribute", protocol="wider_attribute")
+    path = write_run(
+        tmp_path, {"model": "srn"}, dataset="wider_attribute", protocol="wider_attribute", labels=2 * TRUTH - 1
+    )
     assert compare_runs([path], "test").columns == everything
 
 

@@ -233,7 +233,7 @@ def test_random_average_precision_equals_the_reference_and_scikit_learn(seed):
     scores, labels = random_case(seed)
     for counted in (None, labels != 0):
         found = metrics.average_precisions(scores, labels == 1, counted)
-        assert tuple(found) == metrics.AP_DEFINITIONS
+        assert tuple(found) == metrics.AP_DEFINITIONS + metrics.AP_BOUNDS
         for label in range(labels.shape[1]):
             column = scores[:, label].tolist(), labels[:, label].tolist()
             if counted is not None:
@@ -241,6 +241,10 @@ def test_random_average_precision_equals_the_reference_and_scikit_learn(seed):
             for definition, reference_ap in reference.AP.items():
                 expected = reference_ap(*column)
                 assert found[definition][label] == pytest.approx(expected, abs=1e-12, nan_ok=True), definition
+            for bound, is_descending in (("lowest", False), ("highest", True)):  # positives last, positives first
+                pairs = sorted(zip(*column, strict=True), key=lambda pair: pair[1] == 1, reverse=is_descending)
+                expected = reference.AP["voc_all_points"](*map(list, zip(*pairs, strict=True))) if pairs else np.nan
+                assert found[bound][label] == pytest.approx(expected, abs=1e-12, nan_ok=True), bound
             if 1 in column[1]:
                 expected = average_precision_score(np.array(column[1]) == 1, column[0])
                 assert found["sklearn"][label] == pytest.approx(expected, abs=1e-12)
@@ -291,5 +295,6 @@ def test_importing_evaluation_imports_nothing_slow():
 def test_log_odds_are_the_logits_and_finite():
     logits = np.linspace(-12, 12, 50).reshape(10, 5)
     np.testing.assert_allclose(metrics.log_odds(metrics.sigmoid(logits).astype(np.float32)), logits, atol=0.02)
-    extremes = metrics.log_odds(np.array([[0.0, 1.0, 1.0 - 2.0**-24]], np.float32))
-    assert np.isfinite(extremes).all() and extremes[0, 1] > extremes[0, 2] > 0 > extremes[0, 0]
+    for dtype, least, step in ((np.float32, 2.0**-149, 2.0**-24), (np.float64, 5e-324, 2.0**-53)):
+        extremes = metrics.log_odds(np.array([[0.0, least, 1e-40, 0.5, 1 - step, 1.0]], dtype))[0]
+        assert np.isfinite(extremes).all() and (np.diff(extremes) > 0).all() and extremes[3] == 0, dtype

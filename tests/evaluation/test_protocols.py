@@ -14,6 +14,8 @@ FURTHER_KEYS = [
     "mAP_by_definition",
     "num_labels_in_mAP",
     "labels_without_positives",
+    "labels_without_negatives",
+    "ties",
     "threshold",
     "calibration",
 ]
@@ -235,6 +237,45 @@ def test_labels_without_positives_are_named():
     result = protocols.evaluate(SCORES, labels, protocols.COCO, label_names=["dog", "cat", "person"])
     assert (result["labels_without_positives"], result["num_labels_in_mAP"]) == (["cat"], 2)
     assert result["all"]["mAP"] == pytest.approx((result["AP"][0] + result["AP"][2]) / 2)
+
+
+def test_labels_without_negatives_are_named():
+    labels = np.array([[1, 1, 0], [1, 1, 1], [1, 0, -1]])
+    assert protocols.evaluate(SCORES, labels, protocols.COCO)["labels_without_negatives"] == [0]
+    result = protocols.evaluate(SCORES, labels, protocols.VOC2007, label_names=["dog", "cat", "person"])
+    assert result["labels_without_negatives"] == ["dog", "cat"]  # cat's 0 is left out
+
+
+@pytest.mark.parametrize(
+    ("protocol", "policies"),
+    [("voc2007", {}), ("wider_attribute", {}), ("voc2007", {"zero_in_ap": "negative", "zero_in_rates": "excluded"})],
+)
+def test_zero_for_absent_where_it_is_excluded(protocol, policies):
+    protocol = protocols.protocol_named(protocol, **policies)
+    labels = (LABELS == 1).astype(int)
+    with pytest.raises(InputError, match=f"-1 where .* protocol {protocol.name} 0 means .*Received: only 0 and 1. Wri"):
+        protocols.evaluate(SCORES, labels, protocol)
+    negative = protocols.protocol_named(protocol.name, "negative", "negative")
+    assert (
+        protocols.evaluate(SCORES, labels, negative)["AP"] == protocols.evaluate(SCORES, labels, protocols.COCO)["AP"]
+    )
+
+
+def test_what_equal_scores_leave_to_the_order():
+    """By hand: of four images one is positive, which among equals is ranked 1 to 4; the other label has no ties."""
+    scores = np.array([[0.5, 1], [0.5, 2], [0.5, 3], [0.5, 4]])
+    for place, ap in enumerate((100, 50, 100 / 3, 25)):
+        labels = np.zeros((4, 2))
+        labels[place] = 1
+        result = protocols.evaluate(scores, labels, protocols.COCO, ["dog", "cat"])
+        other = 100 / (4 - place)
+        assert result["AP"] == pytest.approx([ap, other])  # in the order of the images, as in the authors' code
+        assert result["ties"] == {
+            "mAP_lowest": pytest.approx((25 + other) / 2),
+            "mAP_highest": pytest.approx((100 + other) / 2),
+            "constant_labels": ["dog"],
+        }
+    assert protocols.evaluate(scores[:1], labels[:1], protocols.COCO)["ties"]["constant_labels"] == []
 
 
 def test_no_label_with_positives():

@@ -12,8 +12,8 @@ LABELS = ["dog", "cat", "007", "umbrella"]
 def _metrics(protocol, outputs=("y_hat", "y_cls", "y_att", "y_sr")):
     """Metrics of four random outputs; the label "007" has no positives."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (20, 4))
-    labels[:, 2] = 0
+    labels = 2 * rng.integers(0, 2, (20, 4)) - 1
+    labels[:, 2] = -1
     return {
         "dataset": "scenes",
         "split": "test",
@@ -82,6 +82,21 @@ def test_ranking_and_thresholds_are_reported():
     assert "Ranking: Unspecified entries count as negative" in text
 
 
+def test_what_mars_the_numbers_is_said():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat", "y_cls"])
+    assert "Images with equal scores" not in report.summary_table(metrics)
+    labels = np.array([[1, 1], [0, 1], [0, 1]])
+    for name, scores in (("y_hat", [[1, 1], [2, 2], [3, 3]]), ("y_cls", [[1, 1], [1, 2], [1, 3]])):
+        metrics["outputs"][name] = protocols.evaluate(np.array(scores), labels, protocols.COCO, ["dog", "cat"])
+    metrics["other_data"] = {"data_dir": "OTHER", "predictions": "RUN/p.npz"}
+    text = " ".join(report.summary_table(metrics).split())
+    assert "in OTHER is not the one that the model was trained on. Its predictions are kept apart: RUN/p.npz." in text
+    assert "Without negatives, so that AP is 100 whatever the scores: cat." in text
+    assert "y_cls: The score is the same for every image, so that AP says nothing of these labels: dog." in text
+    assert "y_cls: Images with equal scores are ranked in their stored order" in text
+    assert "mAP would be from 66.67 to 100.00." in text and "y_hat: " not in text
+
+
 def test_summary_table_without_map():
     metrics = _metrics(protocols.NUS_WIDE, outputs=["y_hat"])
     metrics["outputs"]["y_hat"] = protocols.evaluate(np.zeros((20, 4)), np.zeros((20, 4)), protocols.NUS_WIDE)
@@ -91,13 +106,17 @@ def test_summary_table_without_map():
 def test_score_table():
     """A score file's result has its tables under their own names, a row each."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (20, 4))
-    labels[:, 2] = 0
+    labels = 2 * rng.integers(0, 2, (20, 4)) - 1
+    labels[:, 2] = -1
     evaluated = protocols.evaluate(rng.normal(size=labels.shape), labels, protocols.WIDER_ATTRIBUTE, top_k=2)
     result = {"protocol": "p", "definition": "All of it.", "images": 20, "labels": 4, **evaluated}
+    result |= {"scores_are": "probabilities", "matched_by": "name"}
     result["wider"], result["wider_plain"] = result.pop("all"), result.pop("all_plain")
     text = report.score_table(result, "J.json")
-    assert text.splitlines()[0] == "20 images, 4 labels, protocol p, percent"
+    assert text.splitlines()[:2] == [
+        "20 images, 4 labels, protocol p, percent",
+        "Scores are probabilities. Scores and truth are matched by the names of images and labels.",
+    ]
     for name in ("wider", "wider_plain", "top_k", "top_k_plain"):
         assert _rows(text, name) == [[f"{result[name][column]:.2f}" for column in report.COLUMNS]]
     assert text.splitlines()[-3:] == [

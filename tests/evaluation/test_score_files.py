@@ -21,6 +21,8 @@ FURTHER_KEYS = [
     "mAP_by_definition",
     "num_labels_in_mAP",
     "labels_without_positives",
+    "labels_without_negatives",
+    "ties",
     "threshold",
     "calibration",
 ]
@@ -33,7 +35,9 @@ def test_golden_files(name, protocol, labels, tables, ap_column):
     result = score_files.evaluate_score_files(GOLDEN / f"{name}_scores.csv", GOLDEN / f"{name}_{labels}.csv", protocol)
     num_images, num_labels = np.loadtxt(GOLDEN / f"{name}_scores.csv", delimiter=",").shape
     keys = [key for table in tables for key in (table, f"{table}_plain")]
-    assert list(result) == ["protocol", "definition", "images", "labels", *keys, *FURTHER_KEYS]
+    stated = ["protocol", "definition", "images", "labels", "scores_are", "matched_by"]
+    assert list(result) == [*stated, *keys, *FURTHER_KEYS]
+    assert (result["scores_are"], result["matched_by"]) == ("logits", "place")
     assert (result["protocol"], result["definition"]) == (protocol.name, protocol.definition)
     assert (result["images"], result["labels"]) == (num_images, num_labels)
     for table in tables:
@@ -92,7 +96,7 @@ def test_a_single_column_and_a_single_row(tmp_path):
     [
         ("empty.csv", b"", "at least one row of numbers. Received: an empty file"),
         ("blank.csv", b"\n  \n", "at least one row of numbers. Received: an empty file"),
-        ("header.csv", b"dog,cat\n1,2\n", "with no header line. Received: 'dog' on line 1, entry 1"),
+        ("header.csv", b"dog,cat\n1,2\n", "with no header line but .* Received: 'dog' on line 1, entry 1"),
         ("word.csv", b"1,2\n\n3,x\n", "every entry must be a number, .* Received: 'x' on line 3, entry 2"),
         ("hole.csv", b"1,2\n3,\n", "every entry must be a number, .* Received: '' on line 2, entry 2"),
         ("semicolon.csv", b"1;2\n", "Received: '1;2' on line 1, entry 1"),
