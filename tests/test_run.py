@@ -12,6 +12,7 @@ import tensorflow as tf
 from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
+from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
@@ -200,6 +201,7 @@ def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
 def test_evaluate_run(srn_run, tmp_path):
     options, metrics = srn_run
     assert run.evaluate_run(options.work_dir, options.data_dir, "test") == metrics
+    assert metrics["fingerprint"] == WorkDir(options.work_dir).read_run()["fingerprint"]
     more = run.evaluate_run(options.work_dir, options.data_dir, "test", ranking=True, top_k=3)
     predictions = load_predictions(WorkDir(options.work_dir).predictions("test"))
     truths = predictions.labels == 1
@@ -354,6 +356,24 @@ def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
         with pytest.raises(InputError, match=message):
             run.train_run(dataclasses.replace(options, work_dir=str(tmp_path / "run"), restart=True, **changes))
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
+    tiny_scenes_dir, tmp_path, small_model, monkeypatch
+):
+    """So that other flags, such as the fraction that is advised, are then taken."""
+    records = DataSet.records
+
+    def blank(dataset, role):
+        found = records(dataset, role)
+        empty = found.map(lambda record: {**record, "labels": tf.zeros_like(record["labels"])})
+        return empty if role == "validation" else found
+
+    monkeypatch.setattr(DataSet, "records", blank)
+    for seed in (0, 1):
+        with pytest.raises(InputError, match="Validation images must carry labels.* Received: none on 16"):
+            run.train_run(make_options(tiny_scenes_dir, tmp_path, seed=seed, **small_model))
+    assert not (tmp_path / "run.json").exists()
 
 
 @pytest.mark.slow

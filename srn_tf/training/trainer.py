@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import logging
 import os
@@ -304,8 +305,13 @@ class Trainer:
         y = (predictions.labels == 1).astype(np.float32)
         counted = (predictions.labels != 0).astype(np.float32) if self._dataset.ignores_unspecified else None
         scored = evaluate(logits, predictions.labels, protocol_named(self._dataset.protocol))
-        if scored["all"]["mAP"] is None:
-            raise InputError("The validation images carry no label at all: use another --validation_fraction.")
+        if len(scored["ties"]["constant_labels"]) == logits.shape[1]:
+            logger.warning(
+                "Validation: %s is the same for every image after stage %s, epoch %d, so that its mAP says nothing.",
+                run.stage.watched,
+                run.name,
+                run.epoch,
+            )
         return {
             "output": run.stage.watched,
             "images": len(y),
@@ -338,7 +344,7 @@ def check_plan(plan, model, strategy, dataset):
 
     Raises:
         InputError: a stage or part the model does not have, fewer images than a batch, a batch that devices and
-            accumulation cannot share evenly, or a warm-up as long as a stage.
+            accumulation cannot share evenly, a warm-up as long as a stage, or no label in train or validation.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -356,3 +362,37 @@ def check_plan(plan, model, strategy, dataset):
         raise InputError(f"batch_size must not exceed the {num_images} training images. Received: {plan.batch_size}.")
     for index in range(len(plan.stages)):
         make_schedule(plan, index, num_images // plan.batch_size)
+    _check_labels(dataset)
+
+
+def _check_labels(dataset):
+    """Raises InputError where no training or no validation image has a label: an epoch would end without an mAP."""
+    in_train = _labelled_positions(dataset.records("train"), 2)
+    if not in_train:
+        raise InputError(
+            f"Training images must carry labels. Received: none on {dataset.num_images('train')}. Check the truth that "
+            "the data set was prepared from, and --validation_fraction."
+        )
+    if _labelled_positions(dataset.records("validation"), 1):
+        return
+    held_out, num_train = dataset.num_images("validation"), dataset.num_images("train")
+    if dataset.splits["validation"] == "validation":
+        advice = "Prepare the data set with labelled validation images"
+    elif len(in_train) < 2:
+        advice = "Prepare the data set with more labelled images: only one of those for training has a label"
+    else:
+        fraction = (held_out + in_train[0] + 1) / (held_out + num_train)
+        advice = (
+            f"Use --validation_fraction={fraction:.6g}, with which one has a label; for a run that has begun, "
+            "together with --restart or another --work_dir"
+        )
+    raise InputError(
+        f"Validation images must carry labels, to choose the best epoch by. Received: none on {held_out}. {advice}."
+    )
+
+
+def _labelled_positions(records, count):
+    """Positions of the first so many records with a positive label: list of at most `count` int, ascending."""
+    is_labelled = records.map(lambda record: tf.reduce_any(record["labels"] == 1))
+    found = (position for position, has in enumerate(is_labelled.as_numpy_iterator()) if has)
+    return list(itertools.islice(found, count))

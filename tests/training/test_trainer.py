@@ -290,14 +290,38 @@ def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path
     assert not os.path.exists(tmp_path / "checkpoints" / "begin.npz")
 
 
-def test_validation_images_without_a_label(dataset, tmp_path, monkeypatch):
-    def blank(records):
-        return records.map(lambda record: {**record, "labels": tf.zeros_like(record["labels"])})
+@pytest.mark.parametrize(
+    ("labelled", "held_out", "message"),
+    [
+        ([], 4, "Training images must carry labels. Received: none on 12."),
+        ([3], 4, "Training images must carry labels. Received: none on 12."),
+        (
+            [6, 9],
+            4,
+            "Received: none on 4. Use --validation_fraction=0.4375, .*with --restart or another --work_dir",
+        ),
+        ([6], 4, "only one of those for training has a label"),
+        ([6, 9], 0, "Received: none on 16. Prepare the data set with labelled validation images."),
+    ],
+)
+def test_labels_are_looked_for_before_the_first_step(labelled, held_out, message, dataset, tmp_path):
+    """Of 16 training images the first are held out; 7/16 holds out the first that is labelled, at 6."""
+    labels = np.zeros((16, 2), np.int8)
+    labels[labelled, 1] = 1
 
-    records = type(dataset).records
-    monkeypatch.setattr(type(dataset), "records", lambda self, role: blank(records(self, role)))
-    with pytest.raises(InputError, match="validation images carry no label.*--validation_fraction"):
-        small_runs.train(tmp_path, dataset)
+    class Labelled(small_runs.OtherRecords):
+        def records(self, role):
+            held = {"train": labels[held_out:], "validation": labels[:held_out] if held_out else 0 * labels}[role]
+            return tf.data.Dataset.from_tensor_slices({"labels": held})
+
+        def num_images(self, role):
+            return int(self.records(role).cardinality())
+
+        splits = {"train": f"train[{held_out}:]", "validation": f"train[:{held_out}]" if held_out else "validation"}
+
+    with pytest.raises(InputError, match=message):
+        small_runs.train(tmp_path, Labelled(dataset, None), batch_size=4)
+    assert not os.path.exists(tmp_path / "log.jsonl")
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
