@@ -27,6 +27,7 @@ from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.run_data import open_run_data
 from srn_tf.training.summaries import Summaries
 from srn_tf.training.trainer import Trainer, check_plan
 from srn_tf.training.work_dir import WorkDir, code_version
@@ -84,8 +85,8 @@ def _finish(options, dataset, strategy, work, description):
     with strategy.scope():  # in float32, whatever it was trained in
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
-    _evaluate(model, strategy, dataset, "validation", options.stages, work, protocol)  # for its predictions
-    metrics = _evaluate(model, strategy, dataset, "test", options.stages, work, protocol)
+    for split in ("validation", "test"):  # of validation, for its predictions
+        metrics = _evaluate(model, strategy, dataset, split, options.stages, work, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -167,7 +168,9 @@ def _open_dataset(options, strategy):
 
 
 def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
-    """Evaluates the final weights of a run on a split of its data set.
+    """Evaluates the final weights of a run on a split of its data set, or of another one with the same labels.
+
+    The predictions are kept in the run's folder, those on another data set apart from its own, see `WorkDir`.
 
     Args:
         work_dir: a run's work folder.
@@ -178,7 +181,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict: the metrics, in the form of metrics.json.
+        dict: the metrics, in the form of metrics.json; of another data set with "other_data".
     Raises:
         InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
             a policy or k that cannot be.
@@ -188,13 +191,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     protocol = protocol_named(description["protocol"], **(policies or {}))
     _check_trained(work, description)
     strategy = distribution.make_strategy()
-    dataset = open_dataset(
-        description["dataset"],
-        data_dir,
-        prepared_dir or os.path.join(work_dir, "dataset"),
-        description["validation_fraction"],
-    )
-    checkpoint.check_same_labels(description["labels"], dataset.labels, f"The data set in {data_dir}")
+    dataset, is_own = open_run_data(work, data_dir, prepared_dir)
     dataset.expression(split)  # an unknown one is said before the model is built
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
@@ -203,7 +200,11 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     if thresholds is not None:
         thresholds.check_fit(description["labels"], model.logits)
         options["thresholds"] = {thresholds.output: thresholds.values}
-    return _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, **options)
+    other = "" if is_own else dataset.fingerprint
+    metrics = _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, other, **options)
+    if other:
+        metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
+    return metrics
 
 
 def load_model(work, description):
@@ -284,18 +285,19 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work, protocol, **options):
-    """The metrics of a split; its predictions are kept in the work folder."""
+def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
+    """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
     evaluator = Evaluator(model, strategy, with_attention=True)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
     if distribution.is_chief(strategy):
         save_predictions(
-            work.predictions(split),
+            work.predictions(split, other),
             SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits),
         )
     return {
         "dataset": dataset.name,
         "split": split,
+        "fingerprint": dataset.fingerprint,
         "stages": list(stages),
         **score(predictions, protocol, dataset.labels, **options),
     }

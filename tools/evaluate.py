@@ -1,7 +1,7 @@
 """Evaluates a trained run or an exported model on a split, or a file of scores against a file of truths.
 
-python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=metrics.json] [--per_label]
-python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=metrics.json]
+python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
+python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=J.json]
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits, one image a line, one label a column (csv, text, .npy or .npz), or --scores_are=probabilities; truths
@@ -9,6 +9,7 @@ likewise: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -
 Either may be a table with names, as tools/predict.py writes (.csv, .jsonl, .parquet): a column `path` of images and a
 column of numbers for each label. Where both are, images and labels are matched by name, in any order.
 Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
+A run's predictions stay in RUN/predictions for other tools; those on a DATA that is not the run's own are kept apart.
 """
 
 import os
@@ -22,6 +23,7 @@ from srn_tf.evaluation.report import per_label_table, score_table, summary_table
 from srn_tf.evaluation.score_files import SCALES, evaluate_score_files
 from srn_tf.options import DATASETS
 from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.training.work_dir import WorkDir
 
 FLAGS = flags.FLAGS
 
@@ -56,6 +58,8 @@ def main(_):
         )
     if FLAGS.scores_are and not FLAGS.scores:
         raise InputError("--scores_are is for --scores. Remove it: what a model gives is known.")
+    _check_written("output")
+    _check_written("reliability")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
         raise InputError("--top_k_floor needs --top_k.")
     if FLAGS.scores:
@@ -64,6 +68,16 @@ def main(_):
         _evaluate_saved_model()
     else:
         _evaluate_run()
+
+
+def _check_written(flag):
+    """Refuses to put an evaluation in the place of what a run says of itself."""
+    path = FLAGS[flag].value
+    run = WorkDir(os.path.dirname(path))
+    if path in (run.metrics, run.reliability, run.run, run.log, run.flags) and os.path.isfile(run.run):
+        raise InputError(
+            f"--{flag} must not be a file that tools/train.py wrote of a run. Received: {path}. Give another name."
+        )
 
 
 def _evaluate_files():

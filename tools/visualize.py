@@ -65,7 +65,7 @@ def main(paths):
     if source is None and work:
         source = sources.split_of_run(work, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
     elif source is None:
-        source = sources.split_as_stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
+        source = sources.split_as_stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.split, predictor.trained_on)
     source.check_labels(predictor.labels)
     if FLAGS.page:
         _write_page(predictor, source, model, chosen)

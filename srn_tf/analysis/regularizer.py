@@ -5,7 +5,6 @@ see `responses.Responses`.
 """
 
 import dataclasses
-import os
 
 import numpy as np
 
@@ -13,12 +12,12 @@ from srn_tf.analysis import correlation
 from srn_tf.analysis.excitation import choose_neurons, excite
 from srn_tf.analysis.responses import Responses, read_responses
 from srn_tf.analysis.targets import AXES, Target, label_targets, offset_targets
-from srn_tf.data.datasets import DataSet, open_dataset
+from srn_tf.data.datasets import DataSet
 from srn_tf.errors import InputError
 from srn_tf.models.build import ModelConfig
 from srn_tf.models.heads import CONV4_KERNELS_PER_CHANNEL
 from srn_tf.run import load_model
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.training.run_data import open_run_data
 from srn_tf.training.work_dir import WorkDir
 
 MODELS = ("srn", "srn_att")  # those that have a regularizer
@@ -117,9 +116,7 @@ def explain_regularizer(work_dir, data_dir, split, prepared_dir="", min_images=3
             f"Only a run of --model={' or '.join(MODELS)} has a regularizer f_sr to explain. Received: {work_dir}, "
             f"a run of {run['model']['model']}."
         )
-    prepared_dir = prepared_dir or os.path.join(work_dir, "dataset")
-    dataset = open_dataset(run["dataset"], data_dir, prepared_dir, run["validation_fraction"])
-    check_same_labels(run["labels"], dataset.labels, f"The data set in {data_dir}")
+    dataset, _ = open_run_data(work, data_dir, prepared_dir)
     config = ModelConfig.from_record(run["model"])
     _check_neurons(neurons, CONV4_KERNELS_PER_CHANNEL * config.head_channels)
     records = dataset.records(split)

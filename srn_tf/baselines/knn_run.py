@@ -123,6 +123,7 @@ def _describe(source, candidates, sigma):
         "validation_fraction": source.validation_fraction,
         "validation_is_train": False,
         "labels": list(source.labels),
+        "fingerprint": source.fingerprint,
         "model": {"model": OUTPUT, "k": candidates, "sigma": sigma, "distance": source.distance},
         "stages": [],
         "final": OUTPUT,

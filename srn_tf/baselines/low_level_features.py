@@ -37,6 +37,7 @@ class LowLevelFeatures:
 
     distance = "manhattan"
     validation_fraction = _VALIDATION_FRACTION
+    fingerprint = None  # there need not be a prepared data set
     dataset, protocol, labels = "nus_wide", "nus_wide", LABEL_NAMES
 
     def __init__(self, features_dir, source_dir, data_dir=""):

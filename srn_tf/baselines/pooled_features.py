@@ -1,7 +1,6 @@
 """The pooled features of a trained run's main net, what its classifier reads, as a source of KNN."""
 
 import contextlib
-import os
 
 import keras
 import numpy as np
@@ -9,11 +8,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf.baselines.knn_run import OUTPUT, Images
-from srn_tf.data.datasets import open_dataset
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.run import EVALUATION_BATCH, load_model
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.training.run_data import open_run_data
 from srn_tf.training.work_dir import WorkDir
 
 
@@ -35,13 +33,7 @@ class PooledFeatures:
         self._run = work.read_run()
         if self._run["model"]["model"] == OUTPUT:
             raise InputError(f"work_dir must be a network's run. Received: {work_dir}, which is a result of KNN.")
-        self._dataset = open_dataset(
-            self._run["dataset"],
-            data_dir,
-            prepared_dir or os.path.join(work_dir, "dataset"),
-            self._run["validation_fraction"],
-        )
-        check_same_labels(self._run["labels"], self._dataset.labels, f"The data set in {data_dir}")
+        self._dataset, _ = open_run_data(work, data_dir, prepared_dir)
         if self._dataset.splits["validation"] == self._dataset.splits["train"]:
             raise InputError(
                 f"KNN chooses k on validation images, which must not be training images. Received: {work_dir}, a run "
@@ -51,13 +43,14 @@ class PooledFeatures:
         self._network = pooled_network(self._model)
         self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
         self.validation_fraction = self._run["validation_fraction"]
+        self.fingerprint = self._dataset.fingerprint
         self.num_train = self._dataset.num_images("train")
         flags = work.read_flags()
         self.flags = {"features": flags.pop("model", "main_net"), **flags}
 
     def describe(self):
         """What run.json says of the features."""
-        names = ("model", "stages", "seed", "code")
+        names = ("model", "stages", "seed", "code", "fingerprint")
         return {name: self._run[name] for name in names if name in self._run}
 
     def read(self):

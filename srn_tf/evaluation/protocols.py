@@ -160,7 +160,7 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
         )
     thresholds = _checked_thresholds(thresholds, num_labels)
     positives = labels == 1
-    _check_negatives(labels, positives, protocol)
+    _check_negatives(labels, protocol)
     specified = labels != 0 if protocol.is_zero_unspecified else None
     counted_in_ap = specified if protocol.zero_in_ap == "excluded" else None
     counted_in_rates = specified if protocol.zero_in_rates == "excluded" else None
@@ -196,9 +196,10 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
         return [label if label_names is None else label_names[label] for label in np.flatnonzero(is_meant).tolist()]
 
     result["labels_without_positives"] = named(~has_positives)
-    result["labels_without_negatives"] = named(has_positives & ~_has_negatives(positives, counted_in_ap))
+    result["labels_without_negatives"] = named(has_positives & ~_has_negatives(labels, protocol))
     result["ties"] = {f"mAP_{bound}": mean_ap[bound] for bound in metrics.AP_BOUNDS}
-    result["ties"]["constant_labels"] = named((scores == scores[0]).all(axis=0) if len(scores) > 1 else [])
+    is_constant = _all_images(scores, lambda rows: rows == scores[0]) if len(scores) > 1 else []
+    result["ties"]["constant_labels"] = named(is_constant)
     result["threshold"] = thresholds.tolist()
     result["calibration"] = calibration.result()
     if ranking:
@@ -211,14 +212,11 @@ def top_k_key(k, min_probability):
     return f"top{k}" if min_probability is None else f"top{k}_min{min_probability:g}".replace(".", "")
 
 
-def _check_negatives(labels, positives, protocol):
+def _check_negatives(labels, protocol):
     """Raises InputError for truth in which an excluded 0 stands for what is absent."""
-    left_out = [
-        what
-        for what, policy in (("AP", protocol.zero_in_ap), ("precision, recall and F1", protocol.zero_in_rates))
-        if policy == "excluded"
-    ]
-    if left_out and positives.any() and not (labels == -1).any() and (labels == 0).any():
+    policies = {"AP": protocol.zero_in_ap, "precision, recall and F1": protocol.zero_in_rates}
+    left_out = [what for what, policy in policies.items() if policy == "excluded"]
+    if left_out and not _labels_with(labels, -1).any() and all(_labels_with(labels, value).any() for value in (0, 1)):
         raise InputError(
             f"labels must be -1 where a label is known to be absent: in protocol {protocol.name} 0 means "
             f"{protocol.zero_means} and is left out of {' and of '.join(left_out)}, which would be 100 whatever the "
@@ -227,13 +225,22 @@ def _check_negatives(labels, positives, protocol):
         )
 
 
-def _has_negatives(positives, counted):
-    """bool (C,), whether a label has a counted negative."""
-    found = np.zeros(positives.shape[1], dtype=bool)
-    for start in range(0, len(positives), metrics.BLOCK_ROWS):
-        rows = slice(start, start + metrics.BLOCK_ROWS)
-        is_negative = ~positives[rows] if counted is None else ~positives[rows] & counted[rows]
-        found |= is_negative.any(axis=0)
+def _has_negatives(labels, protocol):
+    """bool (C,), whether a label has a negative that counts in AP."""
+    has = _labels_with(labels, -1)
+    return has if protocol.zero_in_ap == "excluded" else has | _labels_with(labels, 0)
+
+
+def _labels_with(labels, value):
+    """bool (C,), whether a label has that value in any image."""
+    return ~_all_images(labels, lambda rows: rows != value)
+
+
+def _all_images(matrix, is_so):
+    """bool (C,), whether something is so of a column in all rows; `is_so` is asked of a block of rows at a time."""
+    found = np.ones(matrix.shape[1], dtype=bool)
+    for start in range(0, len(matrix), metrics.BLOCK_ROWS):
+        found &= is_so(matrix[start : start + metrics.BLOCK_ROWS]).all(axis=0)
     return found
 
 

@@ -24,7 +24,8 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict in the form of metrics.json, its one output "served". Scores are log odds of the served probabilities;
+        dict in the form of metrics.json, its one output "served"; with "other_data" where the data set is not the one
+        that the model was trained on. Scores are log odds of the served probabilities;
         labels are predicted above the thresholds of the export.
     Raises:
         InputError: no such model, data set or split, other labels, or a policy or k that cannot be.
@@ -45,9 +46,12 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         probabilities.append(predictor.predict([record["image"] for record in batch]))
         labels.append(np.stack([record["labels"] for record in batch]))
     predictions = Predictions({"served": log_odds(np.concatenate(probabilities))}, np.concatenate(labels), None)
+    is_other = predictor.trained_on is not None and predictor.trained_on != dataset.fingerprint
     return {
         "dataset": dataset_name,
         "split": split,
+        "fingerprint": dataset.fingerprint,
+        **({"other_data": {"data_dir": str(data_dir)}} if is_other else {}),
         "saved_model": str(saved_model_dir),
         **score(predictions, protocol, dataset.labels, {"served": thresholds}, **options),
     }

@@ -70,6 +70,7 @@ class Predictor:
         labels: list of C str, the label names in order.
         thresholds: float64 (C,), in (0, 1).
         image_size: side of the square the network sees, pixels.
+        trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
 
     Raises:
         InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project.
@@ -78,7 +79,7 @@ class Predictor:
     def __init__(self, saved_model_dir):
         self._path = os.fspath(saved_model_dir)
         self._loaded = _load(self._path)  # kept: the signatures do not keep the variables alive
-        self.labels, self.thresholds, self.image_size = _read_description(self._path)
+        self.labels, self.thresholds, self.image_size, self.trained_on = _read_description(self._path)
 
     @functools.cached_property
     def identity(self):
@@ -223,14 +224,15 @@ def _load(path):
 
 
 def _read_description(path):
-    """Reads labels, thresholds and image_size of an export, see `Predictor`; InputError if they are not there."""
+    """Reads what an export says of itself, see `Predictor`'s attributes; InputError if it is not there."""
     try:
         with open(os.path.join(path, DESCRIPTION), encoding="utf-8") as file:
             description = json.load(file)
         labels = [str(label) for label in description["labels"]]
         # Exports of earlier versions have no thresholds: they decide by 0.5.
         thresholds = np.broadcast_to(np.float64(description.get("thresholds", 0.5)), [len(labels)])
-        return labels, thresholds, int(description["image_size"])
+        trained_on = description.get("run", {}).get("fingerprint")
+        return labels, thresholds, int(description["image_size"]), trained_on
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} cannot be used ({type(error).__name__}: {error}). "

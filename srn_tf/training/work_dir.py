@@ -28,7 +28,8 @@ class WorkDir:
     log.jsonl     one line an epoch
     metrics.json  the evaluation of the final weights
     reliability.png  how often labels of a given probability are true, of the final output on test
-    predictions/  <split>.npz, logits and truth of the validation and test images
+    predictions/  <split>.npz, logits and truth of the validation and test images; other-<fingerprint>/<split>.npz,
+                  those of another data set
     thresholds.json  of tools/tune_thresholds.py, if it was run
     checkpoints/  <stage>.npz, the best weights of each stage, <stage>-<epoch>.npz while it trains; final.npz, those
                   evaluated and exported; state/, from which an interrupted run continues, see `states`
@@ -51,9 +52,14 @@ class WorkDir:
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
 
-    def predictions(self, split):
-        """Path of the predictions on a split, see evaluation.predictions."""
-        return os.path.join(self.path, "predictions", f"{split}.npz")
+    def predictions(self, split, other=""):
+        """Path of the predictions on a split, see evaluation.predictions.
+
+        Args:
+            split: str.
+            other: fingerprint of a data set that is not the run's own; "" for its own.
+        """
+        return os.path.join(self.path, "predictions", f"other-{other[:12]}" if other else "", f"{split}.npz")
 
     def stage_weights(self, stage_name):
         """Path of a stage's best weights."""

@@ -63,6 +63,7 @@ class DataSplit:
     Args:
         dataset: data.datasets.DataSet.
         role: "train", "validation" or "test".
+        note: str, what else the title says.
 
     Attributes:
         title, names: as of `ImageFiles`.
@@ -72,12 +73,12 @@ class DataSplit:
         InputError: an unknown role, or one without images.
     """
 
-    def __init__(self, dataset, role):
+    def __init__(self, dataset, role, note=""):
         self._dataset, self._role = dataset, role
         self.names = dataset.image_names(role).tolist()
         if not self.names:
             raise InputError(f"A split must hold an image to look at. Received: {role} of {dataset.name}, with none.")
-        self.title = f"{dataset.name}, {role} split"
+        self.title = f"{dataset.name}, {role} split{note}"
         self.protocol = protocol_named(dataset.protocol)
 
     def __len__(self):
@@ -106,21 +107,27 @@ def split_of_run(work, data_dir, role, prepared_dir=""):
     Raises:
         InputError: no run, no such data set, or one with other labels than the run's.
     """
-    from srn_tf.data.datasets import open_dataset  # late: TensorFlow
+    from srn_tf.training.run_data import open_run_data  # late: TensorFlow
 
-    run = work.read_run()
-    prepared_dir = prepared_dir or os.path.join(work.path, "dataset")
-    dataset = open_dataset(run["dataset"], data_dir, prepared_dir, run["validation_fraction"])
-    check_same_labels(run["labels"], dataset.labels, f"The data set in {data_dir}")
-    return DataSplit(dataset, role)
+    dataset, is_own = open_run_data(work, data_dir, prepared_dir)
+    return DataSplit(dataset, role, "" if is_own else _other(data_dir))
 
 
-def split_as_stored(name, data_dir, role):
-    """A split of a prepared data set as it is stored; the arguments and errors are those of `datasets.open_stored`.
+def split_as_stored(name, data_dir, role, trained_on=None):
+    """A split of a prepared data set as it is stored.
 
+    Args:
+        name, data_dir, role: as for `datasets.open_stored`, and the errors are its.
+        trained_on: fingerprint of the data set that the model was trained on, None where that is not known.
     Returns:
         DataSplit.
     """
     from srn_tf.data.datasets import open_stored  # late: TensorFlow
 
-    return DataSplit(open_stored(name, data_dir, role), role)
+    dataset = open_stored(name, data_dir, role)
+    return DataSplit(dataset, role, "" if trained_on in (None, dataset.fingerprint) else _other(data_dir))
+
+
+def _other(data_dir):
+    """What a title says of a data set that a model was not trained on."""
+    return f" of {data_dir}, not the data set that the model was trained on"

@@ -30,7 +30,7 @@ class Source:
     """
 
     dataset, protocol, labels = "scenes", "scenes", ("dog",)
-    distance, num_train, validation_fraction = "euclidean", 6, 0.1
+    distance, num_train, validation_fraction, fingerprint = "euclidean", 6, 0.1, "12ab"
     flags = {"features": "main_net", "dataset": "scenes", "seed": "0"}
 
     def __init__(self, **changes):
@@ -107,6 +107,11 @@ def test_a_comparison_takes_it_like_runs(tmp_path):
 def test_the_same_again_and_something_else_in_the_folder(tmp_path):
     out = str(tmp_path / "out")
     assert evaluate_knn(Source(), [1, 3], 0.0, out) == evaluate_knn(Source(), [3, 1], 0.0, out)
+    other = Source(test=Source().images["validation"])
+    other.fingerprint = "34cd"
+    with pytest.raises(InputError, match="Expected: fingerprint 12ab. Received: 34cd"):
+        evaluate_knn(other, [1, 3], 0.0, out)
+    assert load_predictions(WorkDir(out).predictions("test")).names[0] == "test/0"
     with pytest.raises(InputError, match="output_dir becomes a work_dir: .* it has --k=1,3, received --k=1. "):
         evaluate_knn(Source(), [1], 0.0, out)
     (tmp_path / "other").mkdir()

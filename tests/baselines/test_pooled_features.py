@@ -12,6 +12,7 @@ from srn_tf.data.preprocessing import preprocess
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.models.build import MODELS, ModelConfig, build_model
+from srn_tf.training import run_data
 from tests.baselines.run_folder import write_run
 from tests.training.small import build_two_parts, random_batch, randomize
 
@@ -85,5 +86,5 @@ def test_validation_must_not_be_training(tiny_scenes_dir, tmp_path, monkeypatch)
         return dataset
 
     write_run(tmp_path)
-    monkeypatch.setattr(pooled_features, "open_dataset", open_without_validation)
+    monkeypatch.setattr(run_data, "open_dataset", open_without_validation)
     refuse("must not be training images. Received: .*, a run that held none out", tmp_path, tiny_scenes_dir)

@@ -1,5 +1,7 @@
 """The model that was evaluated is the model that is served: the SavedModel scores as the model in memory does."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +14,7 @@ from srn_tf.evaluation.protocols import SCENES
 from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
+from srn_tf.serving.predictor import DESCRIPTION
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,7 @@ def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_di
     expected = score(Evaluator(model, strategy).predict(dataset.records(split), 16), SCENES, LABELS)
     metrics = evaluate_saved_model(saved_model, "scenes", tiny_scenes_dir, split)
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", split, 16)
+    assert "other_data" not in metrics
     assert metrics["labels"] == list(LABELS) and metrics["protocol"] == "scenes"
     served, in_memory = metrics["outputs"]["served"], expected["outputs"]["y_cls"]
     assert served["all"]["mAP"] == pytest.approx(in_memory["all"]["mAP"], abs=1e-6)
@@ -52,10 +56,14 @@ def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_di
 def test_labels_are_those_of_the_thresholds_served(model, strategy, tiny_scenes_dir, tmp_path):
     thresholds = np.linspace(0.2, 0.8, len(LABELS))
     export(model, LABELS, tmp_path / "1", thresholds)
+    description = tmp_path / "1" / DESCRIPTION
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"run": {"fingerprint": "12ab"}}))
     dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
     predictions = Evaluator(model, strategy).predict(dataset.records("test"), 16)
     expected = score(predictions, SCENES, LABELS, {"y_cls": thresholds}, top_k=5)["outputs"]["y_cls"]
-    served = evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test", top_k=5)["outputs"]["served"]
+    metrics = evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test", top_k=5)
+    served = metrics["outputs"]["served"]
+    assert metrics["other_data"] == {"data_dir": tiny_scenes_dir}  # which it was not trained on
     assert served["threshold"] == pytest.approx(thresholds.tolist())
     for table in ("all", "top5", "top5_plain"):
         assert served[table] == pytest.approx(expected[table])

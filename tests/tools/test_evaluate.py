@@ -104,6 +104,8 @@ def test_bad_score_files(tmp_path):
         ([*GOLDEN_FILES, "--output=J", "--top_k=13"], ["k must be from 1 to", "k = 13 for 12 labels"]),
         ([*GOLDEN_FILES, "--output=J", "--top_k=0"], ["top_k", "0", "--help"]),
         ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
+        (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are is for --scores"]),
+        ([*GOLDEN_FILES, "--output=J", "--scores_are=probabilities"], ["probabilities must be from 0 to 1"]),
         (["--protocol=voc"], ["protocol", "voc", "--help"]),
         (["--split=val"], ["split", "val", "--help"]),
         (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
@@ -114,6 +116,14 @@ def test_bad_score_files(tmp_path):
 )
 def test_bad_command_lines(arguments, parts):
     assert_refused(run_tool(*arguments), *parts)
+
+
+def test_the_record_of_a_run_is_not_replaced(tmp_path):
+    for name in ("run.json", "metrics.json"):
+        (tmp_path / name).write_text("{}")
+    result = run_without_tensorflow("evaluate", *GOLDEN_FILES, f"--output={tmp_path}/metrics.json")
+    assert_refused(result, "--output must not be a file that tools/train.py wrote of a run", "Give another name")
+    assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):

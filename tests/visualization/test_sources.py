@@ -50,6 +50,8 @@ def test_a_run_of_other_labels(run, tiny_scenes_dir):
 def test_split_as_stored(tiny_scenes_dir):
     source = sources.split_as_stored("scenes", tiny_scenes_dir, "train")
     assert len(source) == 64 and source.title == "scenes, train split"
+    other = sources.split_as_stored("scenes", tiny_scenes_dir, "test", "12ab")
+    assert other.title == f"scenes, test split of {tiny_scenes_dir}, not the data set that the model was trained on"
 
 
 def test_image_files(tmp_path):
