@@ -47,6 +47,7 @@ def make_options(data_dir, work_dir, **changes):
         "asl_gamma_pos": 0.0,
         "asl_gamma_neg": 4.0,
         "asl_margin": 0.05,
+        "asl_focal_gradient": False,
         "positive_weights": "none",
         "batch_size": 16,
         "accumulation_steps": 1,

@@ -61,6 +61,7 @@ class Trainer:
             plan.asl_gamma_pos,
             plan.asl_gamma_neg,
             plan.asl_margin,
+            plan.asl_focal_gradient,
             self._positive_weights(),
         )
         self._meta = {"labels": list(dataset.labels)}
