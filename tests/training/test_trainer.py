@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import types
 
 import numpy as np
@@ -12,7 +13,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.training import checkpoint, trainer
 from srn_tf.training.states import States
-from srn_tf.training.trainer import Trainer
+from srn_tf.training.trainer import Trainer, warn_of_untrained
 from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
@@ -283,6 +284,15 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
     assert not os.path.exists(tmp_path / "log.jsonl")
 
 
+def test_the_learning_rate_is_not_blamed_for_the_weights_it_was_given(dataset, tmp_path):
+    model = small.build_two_parts()
+    kernel = model.parts["first"].get_layer("first_logits").kernel
+    kernel.assign(tf.fill(kernel.shape, 3e38))  # finite, but not what it gives
+    with pytest.raises(InputError, match="step 1: .*so it is not the learning rate: give other weights") as raised:
+        small_runs.make_trainer(tmp_path, model, dataset, small_runs.make_plan()).train()
+    assert "--learning_rate" not in str(raised.value)
+
+
 def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path):
     """One step an epoch: the loss before it is finite, and the validation is the first to see what came of it."""
     with pytest.raises(InputError, match="stage begin, epoch 1.*--learning_rate"):
@@ -335,3 +345,24 @@ def test_the_log_is_json_for_other_programs(whole_run):
     path, _ = whole_run
     for line in (path / "log.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+@pytest.mark.parametrize(
+    "stages, trained, warnings",
+    [
+        (("begin", "end"), (), []),
+        (("end",), ("first",), []),
+        (
+            ("end",),
+            (),
+            ["Stage end trains last on top of random weights: first stay", "y_last still comes.*: first will"],
+        ),
+        (("begin",), (), ["y_last still comes in part of random weights: last will not"]),
+    ],
+)
+def test_parts_that_stay_random_are_said_at_the_start(stages, trained, warnings, caplog):
+    plan = small_runs.make_plan(stages=stages)
+    warn_of_untrained(plan, small.build_two_parts(), trained)
+    assert len(caplog.messages) == len(warnings)
+    for message, expected in zip(caplog.messages, warnings):
+        assert re.search(expected, message), message
