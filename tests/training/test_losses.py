@@ -120,8 +120,9 @@ def test_asymmetric_equals_numpy(gamma_pos, gamma_neg, margin):
 def test_asymmetric_slopes_of_a_negative_by_hand(x, value, slope, focal_slope):
     """gamma_neg 4, margin 0.05: with the power as a weight, as in the authors' scripts, and as a factor."""
     y, logits = np.float32([[0]]), np.float32([[x]])
-    np.testing.assert_allclose(losses.asymmetric_loss(y, logits), [value], rtol=1e-5)
-    np.testing.assert_allclose(gradient_of(losses.asymmetric_loss, y, logits), [[slope]], rtol=1e-4)
+    for loss in (losses.asymmetric_loss, losses.make_loss("asymmetric")):
+        np.testing.assert_allclose(loss(y, logits), [value], rtol=1e-5)
+        np.testing.assert_allclose(gradient_of(loss, y, logits), [[slope]], rtol=1e-4)
     focal = functools.partial(losses.asymmetric_loss, focal_gradient=True)
     np.testing.assert_allclose(focal(y, logits), [value], rtol=1e-5)
     np.testing.assert_allclose(gradient_of(focal, y, logits), [[focal_slope]], rtol=1e-4)
@@ -348,6 +349,9 @@ def test_make_loss_passes_every_value_on():
     np.testing.assert_array_equal(gradient_of(made, y, logits), gradient_of(asymmetric, y, logits))
     focal = losses.make_loss("focal", focal_gamma=3.0)
     np.testing.assert_array_equal(focal(y, logits), losses.focal_loss(y, logits, gamma=3.0))
+    weights = np.float32([0.1, 1, 9, 2, 3])
+    weighted = losses.make_loss("sigmoid", positive_weights=weights)
+    np.testing.assert_array_equal(weighted(y, logits), losses.sigmoid_loss(y, logits, positive_weights=weights))
     functions = {"softmax": losses.softmax_loss, "pairwise": losses.pairwise_loss, "sigmoid": losses.sigmoid_loss}
     functions |= {"warp": losses.warp_loss, "warp_exact": losses.warp_exact_loss}
     for name, function in functions.items():

@@ -34,3 +34,14 @@ def test_every_count_comes_back():
     assert continued.schedule == run.schedule != PlateauSchedule(0.1, 1e-5, 3)
     assert int(continued.step.variables["steps"]) == values["steps"]
     small.assert_bit_equal(small.weights_of(model), weights)
+
+
+def test_an_epochs_mean_is_over_the_steps_that_counted():
+    model = small.build_two_parts(2)
+    run = make_run(model, steps=5, skipped_in_epoch=2, skipped_in_row=1, skipped=4, sums={"y_last": 6.0}, epoch=3)
+    assert run.mean_losses() == {"y_last": 2.0}
+    run.timed_steps, run.data_wait_s, run.compute_s = 5, 1.0, 2.0
+    run.begin_epoch()
+    assert (run.steps, run.skipped_in_epoch, run.timed_steps, run.data_wait_s, run.compute_s) == (0, 0, 0, 0.0, 0.0)
+    assert run.sums == run.mean_losses() == {"y_last": 0.0}
+    assert (run.epoch, run.skipped, run.skipped_in_row) == (3, 4, 1)  # of the stage
