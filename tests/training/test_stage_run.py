@@ -28,6 +28,7 @@ def test_every_count_comes_back():
     arrays, meta = run.collect(model, strategy)
     weights = small.weights_of(model)
     small.randomize(model)
+    assert meta["stage_index"] == 1
     continued = make_run(model)
     continued.restore(arrays, json.loads(json.dumps(meta)), model, strategy, "a state")
     assert {name: getattr(continued, name) for name in names} == values
