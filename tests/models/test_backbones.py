@@ -160,6 +160,11 @@ def test_small_tells_images_apart_at_initialisation():
     assert np.abs(first - second).max() > 0.05
 
 
+def test_how_smalls_layers_start():
+    for part in (*build_backbone("small", 56, C), build_more_blocks("small", (7, 7, 128))):
+        reference.assert_starts(part)
+
+
 # The two blocks that ResNet-107 has more.
 
 
