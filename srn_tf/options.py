@@ -64,6 +64,7 @@ class Options:
     asl_gamma_pos: float
     asl_gamma_neg: float
     asl_margin: float
+    asl_focal_gradient: bool
     positive_weights: str
     batch_size: int
     accumulation_steps: int
@@ -151,6 +152,12 @@ def define_flags():
     flags.DEFINE_float("asl_gamma_pos", 0.0, "loss=asymmetric: exponent of positives.", 0.0)
     flags.DEFINE_float("asl_gamma_neg", 4.0, "loss=asymmetric: exponent of negatives.", 0.0)
     flags.DEFINE_float("asl_margin", 0.05, "loss=asymmetric: negatives below this probability cost nothing.", 0.0, 0.99)
+    flags.DEFINE_bool(
+        "asl_focal_gradient",
+        False,
+        "loss=asymmetric: let the gradient pass through the powers, as in the paper's formulas. Its authors' training "
+        "scripts stop it there.",
+    )
     flags.DEFINE_enum(
         "positive_weights",
         "none",

@@ -103,9 +103,12 @@ def _train(options, config, dataset, strategy, work, description):
     plan = _plan(options)
     with _policy(options.precision), strategy.scope():
         model = build_model(config, len(dataset.labels), options.backbone_weights)
+        # Of f_cls only what lies before its classifier.
+        trained = set() if options.backbone_weights == "none" else {"f_cnn"}
         # A run that continues has weights of its own.
         if options.init_from and (options.restart or not os.path.isdir(work.states)):
-            _start_from(options.init_from, model, dataset.labels)
+            shared, untrained = _start_from(options.init_from, model, dataset.labels)
+            trained = (trained - shared) | (shared - untrained)
     logger.info(
         "Model %s on %s: %.2f M weights, %s; %d device(s).",
         config.model,
@@ -123,7 +126,7 @@ def _train(options, config, dataset, strategy, work, description):
         work.write_run(description)
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, is_chief)
-    Trainer(model, strategy, dataset, plan, work, summaries).train()
+    Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
     summaries.close()
     if is_chief:
         checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)
@@ -257,15 +260,18 @@ def provenance_of(work):
 
 
 def _start_from(path, model, labels):
+    """Gives a model the weights in a file or run; returns the sets of the parts read and of those never trained."""
     source = WorkDir(path).final if os.path.isdir(path) else path
-    shared, fresh, unused = checkpoint.load_shared_parts(source, model, labels)
+    shared, fresh, unused, untrained = checkpoint.load_shared_parts(source, model, labels)
     logger.info(
-        "Starting from the weights in %s: every weight of %s matched; new here: %s; not used: %s.",
+        "Starting from the weights in %s: every weight of %s matched; new here: %s; not used: %s; never trained: %s.",
         source,
         ", ".join(shared),
         ", ".join(fresh) or "none",
         ", ".join(unused) or "none",
+        ", ".join(untrained) or "none",
     )
+    return set(shared), set(untrained)
 
 
 def _describe(options, config, dataset):

@@ -202,7 +202,7 @@ def test_the_defaults_of_the_losses_are_those_of_the_functions():
     from srn_tf.training.losses import make_loss
 
     parsed = parse(*PLACES)
-    for name in ("focal_gamma", "asl_gamma_pos", "asl_gamma_neg", "asl_margin"):
+    for name in ("focal_gamma", "asl_gamma_pos", "asl_gamma_neg", "asl_margin", "asl_focal_gradient"):
         assert getattr(parsed, name) == inspect.signature(make_loss).parameters[name].default
 
 
@@ -243,7 +243,7 @@ EVERY_FLAG = (
     *("--batch_size=5", "--learning_rate=0.02,0.003", "--learning_rate_min=1e-7", "--momentum=0.5"),
     *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
     *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11", "--positive_weights=balanced"),
-    *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1"),
+    *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1", "--asl_focal_gradient"),
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
     *("--rate_scales=f_cnn=0.1,f_cls=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
     *("--xla", "--deterministic"),

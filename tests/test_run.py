@@ -48,6 +48,7 @@ def make_options(data_dir, work_dir, **changes):
         "asl_gamma_pos": 0.0,
         "asl_gamma_neg": 4.0,
         "asl_margin": 0.05,
+        "asl_focal_gradient": False,
         "positive_weights": "none",
         "batch_size": 16,
         "accumulation_steps": 1,
@@ -170,7 +171,7 @@ def test_tensorboard_shows_every_stage(srn_run):
 def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
     plans = []
 
-    def take_plan(model, strategy, dataset, plan, work, summaries):
+    def take_plan(model, strategy, dataset, plan, work, summaries, trained):
         plans.append(dataclasses.asdict(plan))
         raise small_runs.Interrupted
 
@@ -263,15 +264,17 @@ class Started(Exception):
 
 @pytest.fixture
 def first_weights(monkeypatch):
-    """A list to which every run adds the weights it would start training from; it then raises Started."""
+    """A list to which every run adds the weights it would start training from, and what of them is trained; it then
+    raises Started.
+    """
     seen = []
 
     class NoTrainer:
-        def __init__(self, model, *_):
-            self._model = model
+        def __init__(self, model, *_, trained):
+            self._model, self._trained = model, trained
 
         def train(self):
-            seen.append(small.weights_of(self._model))
+            seen.append((small.weights_of(self._model), self._trained))
             raise Started
 
     monkeypatch.setattr(run, "Trainer", NoTrainer)
@@ -285,7 +288,9 @@ def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
         options = make_options(source.data_dir, tmp_path / str(index), init_from=path, seed=9)
         with pytest.raises(Started):
             run.train_run(options)
-    from_folder, from_file = first_weights
+    (from_folder, trained), (from_file, trained_by_cls) = first_weights
+    assert trained == ["f_att", "f_cls", "f_cnn", "f_conf", "f_neck", "f_sr"]
+    assert trained_by_cls == ["f_cls", "f_cnn"]  # of all parts in the file
     small.assert_bit_equal(from_folder, arrays_of(source.work_dir))
     small.assert_bit_equal(from_file, arrays_of(source.work_dir, "cls"))
     assert (from_folder["f_sr/sr_logits/kernel"] != from_file["f_sr/sr_logits/kernel"]).all()
@@ -298,7 +303,8 @@ def test_init_from_a_main_net(tiny_scenes_dir, tmp_path, first_weights):
         checkpoint.save_weights(path, main_net, {"labels": list(LABELS)})
     with pytest.raises(Started):
         run.train_run(make_options(tiny_scenes_dir, tmp_path / "run", init_from=path, seed=9))
-    (weights,) = first_weights
+    ((weights, trained),) = first_weights
+    assert trained == ["f_cls", "f_cnn"]  # the file does not say
     expected = checkpoint.load_arrays(path)[0]
     small.assert_bit_equal({name: weights[name] for name in expected}, expected)
     assert {name.split("/")[0] for name in set(weights) - set(expected)} == {"f_neck", "f_att", "f_conf", "f_sr"}

@@ -10,6 +10,7 @@ import os
 import keras
 
 from srn_tf.errors import InputError
+from srn_tf.models.finite import check_finite
 from srn_tf.models.layers import ScaleInput
 
 
@@ -81,7 +82,7 @@ def build_backbone(name, image_size, num_labels, weights="none"):
         (14 for "small"); and that dict -> dict with "last_map" (B, h, w, D'), >= 0 (the paper's res5c_relu), its
         mean over the grid "pooled" (B, D') (pool5) and "y_cls", logits (B, C). D' = 2048 (128 for "small").
     Raises:
-        InputError: unknown name, a size that does not divide, weights that cannot be had or do not fit.
+        InputError: unknown name, a size that does not divide, weights that cannot be had, do not fit or are not finite.
     """
     if name not in BACKBONES:
         raise InputError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
@@ -145,6 +146,13 @@ def _build_application(application, image_size, num_labels, weights):
     image = keras.Input((image_size, image_size, 3), name="image")
     scaled = ScaleInput(application.scaling, name="cnn_scale_input")(image)
     base = _load_application(application, scaled, weights)
+    if weights != "none":
+        values = {
+            f"{layer.name}/{weight.name.split('/')[-1].split(':')[0]}": weight.numpy()
+            for layer in base.layers
+            for weight in layer.weights
+        }
+        check_finite(values, application.weights_file if weights == "imagenet" else weights)
     features = {name: base.get_layer(layer).output for name, layer in application.cut.items()}
     f_cnn = keras.Model(image, features, name="f_cnn")
     return f_cnn, _build_classifier(features, base.output, num_labels)

@@ -16,6 +16,7 @@ import zlib
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.models.finite import check_finite
 
 _META = "__meta__"
 
@@ -104,15 +105,17 @@ def load_arrays(path):
     Returns:
         (dict of arrays, meta dict)
     Raises:
-        InputError: no such file, or it is damaged or not such a file.
+        InputError: no such file, it is damaged or not such a file, or an array is not finite.
     """
     with _reading(path) as archive:
         arrays = {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
-        return arrays, _checked_meta(arrays.pop(_META))
+        meta = _checked_meta(arrays.pop(_META))
+    check_finite(arrays, path)
+    return arrays, meta
 
 
 def load_meta(path):
-    """Reads the meta dict alone, which takes no time; errors as of `load_arrays`, but for damage in the arrays."""
+    """Reads the meta dict alone, which takes no time; errors as of `load_arrays`, but for faults in the arrays."""
     with _reading(path) as archive:
         return _checked_meta(_array(archive, f"{_META}.npy"))
 
@@ -197,16 +200,16 @@ def load_weights(path, model, labels):
     Raises:
         InputError: other labels or another architecture.
     """
-    assign_weights(model, _load_arrays_for(path, labels), path)
+    assign_weights(model, _load_for(path, labels)[0], path)
 
 
-def _load_arrays_for(path, labels):
-    """The arrays of a file of weights for these labels; InputError otherwise."""
+def _load_for(path, labels):
+    """(arrays, meta) of a file of weights for these labels; InputError otherwise."""
     arrays, meta = load_arrays(path)
     if "schedule" in meta:
         raise InputError(f"{path} is the state of a run in training. Give its work folder, or the .npz of a stage.")
     check_same_labels(labels, meta["labels"], path)
-    return arrays
+    return arrays, meta
 
 
 def load_shared_parts(path, model, labels):
@@ -214,12 +217,13 @@ def load_shared_parts(path, model, labels):
 
     Args: as `load_weights`.
     Returns:
-        (shared, fresh, unused): names of parts; those read, those of the model that keep what they had, and those that
-        only the file has.
+        (shared, fresh, unused, untrained): names of parts; those read, those of the model that keep what they had,
+        those that only the file has, and those among the read ones that no stage had trained: "trained" of the meta
+        dict names the others, and is of every part where it is missing.
     Raises:
         InputError: other labels, no part in common, or a part of another architecture.
     """
-    arrays = _load_arrays_for(path, labels)
+    arrays, meta = _load_for(path, labels)
     there = list(dict.fromkeys(name.split("/")[0] for name in arrays))
     here = list(dict.fromkeys(name.split("/")[0] for name in named_weights(model)))
     shared = [part for part in here if part in there]
@@ -230,7 +234,8 @@ def load_shared_parts(path, model, labels):
         )
     kept = {name: array for name, array in arrays.items() if name.split("/")[0] in shared}
     assign_weights(model, kept, path, shared)
-    return shared, [part for part in here if part not in there], [part for part in there if part not in here]
+    fresh, unused = [part for part in here if part not in there], [part for part in there if part not in here]
+    return shared, fresh, unused, [part for part in shared if part not in meta.get("trained", there)]
 
 
 def check_same_labels(expected, received, source):

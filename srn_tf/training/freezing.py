@@ -20,3 +20,21 @@ def apply_stage(model, stage):
         for layer in getattr(part, "layers", ()):
             layer.trainable = is_trained
     return [variable for name in stage.trains for variable in model.parts[name].trainable_variables]
+
+
+def untrained_parts(model, outputs, trained):
+    """The parts that outputs come of, and that hold what they were built with.
+
+    Args:
+        model: MultiLabelModel.
+        outputs: names of outputs.
+        trained: names of parts whose weights were learned.
+    Returns:
+        list of names, in the model's order; parts without weights are not among them.
+    """
+    used = {id(weight) for weight in model.network_for(outputs).weights}
+    return [
+        name
+        for name, part in model.parts.items()
+        if name not in trained and any(id(weight) in used for weight in part.weights)
+    ]

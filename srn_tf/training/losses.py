@@ -29,13 +29,21 @@ MAX_POSITIVE_WEIGHT = 100.0  # a choice of this project: COCO's rarest label wou
 MARGIN = 1.0  # of the ranking losses
 
 
-def make_loss(name, focal_gamma=2.0, asl_gamma_pos=0.0, asl_gamma_neg=4.0, asl_margin=0.05, positive_weights=None):
+def make_loss(
+    name,
+    focal_gamma=2.0,
+    asl_gamma_pos=0.0,
+    asl_gamma_neg=4.0,
+    asl_margin=0.05,
+    asl_focal_gradient=False,
+    positive_weights=None,
+):
     """Makes a loss as the module describes it.
 
     Args:
         name: one of `LOSSES`.
         focal_gamma: see `focal_loss`.
-        asl_gamma_pos, asl_gamma_neg, asl_margin: see `asymmetric_loss`.
+        asl_gamma_pos, asl_gamma_neg, asl_margin, asl_focal_gradient: see `asymmetric_loss`.
         positive_weights: float32 (C,) for "sigmoid", see `sigmoid_loss`; None for every other loss.
     Returns:
         callable.
@@ -54,7 +62,11 @@ def make_loss(name, focal_gamma=2.0, asl_gamma_pos=0.0, asl_gamma_neg=4.0, asl_m
         "warp_exact": warp_exact_loss,
         "focal": functools.partial(focal_loss, gamma=focal_gamma),
         "asymmetric": functools.partial(
-            asymmetric_loss, gamma_pos=asl_gamma_pos, gamma_neg=asl_gamma_neg, margin=asl_margin
+            asymmetric_loss,
+            gamma_pos=asl_gamma_pos,
+            gamma_neg=asl_gamma_neg,
+            margin=asl_margin,
+            focal_gradient=asl_focal_gradient,
         ),
     }[name]
 
@@ -93,31 +105,37 @@ def focal_loss(y, logits, counted=None, seed=(0, 0), gamma=2.0):
     return _sum_counted(_focal(right, gamma), counted)
 
 
-def asymmetric_loss(y, logits, counted=None, seed=(0, 0), gamma_pos=0.0, gamma_neg=4.0, margin=0.05):
+def asymmetric_loss(
+    y, logits, counted=None, seed=(0, 0), gamma_pos=0.0, gamma_neg=4.0, margin=0.05, focal_gradient=False
+):
     """Focal loss with a gamma for each side, and none for negatives of low probability.
 
     Source: Ben-Baruch et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq. (4) to (7):
     positive (1 - p)^gamma_pos * -log(p); negative p_m^gamma_neg * -log(1 - p_m) with p_m = max(p - margin, 0).
+    The formulas have a gradient through the powers. The authors' training scripts stop it there
+    (disable_torch_grad_focal_loss), as do those of ML-Decoder: the powers are then weights of the entries.
 
     Args:
         gamma_pos, gamma_neg: >= 0. The source's: 0 and 4.
         margin: in [0, 1), as a probability. The source's: 0.05. All three 0: the sigmoid loss.
+        focal_gradient: whether the gradient passes through the powers. False as in the scripts; the value is the same.
         Others and return value: see the module.
     """
+    weigh = tf.identity if focal_gradient else tf.stop_gradient
     if margin == 0:
-        negative = _focal(-logits, gamma_neg)  # in logits, which do not run out of digits
+        negative = _focal(-logits, gamma_neg, weigh)  # in logits, which do not run out of digits
     else:
         p = tf.sigmoid(logits)
         is_above = p > margin
         shifted = tf.where(is_above, p - margin, 0.5)  # any positive number where the loss is 0: 0^gamma has no slope
-        negative = tf.where(is_above, shifted**gamma_neg * -tf.math.log(1.0 - shifted), 0.0)
-    return _sum_counted(tf.where(y > 0.5, _focal(logits, gamma_pos), negative), counted)
+        negative = tf.where(is_above, weigh(shifted**gamma_neg) * -tf.math.log(1.0 - shifted), 0.0)
+    return _sum_counted(tf.where(y > 0.5, _focal(logits, gamma_pos, weigh), negative), counted)
 
 
-def _focal(right, gamma):
-    """(1 - p)^gamma * -log(p) of the logit of p."""
+def _focal(right, gamma, weigh=tf.identity):
+    """(1 - p)^gamma * -log(p) of the logit of p; `weigh` is applied to the power."""
     log_wrong = tf.math.log_sigmoid(-right)  # log(1 - p)
-    return tf.exp(gamma * log_wrong) * -tf.math.log_sigmoid(right)
+    return weigh(tf.exp(gamma * log_wrong)) * -tf.math.log_sigmoid(right)
 
 
 # Label against label. Source of these four: Gong et al., "Deep convolutional ranking for multilabel image

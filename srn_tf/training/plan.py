@@ -25,6 +25,7 @@ class TrainingPlan:
     asl_gamma_pos: float = 0.0
     asl_gamma_neg: float = 4.0
     asl_margin: float = 0.05
+    asl_focal_gradient: bool = False
     positive_weights: str = "none"
     batch_size: int = 96
     accumulation_steps: int = 1

@@ -20,6 +20,7 @@ from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.training import checkpoint
 from srn_tf.training.addons import f1_and_confusion
+from srn_tf.training.freezing import untrained_parts
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
 from srn_tf.training.preemption import PreemptionNotice
@@ -44,12 +45,13 @@ class Trainer:
         plan: plan.TrainingPlan.
         work: WorkDir; of several workers only the chief writes there, all of them read.
         summaries: training.summaries.Summaries.
+        trained: names of the model's parts that hold learned weights already.
 
     Raises:
         InputError: see `check_plan`.
     """
 
-    def __init__(self, model, strategy, dataset, plan, work, summaries):
+    def __init__(self, model, strategy, dataset, plan, work, summaries, trained=()):
         self._model, self._strategy, self._dataset = model, strategy, dataset
         self._plan, self._work, self._summaries = plan, work, summaries
         check_plan(plan, model, strategy, dataset)
@@ -62,9 +64,10 @@ class Trainer:
             plan.asl_gamma_pos,
             plan.asl_gamma_neg,
             plan.asl_margin,
+            plan.asl_focal_gradient,
             self._positive_weights(),
         )
-        self._meta = {"labels": list(dataset.labels)}
+        self._meta = {"labels": list(dataset.labels), "trained": list(trained)}  # of every file of weights
         self._states = States(work.states, plan.keep_checkpoints)
         self._is_chief = distribution.is_chief(strategy)
         self._profile = Profile(work.tensorboard, plan.profile_steps)
@@ -93,6 +96,9 @@ class Trainer:
         if state is not None:
             checkpoint.check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
             first = state[1]["stage_index"]
+            self._meta["trained"] = state[1].get("trained", list(self._model.parts))
+        else:
+            warn_of_untrained(self._plan, self._model, self._meta["trained"])
         if self._is_chief and os.path.isfile(self._work.log):  # what was logged after the state will come again
             with open(self._work.log, "a+b") as log:
                 log.truncate(0 if state is None else state[1]["log_bytes"])
@@ -108,6 +114,7 @@ class Trainer:
         step = StageStep(model, self._strategy, stage, index, plan, self._loss)
         run = StageRun(index, name, stage, make_schedule(plan, index, self._steps_per_epoch), step)
         run.begin_epoch()
+        self._meta["trained"] = list(dict.fromkeys((*self._meta["trained"], *stage.trains)))
         if state is not None:
             run.restore(*state, model, self._strategy, self._work.states)
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
@@ -201,10 +208,14 @@ class Trainer:
             run.skipped += 1
             where = f"stage {run.name}, epoch {run.epoch + 1}, step {run.steps}: {losses}; learning rate {rate:g}"
             if run.skipped > self._plan.max_skipped_steps:
-                raise InputError(
-                    f"Loss and gradient must be finite. Received: one that is not in {where}. Use a smaller "
-                    "--learning_rate, or --clip_norm, or --max_skipped_steps if it is rare."
-                )
+                if run.skipped_in_row == run.total_steps:
+                    advice = (
+                        "No step has moved a weight of this stage yet, so it is not the learning rate: give other "
+                        "weights to start from (--init_from, --backbone_weights)."
+                    )
+                else:
+                    advice = "Use a smaller --learning_rate, or --clip_norm, or --max_skipped_steps if it is rare."
+                raise InputError(f"Loss and gradient must be finite. Received: one that is not in {where}. {advice}")
             logger.warning("Skipped a step without a finite gradient in %s.", where)
 
     def _save_if_due(self, run, is_due=False):
@@ -396,3 +407,33 @@ def _labelled_positions(records, count):
     is_labelled = records.map(lambda record: tf.reduce_any(record["labels"] == 1))
     found = (position for position, has in enumerate(is_labelled.as_numpy_iterator()) if has)
     return list(itertools.islice(found, count))
+
+
+def warn_of_untrained(plan, model, trained):
+    """Says which parts stay at random where a stage builds on them, or where the model's answer comes of them.
+
+    Args:
+        plan, model: as of `Trainer`.
+        trained: names of the parts that hold learned weights before the first stage.
+    """
+    trained = set(trained)
+    for name in plan.stages:
+        stage = model.stages[name]
+        trained.update(stage.trains)
+        untrained = untrained_parts(model, stage.losses, trained)
+        if untrained:
+            logger.warning(
+                "Stage %s trains %s on top of random weights: %s stay as they are and have never been trained. Start "
+                "from a trained run with --init_from, or name the stages that train them in --stages before.",
+                name,
+                ", ".join(stage.trains),
+                ", ".join(untrained),
+            )
+    untrained = untrained_parts(model, [model.final], trained)
+    if untrained:
+        logger.warning(
+            "After the last stage the answer %s still comes in part of random weights: %s will not have been trained. "
+            "Do not use it before they are; read the outputs that the stages train.",
+            model.final,
+            ", ".join(untrained),
+        )

@@ -1,5 +1,6 @@
 """The heads and the equations of the paper in NumPy, float64, written from its text and not from the code."""
 
+import keras
 import numpy as np
 
 BATCH_NORM_EPSILON = 1e-5
@@ -117,3 +118,16 @@ def randomise(part, seed):
         kind = weight.name.split("/")[-1].split(":")[0]
         if kind in ranges:
             weight.assign(rng.uniform(*ranges[kind], weight.shape))
+
+
+def assert_starts(model, with_bias=()):
+    """Convolutions start from He's normal distribution, without a bias but for the named ones; BatchNorms are alike."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            assert (layer.momentum, layer.epsilon) == (0.9, 1e-5), layer.name
+        elif isinstance(layer, keras.layers.Conv2D):
+            assert layer.use_bias == (layer.name in with_bias), layer.name
+            kernel = layer.get_weights()[0]  # a depthwise one reads its grid alone
+            is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            fan_in = np.prod(kernel.shape[:2] if is_depthwise else kernel.shape[:3])
+            np.testing.assert_allclose(kernel.std(), (2.0 / fan_in) ** 0.5, rtol=0.15, err_msg=layer.name)

@@ -160,6 +160,11 @@ def test_small_tells_images_apart_at_initialisation():
     assert np.abs(first - second).max() > 0.05
 
 
+def test_how_smalls_layers_start():
+    for part in (*build_backbone("small", 56, C), build_more_blocks("small", (7, 7, 128))):
+        reference.assert_starts(part)
+
+
 # The two blocks that ResNet-107 has more.
 
 
@@ -256,6 +261,23 @@ def test_weight_file_of_another_architecture(built):
     message = message_of("resnet50v2", S_PX, C, path)
     assert message.startswith(f"The weight file {path} does not fit ResNet50V2")
     assert "Expected a copy of resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5." in message
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_weights_that_are_not_finite(tmp_path, monkeypatch, is_file):
+    def build(include_top, weights, input_tensor):
+        layer = keras.layers.Conv2D(2, 3, name="conv1_conv", kernel_initializer=keras.initializers.Constant(np.nan))
+        layer.build(input_tensor.shape)
+        return keras.Model(input_tensor, layer(input_tensor))
+
+    monkeypatch.setattr(keras.applications, "ResNet50V2", build)
+    path = tmp_path / "weights.h5"
+    path.touch()
+    source = path if is_file else "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    message = message_of("resnet50v2", S_PX, C, str(path) if is_file else "imagenet")
+    assert message.startswith(
+        f"The weights in {source} must be finite numbers. Received: 54 of 54 values of conv1_conv/"
+    )
 
 
 def test_weight_file_that_is_no_weight_file(tmp_path):

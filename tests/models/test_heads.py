@@ -98,6 +98,14 @@ def test_the_released_nets_have_batch_norm_before_every_relu(full_size):
                 assert isinstance(node.inbound_layers, keras.layers.BatchNormalization), layer.name
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_how_the_layers_start(full_size, head):
+    """A convolution before a BatchNorm has no bias, which the BatchNorm would take away."""
+    for part in full_size[head].values():
+        every = {layer.name for layer in part.layers}
+        reference.assert_starts(part, {"att_3_conv", "conf_2_conv"} if head == "released" else every)
+
+
 # Values.
 
 

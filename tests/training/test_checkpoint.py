@@ -99,6 +99,23 @@ def test_one_misshapen_array_is_enough(model, saved):
     assert_refused(saved, model, re.escape(f"1 weights have another shape (first {last}") + "|1 have another shape")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(model, saved, value):
+    """By name, whoever reads them: a run's final weights, --init_from, states (which then take the one before)."""
+    arrays, meta = checkpoint.load_arrays(saved)
+    name = "f_att/att_3_conv/kernel"
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[[1, 5]] = value
+    checkpoint.save_arrays(saved, arrays, meta)
+    message = rf"must be finite numbers. Received: 2 of {arrays[name].size} values of {name} that are not\. "
+    assert_refused(saved, model, message)
+    with pytest.raises(InputError, match=message):
+        checkpoint.load_shared_parts(saved, model, LABELS)
+    arrays["f_sr/sr_logits/bias"] = np.full(3, value, np.float32)
+    checkpoint.save_arrays(saved, arrays, meta)
+    assert_refused(saved, model, rf"{name} that are not, and such values in 1 more arrays\. ")
+
+
 def test_a_missing_file(model, tmp_path):
     assert_refused(str(tmp_path / "none.npz"), model, r"weight file of this project \(.npz\) was expected")
     assert_refused(str(tmp_path), model, "not a file")

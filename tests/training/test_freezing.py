@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES, build_srn
-from srn_tf.training.freezing import apply_stage
+from srn_tf.training.freezing import apply_stage, untrained_parts
 from srn_tf.training.steps import loss_gradients
 from tests.training import small
 
@@ -64,6 +64,23 @@ def test_a_learned_alpha_moves_in_the_last_stage_alone(head):
         small.descend(model, stage, small.random_batch(), 1e-3)
         assert_only_trained_parts_moved(before, small.weights_of(model), stage)
         assert ("mix" in stage.trains) == (name == "all")
+
+
+@pytest.mark.parametrize(
+    "output, trained, expected",
+    [
+        ("y_cls", (), ["f_cnn", "f_cls"]),
+        ("y_att", ("f_cnn",), ["f_neck", "f_att", "f_conf"]),
+        ("y_sr", ("f_cnn", "f_conf"), ["f_neck", "f_att", "f_sr"]),
+        ("y_hat", ("f_cnn", "f_cls", "f_neck", "f_att", "f_conf"), ["f_sr"]),
+        ("y_hat", ("f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "f_sr"), []),
+    ],
+)
+def test_untrained_parts_are_those_an_output_comes_of(head_and_model, output, trained, expected):
+    head, model = head_and_model
+    present = {name for name in expected if name != "f_neck" or head == "released"}
+    received = untrained_parts(model, [output], trained)
+    assert set(received) == present and len(received) == len(present)
 
 
 def test_the_two_tables():

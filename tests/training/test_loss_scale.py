@@ -18,6 +18,12 @@ def test_halves_and_doubles(monkeypatch):
     assert seen == [(1, 1), (1, 2), (2, 0), (2, 1), (1, 0), (1, 1), (1, 2), (2, 0), (1, 0), (0.5, 0)]
 
 
+def test_its_state_is_all_that_changes():
+    scale = LossScale()
+    assert {id(variable) for variable in scale.state.values()} == {id(scale.value), id(scale.finite_steps)}
+    assert (float(scale.value), int(scale.finite_steps)) == (2.0**15, 0)
+
+
 def test_never_below_one():
     scale = LossScale()
     for _ in range(20):

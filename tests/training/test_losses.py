@@ -20,6 +20,9 @@ EVERY_LOSS = {name: losses.make_loss(name) for name in losses.LOSSES} | {
     "asymmetric, 0.5": losses.make_loss("asymmetric", asl_gamma_pos=0.5, asl_gamma_neg=0.5),
     "asymmetric, no exponents": losses.make_loss("asymmetric", asl_gamma_neg=0.0),
     "asymmetric, no margin": losses.make_loss("asymmetric", asl_gamma_neg=0.5, asl_margin=0.0),
+    "asymmetric, 0.5, focal gradient": losses.make_loss(
+        "asymmetric", asl_gamma_pos=0.5, asl_gamma_neg=0.5, asl_focal_gradient=True
+    ),
 }
 DRAWN = ("warp",)
 EACH = pytest.mark.parametrize("name", EVERY_LOSS)
@@ -102,6 +105,52 @@ def test_asymmetric_equals_numpy(gamma_pos, gamma_neg, margin):
     expected = np.where(y == 1, (1 - p) ** gamma_pos * -np.log(p), negative).sum(axis=1)
     received = losses.asymmetric_loss(y, logits, gamma_pos=gamma_pos, gamma_neg=gamma_neg, margin=margin)
     np.testing.assert_allclose(received, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "x, value, slope, focal_slope",
+    [
+        (2.0, 0.846414951, 0.295621, 0.723490),
+        (0.0, 0.0245150535, 0.0186392, 0.0731171),
+        # By hand: p_m = 0.0692029, p_m^4 = 2.29354e-5, its slope 4 p_m^3 p (1 - p) = 1.39186e-4.
+        (-2.0, 1.6447564e-6, 2.29354e-5 * 0.1128000, 2.29354e-5 * 0.1128000 + 1.39186e-4 * 0.0717140),
+        (-3.0, 0.0, 0.0, 0.0),  # p = 0.047, within the margin
+    ],
+)
+def test_asymmetric_slopes_of_a_negative_by_hand(x, value, slope, focal_slope):
+    """gamma_neg 4, margin 0.05: with the power as a weight, as in the authors' scripts, and as a factor."""
+    y, logits = np.float32([[0]]), np.float32([[x]])
+    for loss in (losses.asymmetric_loss, losses.make_loss("asymmetric")):
+        np.testing.assert_allclose(loss(y, logits), [value], rtol=1e-5)
+        np.testing.assert_allclose(gradient_of(loss, y, logits), [[slope]], rtol=1e-4)
+    focal = functools.partial(losses.asymmetric_loss, focal_gradient=True)
+    np.testing.assert_allclose(focal(y, logits), [value], rtol=1e-5)
+    np.testing.assert_allclose(gradient_of(focal, y, logits), [[focal_slope]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+def test_asymmetric_slopes_of_other_powers_by_hand(margin):
+    """At logit 0: a positive with gamma_pos 2, a negative with gamma_neg 1."""
+    y, logits, log2 = np.float32([[1, 0]]), np.zeros((1, 2), np.float32), np.log(2.0)
+    m = 0.5 - margin
+    positive, negative = -0.25 * 0.5, m * 0.25 / (1 - m)
+    for focal_gradient, added in ((False, (0.0, 0.0)), (True, (-0.25 * log2, 0.25 * -np.log(1 - m)))):
+        loss = functools.partial(
+            losses.asymmetric_loss, gamma_pos=2.0, gamma_neg=1.0, margin=margin, focal_gradient=focal_gradient
+        )
+        expected = [[positive + added[0], negative + added[1]]]
+        np.testing.assert_allclose(gradient_of(loss, y, logits), expected, rtol=1e-5)
+
+
+def test_the_gradient_of_focal_passes_through_its_power():
+    """Source: the ICCV 2017 paper's appendix A, (1 - p_t)^gamma * (gamma p_t log(p_t) + p_t - 1) for a positive."""
+    x = np.float32([[0.0, 1.5, -2.0]])
+    for gamma in (0.5, 2.0):
+        p = sigmoid(x)
+        expected = (1 - p) ** gamma * (gamma * p * np.log(p) + p - 1)
+        loss = functools.partial(losses.focal_loss, gamma=gamma)
+        np.testing.assert_allclose(gradient_of(loss, np.ones_like(x), x), expected, rtol=1e-5)
+        np.testing.assert_allclose(gradient_of(loss, np.zeros_like(x), -x), -expected, rtol=1e-5)
 
 
 # Softmax, pairwise, WARP over all negatives.
@@ -293,11 +342,16 @@ def test_without_positives_or_counted_labels_nothing_is_ranked(name):
 
 def test_make_loss_passes_every_value_on():
     y, logits = random_case()
-    asymmetric = losses.make_loss("asymmetric", asl_gamma_pos=1.0, asl_gamma_neg=3.0, asl_margin=0.1)
-    expected = losses.asymmetric_loss(y, logits, gamma_pos=1.0, gamma_neg=3.0, margin=0.1)
-    np.testing.assert_array_equal(asymmetric(y, logits), expected)
+    values = {"gamma_pos": 1.0, "gamma_neg": 3.0, "margin": 0.1, "focal_gradient": True}
+    made = losses.make_loss("asymmetric", **{f"asl_{name}": value for name, value in values.items()})
+    asymmetric = functools.partial(losses.asymmetric_loss, **values)
+    np.testing.assert_array_equal(made(y, logits), asymmetric(y, logits))
+    np.testing.assert_array_equal(gradient_of(made, y, logits), gradient_of(asymmetric, y, logits))
     focal = losses.make_loss("focal", focal_gamma=3.0)
     np.testing.assert_array_equal(focal(y, logits), losses.focal_loss(y, logits, gamma=3.0))
+    weights = np.float32([0.1, 1, 9, 2, 3])
+    weighted = losses.make_loss("sigmoid", positive_weights=weights)
+    np.testing.assert_array_equal(weighted(y, logits), losses.sigmoid_loss(y, logits, positive_weights=weights))
     functions = {"softmax": losses.softmax_loss, "pairwise": losses.pairwise_loss, "sigmoid": losses.sigmoid_loss}
     functions |= {"warp": losses.warp_loss, "warp_exact": losses.warp_exact_loss}
     for name, function in functions.items():
@@ -403,6 +457,7 @@ def test_the_loss_is_that_of_the_plan(dataset, tmp_path, monkeypatch, positive_w
     received = []
     monkeypatch.setattr(trainer, "make_loss", lambda *arguments: received.append(arguments))
     values = {"loss": "sigmoid", "focal_gamma": 1.5, "asl_gamma_pos": 2.5, "asl_gamma_neg": 3.5, "asl_margin": 0.25}
+    values["asl_focal_gradient"] = True
     plan = small_runs.make_plan(**values, positive_weights=positive_weights)
     small_runs.make_trainer(tmp_path, small.build_two_parts(), dataset, plan)
     ((*arguments, weights),) = received

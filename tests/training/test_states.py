@@ -41,6 +41,12 @@ def cut(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
+def not_finite(path):
+    arrays, meta = checkpoint.load_arrays(path)
+    arrays["w"][7, 7] = np.nan
+    checkpoint.save_arrays(path, arrays, meta)
+
+
 def empty(path):
     path.write_bytes(b"")
 
@@ -76,7 +82,7 @@ def test_another_process_goes_on_counting(folder):
     assert names(folder) == ["state-3.npz", "state-4.npz"]
 
 
-@pytest.mark.parametrize("damage", [flip, cut, empty])
+@pytest.mark.parametrize("damage", [flip, cut, empty, not_finite])
 def test_a_damaged_newest_is_left_out_and_told(folder, caplog, damage):
     save(States(folder, 3), 1, 2, 3)
     damage(folder / "state-3.npz")
@@ -84,9 +90,10 @@ def test_a_damaged_newest_is_left_out_and_told(folder, caplog, damage):
     with caplog.at_level("WARNING", "srn_tf"):
         assert_newest(states, 2)
     (message,) = caplog.messages
-    assert f"{folder}/state-3.npz is damaged" in message and f"{folder}/state-2.npz is used in its place" in message
+    reason = "must be finite numbers" if damage is not_finite else "is damaged"
+    assert f"{folder}/state-3.npz {reason}" in message and f"{folder}/state-2.npz is used in its place" in message
     assert "\n" not in message
-    assert [meta["number"] for meta in states.metas()] == ([1, 2, 3] if damage is flip else [1, 2])
+    assert [meta["number"] for meta in states.metas()] == ([1, 2, 3] if damage in (flip, not_finite) else [1, 2])
     save(states, 4)  # the damaged one goes, and counts for none of the three
     assert names(folder) == ["state-1.npz", "state-2.npz", "state-4.npz"]
     caplog.clear()
@@ -143,10 +150,10 @@ def test_a_full_disk_costs_no_state(folder, monkeypatch):
 
 def test_states_hold_what_a_run_has_of_numbers(folder):
     arrays = {
-        "float16": np.float16([1.5, np.inf]),
+        "float16": np.float16([1.5, -0.0]),
         "bool": np.array([True, False]),
         "uint8": np.zeros((0, 3), np.uint8),
-        "a/b:0": np.float64([[np.nan]]),
+        "a/b:0": np.float64([[1e-300]]),
     }
     meta = {"labels": ["ä", "b"], "best": None, "rate": 0.1, "sums": {"y": 1.25}}
     states = States(Path(folder), 1)

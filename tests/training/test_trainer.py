@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import types
 
 import numpy as np
@@ -11,8 +12,10 @@ import tensorflow as tf
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.training import checkpoint, trainer
+from srn_tf.training.stage_run import StageRun
+from srn_tf.training.stage_step import Outcome
 from srn_tf.training.states import States
-from srn_tf.training.trainer import Trainer
+from srn_tf.training.trainer import Trainer, warn_of_untrained
 from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
@@ -350,6 +353,76 @@ def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, data
     assert "Skipped a step" in caplog.text
 
 
+def count(run, *steps, **plan):
+    """`Trainer._count` of steps that were finite (1) or not (0)."""
+    outcome = Outcome({"y_first": np.arange(1.0, len(steps) + 1)}, np.array(steps) == 1, np.zeros(len(steps)))
+    loop = types.SimpleNamespace(_plan=small_runs.make_plan(**plan))
+    Trainer._count(loop, run, outcome, [0.1] * len(steps))
+
+
+def make_run():
+    stage = types.SimpleNamespace(losses={"y_first": 1.0})
+    run = StageRun(0, "begin", stage, None, None)
+    run.begin_epoch()
+    return run
+
+
+def test_float16_may_overflow_some_steps_in_a_row():
+    """Those in which the loss scale falls from 2^15 to 1, and no more; a step that moved weights begins again."""
+    plan = {"precision": "mixed_float16"}
+    run = make_run()
+    count(run, *[0] * 19, 1, *[0] * 19, 1, **plan)
+    assert (run.skipped, run.skipped_in_epoch, run.skipped_in_row) == (0, 38, 0)
+    assert (run.steps, run.total_steps, run.timed_steps) == (40, 40, 40)
+    assert run.sums == {"y_first": 20.0 + 40.0}
+    count(run, *[0] * 20, max_skipped_steps=1, **plan)
+    assert (run.skipped, run.skipped_in_row) == (1, 20)
+    continued = make_run()
+    continued.skipped_in_row = 19
+    for one in (run, continued):
+        with pytest.raises(InputError, match="Loss and gradient must be finite"):
+            count(one, 0, max_skipped_steps=run.skipped if one is run else 0, **plan)
+
+
+def test_the_learning_rate_is_not_blamed_where_no_step_moved_a_weight():
+    for skipped, blames in (
+        (3, "it is not the learning rate: give other weights"),
+        (2, "Use a smaller --learning_rate"),
+    ):
+        run = make_run()
+        count(run, *[1] * (3 - skipped), *[0] * skipped, max_skipped_steps=skipped)
+        with pytest.raises(InputError, match=f"step 4: .*{blames}"):
+            count(run, 0, max_skipped_steps=skipped)
+
+
+def test_every_step_without_a_finite_gradient_counts_in_float32():
+    run = make_run()
+    count(run, 1, 0, 1, 0, max_skipped_steps=2)
+    assert (run.skipped, run.skipped_in_epoch, run.skipped_in_row, run.sums) == (2, 2, 1, {"y_first": 4.0})
+    with pytest.raises(InputError, match="epoch 1, step 5: .*learning rate 0.1. Use a smaller --learning_rate"):
+        count(run, 0, max_skipped_steps=2)
+
+
+def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
+    received = []
+    monkeypatch.setattr(trainer, "training_batches", lambda *values, **named: received.append((values, named)))
+    monkeypatch.setattr(trainer, "replica_stacks", lambda *_, **__: None)
+    changes = {"crops": False, "mirror": True, "max_distortion": 1, "shuffle_buffer": 7}
+    loop = types.SimpleNamespace(
+        _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
+        _records="records",
+        _model=types.SimpleNamespace(image_size=56),
+        _dataset=types.SimpleNamespace(ignores_unspecified=True),
+        _strategy=tf.distribute.get_strategy(),
+    )
+    run = types.SimpleNamespace(index=2, epoch=4, steps=6)
+    Trainer._stacks(loop, run, types.SimpleNamespace(input_pipeline_id=1, num_input_pipelines=2))
+    ((values, named),) = received
+    assert values == ("records", 56, 16, 9)
+    expected = {**changes, "epoch": 200_004, "first_step": 6, "share": (1, 2), "threads": 3, "ignore_unspecified": True}
+    assert named == expected
+
+
 def test_a_profile_is_written(dataset, tmp_path):
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
     small_runs.train(tmp_path, dataset, **plan, profile_steps=(2, 3))
@@ -360,3 +433,22 @@ def test_the_log_is_json_for_other_programs(whole_run):
     path, _ = whole_run
     for line in (path / "log.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_parts_that_stay_random_are_said_at_the_start(caplog):
+    model = small.build_two_parts(2)
+    for stages, trained, warnings in (
+        (("begin", "end"), (), []),
+        (("end",), ("first",), []),
+        (
+            ("end",),
+            (),
+            ["Stage end trains last on top of random weights: first stay", "answer y_last .*: first will not"],
+        ),
+        (("begin",), (), ["answer y_last still comes in part of random weights: last will not"]),
+    ):
+        caplog.clear()
+        warn_of_untrained(small_runs.make_plan(stages=stages), model, trained)
+        assert len(caplog.messages) == len(warnings)
+        for message, expected in zip(caplog.messages, warnings):
+            assert re.search(expected, message), message
