@@ -201,7 +201,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     with strategy.scope():
         model = load_model(work, description)
     if thresholds is not None:
-        thresholds.check_fit(description["labels"], model.logits)
+        thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     return _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, **options)
 
