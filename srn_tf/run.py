@@ -25,6 +25,7 @@ from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.pictures import save_png
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
@@ -122,7 +123,8 @@ def _train(options, config, dataset, strategy, work, description):
         work.write_run(description)
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, is_chief)
-    Trainer(model, strategy, dataset, plan, work, summaries).train()
+    with tensor_float_32(options.tf32):
+        Trainer(model, strategy, dataset, plan, work, summaries).train()
     summaries.close()
     if is_chief:
         checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)

@@ -13,6 +13,7 @@ from srn_tf.data.datasets import open_dataset
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.run import EVALUATION_BATCH, load_model
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.checkpoint import check_same_labels
 from srn_tf.training.work_dir import WorkDir
 
@@ -64,6 +65,7 @@ class PooledFeatures:
         """Runs the network over all images: role -> Images."""
         return {role: self._read(role) for role in self._dataset.splits}
 
+    @tensor_float_32(False)
     def _read(self, role):
         records = self._dataset.records(role)
         num_images = int(records.cardinality())
