@@ -89,6 +89,7 @@ class Options:
     data_threads: int
     steps_per_call: int
     xla: bool
+    tf32: bool
     logical_cpus: int
     seed: int
     deterministic: bool
@@ -233,6 +234,12 @@ def define_flags():
     )
     flags.DEFINE_integer("steps_per_call", 1, "Steps the devices make between two looks at them by this program.", 1)
     flags.DEFINE_bool("xla", False, "Compile the network's forward and backward pass with XLA.")
+    flags.DEFINE_bool(
+        "tf32",
+        True,
+        "Let GPUs since Ampere round what they multiply in training to 10 bits of fraction (TensorFloat-32), which is "
+        "faster; --notf32 keeps float32. Validation, evaluation and export never round so.",
+    )
     flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
     flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
     flags.DEFINE_bool(

@@ -25,6 +25,7 @@ from srn_tf.models.build import ModelConfig, build_model
 from srn_tf.pictures import save_png
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.run_data import open_run_data
@@ -126,7 +127,8 @@ def _train(options, config, dataset, strategy, work, description):
         work.write_run(description)
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, is_chief)
-    Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
+    with tensor_float_32(options.tf32):
+        Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
     summaries.close()
     if is_chief:
         checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)
@@ -201,7 +203,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     with strategy.scope():
         model = load_model(work, description)
     if thresholds is not None:
-        thresholds.check_fit(description["labels"], model.logits)
+        thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
     metrics = _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, other, **options)

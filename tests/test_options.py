@@ -246,7 +246,7 @@ EVERY_FLAG = (
     *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1", "--asl_focal_gradient"),
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
     *("--rate_scales=f_cnn=0.1,f_cls=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
-    *("--xla", "--deterministic"),
+    *("--xla", "--notf32", "--deterministic"),
 )
 
 

@@ -73,6 +73,7 @@ def make_options(data_dir, work_dir, **changes):
         "data_threads": 0,
         "steps_per_call": 1,
         "xla": False,
+        "tf32": True,
         "logical_cpus": 0,
         "seed": 0,
         "deterministic": False,

@@ -100,6 +100,11 @@ def _evaluate_files():
     write_json(FLAGS.output, result)
     _draw_reliability(result, os.path.basename(FLAGS.scores))
     print(score_table(result, FLAGS.output))
+    if thresholds is not None:
+        print(
+            f"In the table, {thresholds.statement}. Whether the scores are of the same model is not known: these are "
+            f"{thresholds.origin}."
+        )
 
 
 def _evaluate_saved_model():

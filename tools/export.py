@@ -64,7 +64,7 @@ def main(_):
     if thresholds is None:
         print("Labels are predicted above 0.5; tools/tune_thresholds.py finds better thresholds.")
     else:
-        thresholds.check_fit(description["labels"], [model.final])
+        thresholds.check_fit(description["labels"], [model.final], work.final)
         print(f"In the export {thresholds.statement}.")
     export(
         model,

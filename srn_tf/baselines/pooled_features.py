@@ -11,6 +11,7 @@ from srn_tf.baselines.knn_run import OUTPUT, Images
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.run import EVALUATION_BATCH, load_model
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.run_data import open_run_data
 from srn_tf.training.work_dir import WorkDir
 
@@ -57,6 +58,7 @@ class PooledFeatures:
         """Runs the network over all images: role -> Images."""
         return {role: self._read(role) for role in self._dataset.splits}
 
+    @tensor_float_32(False)
     def _read(self, role):
         records = self._dataset.records(role)
         num_images = int(records.cardinality())

@@ -11,6 +11,7 @@ from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.steps import evaluate_step
 
 
@@ -73,6 +74,7 @@ class Evaluator:
 
         self._step = step
 
+    @tensor_float_32(False)
     def predict(self, records, batch_size, title=None):
         """Runs over all records.
 

@@ -8,6 +8,7 @@ Axes: N images, C labels, M counted pairs, K candidates.
 """
 
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.training.checkpoint import check_same_labels, digest_of
 from srn_tf.training.work_dir import WorkDir
 
 METRICS = ("F1-C", "F1-O")
@@ -34,21 +35,26 @@ class Thresholds:
         labels: tuple of C label names in order.
         output: str, name of the output they were tuned for.
         values: float64 () or (C,), in (0, 1).
+        run: str, the work folder they were tuned in, or "" where the file does not say.
+        weights: str, digest of that run's final weights, or "" where it had none or the file does not say.
     """
 
     path: str
     labels: tuple
     output: str
     values: np.ndarray
+    run: str
+    weights: str
 
-    def check_fit(self, labels, outputs):
-        """Makes sure that they were tuned for a model like this.
+    def check_fit(self, labels, outputs, weights_path):
+        """Makes sure that they were tuned for this very model: another one, of the same labels, needs others.
 
         Args:
             labels: label names in order.
             outputs: names of its outputs.
+            weights_path: file of its weights.
         Raises:
-            InputError: other labels (shows the first difference), or it has no output of that name.
+            InputError: other labels (shows the first difference), it has no output of that name, or other weights.
         """
         check_same_labels(labels, self.labels, self.path)
         if self.output not in outputs:
@@ -56,6 +62,19 @@ class Thresholds:
                 f"{self.path} must be tuned for an output of the model ({', '.join(outputs)}). Received: "
                 f"{self.output!r}. {_MAKE_IT}"
             )
+        expected = digest_of(weights_path)
+        if self.weights != expected:
+            raise InputError(
+                f"{self.path} must be tuned on the predictions of the same weights. Expected: weights "
+                f"{expected[:12]}, of {weights_path}. Received: {self.origin}. {_MAKE_IT}"
+            )
+
+    @property
+    def origin(self):
+        """str, what they were tuned on."""
+        if not self.weights:
+            return "thresholds that do not say on which weights they were tuned"
+        return f"thresholds of the weights {self.weights[:12]}, of the run {self.run}"
 
     @property
     def statement(self):
@@ -75,6 +94,7 @@ def tune_run(work_dir, split, metric, per_label):
         per_label: bool, a threshold for each label; else one for all.
     Returns:
         dict, ready for JSON:
+        "run": its folder, absolute; "weights": digest of its final weights, None if it has none;
         "output": name of the run's final output;
         "kind": "per_label" or "global"; "metric"; "split"; "images": N; "protocol": name;
         "is_training_data": bool, whether the model was trained on these very images;
@@ -103,6 +123,8 @@ def tune_run(work_dir, split, metric, per_label):
     # Runs of earlier versions do not say whether the data set has a validation split of its own.
     validation_is_train = run.get("validation_is_train", run.get("validation_fraction") == 0)
     return {
+        "run": os.path.abspath(work.path),
+        "weights": digest_of(work.final) if os.path.isfile(work.final) else None,
         "output": output,
         "kind": "per_label" if per_label else "global",
         "metric": metric,
@@ -194,7 +216,8 @@ def load_thresholds(path):
                 f"{path}: a threshold must be above 0 and below 1. Received: {value!r}, value {place} (from 0). "
                 "Correct it, or tune again."
             )
-    return Thresholds(path, tuple(labels), output, np.array(values, np.float64))
+    origin = (str(record.get(name) or "") for name in ("run", "weights"))
+    return Thresholds(path, tuple(labels), output, np.array(values, np.float64), *origin)
 
 
 class _Cuts:

@@ -12,22 +12,28 @@ class ScaleInput(keras.layers.Layer):
     """Scales pixels the way a backbone's pre-trained weights expect; part of the model, so that training,
     evaluation and export cannot differ.
 
+    It computes in float32 under every policy, and rounds the result to the policy's type: in float16 or bfloat16 the
+    pixels themselves would be rounded first, and their mean.
+
     Args:
         mode: "symmetric" for RGB in [-1, 1], or "caffe" for BGR minus `CAFFE_MEAN_BGR`.
 
-    Call: float32 (B, H, W, 3) RGB, 0 to 255 -> float32 (B, H, W, 3).
+    Call: float32 (B, H, W, 3) RGB, 0 to 255 -> (B, H, W, 3) of the policy's compute type.
     """
 
     def __init__(self, mode, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if mode not in ("symmetric", "caffe"):
             raise ValueError(f"mode must be one of symmetric, caffe. Received: {mode!r}.")
         self.mode = mode
 
     def call(self, image):
+        image = tf.cast(image, tf.float32)
         if self.mode == "symmetric":
-            return image / 127.5 - 1.0
-        return tf.reverse(image, axis=[-1]) - tf.constant(CAFFE_MEAN_BGR, image.dtype)
+            scaled = image / 127.5 - 1.0
+        else:
+            scaled = tf.reverse(image, axis=[-1]) - tf.constant(CAFFE_MEAN_BGR)
+        return tf.cast(scaled, self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "mode": self.mode}

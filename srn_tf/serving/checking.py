@@ -5,18 +5,29 @@ import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess, squash
 from srn_tf.errors import InputError
+from srn_tf.serving.inference_graph import round_weights
 from srn_tf.serving.signatures import PIXELS
+from srn_tf.tensor_float import tensor_float_32
+from srn_tf.training.checkpoint import named_weights
 
 TOLERANCES = {
     "float32": {"probabilities": 1e-5, "other outputs": 1e-4},
     "bfloat16": {"probabilities": 0.1, "other outputs": 0.3},
 }
-"""Largest differences allowed: of probabilities, and of any other output as a share of its largest magnitude."""
+"""Largest differences allowed: of probabilities (see `probability_tolerance`), and of any other output as a share of
+its largest magnitude."""
 
 BATCH_SIZES = (1, 3)
 
+_ROUNDED_BITS = 18  # of float32's 24: what that changes is far above what the order of sums does, and far below a fault
+_ROUNDING_MARGIN = 4.0
 
-def compare(model, labels, thresholds, signatures, precision):
+
+class DifferenceError(InputError):
+    """What was written answers otherwise than the model in memory, by more than is allowed."""
+
+
+def compare(model, labels, thresholds, signatures, precision, rounding=None):
     """Compares every output of every signature with the model in memory.
 
     Args:
@@ -25,15 +36,16 @@ def compare(model, labels, thresholds, signatures, precision):
         thresholds: float64 (C,).
         signatures: name -> loaded signature of the SavedModel.
         precision: key of `TOLERANCES`.
+        rounding: None, or what `effect_of_rounding` gave, which is then allowed as well.
     Returns:
-        dict: "probabilities" and "other outputs" -> the largest difference, see `TOLERANCES`.
+        dict: "largest_difference" and "tolerance", each with "probabilities" and "other outputs", see `TOLERANCES`.
     Raises:
-        InputError: other labels, another decision than a difference explains, or a difference that is too large or not
-            a number.
+        DifferenceError: another decision than a difference explains, or a difference that is too large.
+        InputError: other labels, or a model whose own answers are not finite.
     """
-    largest = {"probabilities": [0.0], "other outputs": [0.0]}
-    # On the CPU: a GPU's convolutions may use fewer bits (TF32) and another algorithm each time.
-    with tf.device("/cpu:0"):
+    differences = _Differences(model, thresholds)
+    # On the CPU: a GPU's convolutions may use another algorithm each time.
+    with tensor_float_32(False), tf.device("/cpu:0"):
         answer = answer_in_memory(model)
         for name, signature in signatures.items():
             ((argument, _),) = signature.structured_input_signature[1].items()
@@ -41,40 +53,134 @@ def compare(model, labels, thresholds, signatures, precision):
                 images = odd_pixels(batch_size) if argument == PIXELS else odd_files()[:batch_size]
                 received = {key: value.numpy() for key, value in signature(**{argument: tf.constant(images)}).items()}
                 expected = answer(_as_seen(images, model.image_size))
-                for key, values in received.items():
-                    if key == "labels":
-                        _check_labels(values, labels, name)
-                    elif key == "predicted":
-                        p = expected["probabilities"]
-                        largest["probabilities"].append(np.where(values == (p > thresholds), 0.0, p - thresholds))
-                    elif key == "probabilities":
-                        largest[key].append(values - expected[key])
-                    else:
-                        scale = np.abs(expected[key]).max()
-                        largest["other outputs"].append((values - expected[key]) / (scale or 1.0))
-    return check_differences(largest, TOLERANCES[precision], "A written model")
+                if "labels" in received:
+                    _check_labels(received.pop("labels"), labels, name)
+                differences.add(received, expected)
+    tolerances = dict(TOLERANCES[precision])
+    tolerances["probabilities"] = probability_tolerance(tolerances["probabilities"], differences.largest_logit)
+    if rounding is not None:
+        tolerances = {key: max(value, _ROUNDING_MARGIN * rounding[key]) for key, value in tolerances.items()}
+    remedy = (
+        "Its weights are finite and rounding does not explain it: this is a defect, please report it."
+        if precision == "float32"
+        else f"{precision} costs this model too much: export it in float32."
+    )
+    largest = check_differences(differences.parts, tolerances, "A written model", remedy)
+    return {"largest_difference": largest, "tolerance": tolerances}
 
 
-def check_differences(differences, tolerances, what):
+def effect_of_rounding(model, graph):
+    """How far answers move when every weight is rounded to 18 of its 24 bits.
+
+    Two right computations of the same network differ by rounding alone, in the order of their sums. How much of that
+    reaches an answer depends on the weights: a softmax of scores in the thousands magnifies it. What rounded weights
+    change measures that magnification.
+
+    Args:
+        model: MultiLabelModel.
+        graph: InferenceGraph of it, in float32.
+    Returns:
+        dict: "probabilities" and "other outputs" -> the largest change, measured as in `compare`.
+    """
+    differences = _Differences(model)
+    with tensor_float_32(False), tf.device("/cpu:0"):
+        exact, rounded = (
+            version.as_function(smallest=1)[0] for version in (graph, round_weights(graph, _ROUNDED_BITS))
+        )
+        for images in (odd_pixels(max(BATCH_SIZES)), odd_files()):
+            seen = _as_seen(images, model.image_size)
+            differences.add(*(_with_probabilities(model, function(seen)) for function in (rounded, exact)))
+    return {key: _largest(parts) for key, parts in differences.parts.items()}
+
+
+def probability_tolerance(smallest, largest_logit):
+    """The largest difference of probabilities that is allowed: `smallest`, or more where logits are large.
+
+    Rounding changes a logit by a share of its size, or of the size of what it is the sum of: 1e-5 for each unit of
+    the largest logit is allowed.
+    """
+    return float(max(smallest, TOLERANCES["float32"]["probabilities"] * largest_logit))
+
+
+def check_differences(differences, tolerances, what, remedy):
     """Finds the largest differences and refuses those above their tolerance.
 
     Args:
         differences: key -> list of arrays.
         tolerances: key -> largest one allowed.
         what: what was compared with the model in memory, for the message.
+        remedy: what to do about it, for the message.
     Returns:
         dict: key -> largest magnitude.
     Raises:
-        InputError: one is too large or not a number.
+        DifferenceError: one is too large or not a number.
     """
-    largest = {key: float(np.max([np.abs(part).max() for part in parts])) for key, parts in differences.items()}
+    largest = {key: _largest(parts) for key, parts in differences.items()}
     for key, value in largest.items():
         if not value <= tolerances[key]:  # so written that NaN is refused
-            raise InputError(
+            raise DifferenceError(
                 f"{what} must answer as the one in memory, its {key} within {tolerances[key]:g}. Received: a largest "
-                f"difference of {value:g}. Nothing was exported. Check the weights for values that are not finite."
+                f"difference of {value:g}. Nothing was exported. {remedy}"
             )
     return largest
+
+
+def check_finite(model, answers):
+    """Makes sure that what a written model is compared with is a number.
+
+    Args:
+        model: MultiLabelModel.
+        answers: name -> array, what it answers in memory.
+    Raises:
+        InputError: an answer is not finite; names a weight that is not, if there is one.
+    """
+    bad = next((name for name, values in answers.items() if values is not None and not np.isfinite(values).all()), None)
+    if bad is None:
+        return
+    weights = (name for name, weight in named_weights(model).items() if not np.isfinite(weight.numpy()).all())
+    culprit = next(weights, None)
+    reason = (
+        f"the weight {culprit} holds values that are not"
+        if culprit
+        else "all weights are, but so large that products overflow"
+    )
+    raise InputError(
+        f"A model must answer in finite numbers to be exported. Received: its {bad} is not finite; {reason}. "
+        "Nothing was exported. Train it again with a lower --learning_rate, or from other weights."
+    )
+
+
+class _Differences:
+    """Collects differences of answers, as `TOLERANCES` measures them.
+
+    Attributes:
+        parts: "probabilities" and "other outputs" -> list of arrays or numbers.
+        largest_logit: float, the largest magnitude of a final logit of the expected answers.
+    """
+
+    def __init__(self, model, thresholds=0.5):
+        self._final, self._thresholds = model.final, thresholds
+        self.parts = {"probabilities": [0.0], "other outputs": [0.0]}
+        self.largest_logit = 0.0
+
+    def add(self, received, expected):
+        """Adds what was received, name -> array, against what was expected, which may hold more names."""
+        self.largest_logit = max(self.largest_logit, float(np.abs(expected[self._final]).max()))
+        for key, values in received.items():
+            if key == "predicted":
+                p = expected["probabilities"]
+                above = p > self._thresholds
+                self.parts["probabilities"].append(np.where(values == above, 0.0, p - self._thresholds))
+            elif key == "probabilities":
+                self.parts[key].append(values - expected[key])
+            else:
+                scale = np.abs(expected[key]).max()
+                self.parts["other outputs"].append((values - expected[key]) / (scale or 1.0))
+
+
+def _largest(parts):
+    """float, the largest magnitude in a list of arrays; NaN if one is there."""
+    return float(np.max([np.abs(part).max() for part in parts]))
 
 
 def answer_in_memory(model):
@@ -85,7 +191,8 @@ def answer_in_memory(model):
     Args:
         model: MultiLabelModel.
     Returns:
-        function: float32 (N, S, S, 3) -> dict of arrays: the model's outputs, "probabilities" and "embedding".
+        function: float32 (N, S, S, 3) -> dict of arrays: the model's outputs, "probabilities" and "embedding". It
+        raises the InputError of `check_finite`.
     """
 
     @tf.function(input_signature=[tf.TensorSpec(model.image.shape, tf.float32)])
@@ -93,11 +200,17 @@ def answer_in_memory(model):
         return model.network(image, training=False)
 
     def answer(image):
-        outputs = {name: values.numpy() for name, values in outputs_of(image).items()}
-        outputs["probabilities"] = tf.sigmoid(outputs[model.final]).numpy()
+        outputs = _with_probabilities(model, outputs_of(image))
+        check_finite(model, outputs)
         return {**outputs, "embedding": outputs.get(model.embedding)}
 
     return answer
+
+
+def _with_probabilities(model, outputs):
+    """A network's outputs as arrays, and "probabilities"."""
+    arrays = {name: values.numpy() for name, values in outputs.items()}
+    return {**arrays, "probabilities": tf.sigmoid(arrays[model.final]).numpy()}
 
 
 def odd_files():

@@ -42,14 +42,15 @@ def write_description(folder, description):
         file.write(model_card(description))
 
 
-def describe(model, labels, thresholds, precision, weights, signatures, checks, provenance):
+def describe(model, labels, thresholds, made, signatures, checks, provenance):
     """Gathers what is to be known of an export.
 
     Args:
         model: MultiLabelModel.
         labels: C label names.
         thresholds: float64 (C,).
-        precision, weights: of the SavedModel, see `export.export`.
+        made: how the SavedModel was made: "precision" and "weights", see `export.export`; "batch_norms", how many were
+            "folded" into convolutions and how many were "kept".
         signatures: dict of `signatures.contract`.
         checks: file name ("" is the SavedModel) -> dict of its largest differences from the model in memory and their
             tolerances.
@@ -62,8 +63,7 @@ def describe(model, labels, thresholds, precision, weights, signatures, checks, 
         "labels": list(labels),
         "thresholds": thresholds.tolist(),
         "image_size": model.image_size,
-        "precision": precision,
-        "weights": weights,
+        **made,
         "output": model.final,
         "signatures": signatures,
         "check": checks[""],
@@ -202,6 +202,7 @@ printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" | curl -d 
 
 
 def _check(description):
+    made = description["batch_norms"]
     rows = [("SavedModel", description["check"]), *description["files"].items()]
     rows = [
         (name, key, f"{check['largest_difference'][key]:.1e}", f"{check['tolerance'][key]:g}")
@@ -210,7 +211,9 @@ def _check(description):
     ]
     return (
         "After it was written it was loaded again and compared with the model in memory, in float32, on images of odd "
-        "kinds and sizes. Probabilities: the largest difference; other outputs: as a share of the largest value.\n\n"
+        "kinds and sizes. Probabilities: the largest difference; other outputs: as a share of the largest value. What "
+        "is allowed grows with the logits, as rounding does. "
+        f"{made['folded']} BatchNorms are folded into convolutions, {made['kept']} are not.\n\n"
         f"{_table(rows, ['file', 'of', 'largest difference', 'allowed'])}"
     )
 

@@ -8,11 +8,13 @@ from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.metrics import check_k, log_odds
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.serving.predictor import Predictor
+from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.checkpoint import check_same_labels
 
 _BATCH = 64  # images a request
 
 
+@tensor_float_32(False)
 def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policies=None, **options):
     """Asks an exported model about every image of a split, and scores the answers as a run's are.
 

@@ -1,5 +1,6 @@
 """Writes a model as a SavedModel folder that TensorFlow Serving loads: image files in, probabilities out."""
 
+import functools
 import logging
 import os
 import shutil
@@ -9,9 +10,16 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf.errors import InputError
-from srn_tf.serving.checking import TOLERANCES, compare
+from srn_tf.serving.checking import DifferenceError, compare, effect_of_rounding
 from srn_tf.serving.description import Provenance, describe, write_description
-from srn_tf.serving.inference_graph import PRECISIONS, WEIGHTS, fold_batch_norms, to_bfloat16, trace
+from srn_tf.serving.inference_graph import (
+    PRECISIONS,
+    WEIGHTS,
+    count_batch_norms,
+    fold_batch_norms,
+    to_bfloat16,
+    trace,
+)
 from srn_tf.serving.onnx_file import check_onnx_installed, write_onnx
 from srn_tf.serving.signatures import build_signatures, contract
 from srn_tf.serving.tflite import write_tflite
@@ -42,7 +50,8 @@ def export(
       - if wanted, model_<kind>.tflite with labels.txt, and model.onnx.
 
     The folder is written under a name that is no version number, loaded again and compared with the
-    model in memory; only then does it get its final name.
+    model in memory; only then does it get its final name. BatchNorm is folded into the convolutions before it, unless
+    that costs accuracy in float32, which is then said.
 
     Args:
         model: MultiLabelModel; it may have been built under a tf.distribute strategy.
@@ -78,7 +87,6 @@ def export(
     try:
         os.makedirs(base, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-        os.makedirs(os.path.join(temporary, _EXTRA))
         wanted = (precision, weights, tflite, is_onnx_wanted)
         checks = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
         os.rename(temporary, path)
@@ -105,24 +113,33 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
         dict: file name ("" is the SavedModel) -> its largest difference and the tolerance.
     """
     extra = os.path.join(folder, _EXTRA)
-    with tqdm(total=5 + (tflite != "none") + is_onnx_wanted, unit="step", leave=False, disable=None) as progress:
+    with tqdm(total=3 + (tflite != "none") + is_onnx_wanted, unit="step", leave=False, disable=None) as progress:
 
         def begin(step):
             progress.set_description(f"export: {step}", refresh=True)
             progress.update()
 
         begin("trace")
-        graph = fold_batch_norms(trace(model.network, model.image_size))
-        begin("write")
-        module = tf.Module()
-        served = to_bfloat16(graph) if precision == "bfloat16" else graph
-        network, module.model_weights = served.as_function(weights)
-        tf.saved_model.save(module, folder, signatures=build_signatures(network, model, labels, thresholds))
-        begin("load")
-        loaded = tf.saved_model.load(folder)
-        begin("compare")
-        difference = compare(model, labels, thresholds, loaded.signatures, precision)
-        checks = {"": {"largest_difference": difference, "tolerance": TOLERANCES[precision]}}
+        traced = trace(model.network, model.image_size)
+        begin("write and compare")
+        write = functools.partial(_write_saved_model, folder, model, labels, thresholds, precision, weights)
+        graph = fold_batch_norms(traced)
+        try:
+            loaded, check = write(graph)
+        except DifferenceError:
+            if precision != "float32":
+                raise
+            loaded, check = write(traced, effect_of_rounding(model, traced))
+            if count_batch_norms(graph) < count_batch_norms(traced):
+                logger.warning(
+                    "BatchNorm stays beside the convolutions: folded into them, it would change this model's answers "
+                    "by more than rounding may. The export is right, and somewhat slower on CPUs."
+                )
+            graph = traced
+        kept = count_batch_norms(graph)
+        batch_norms = {"folded": count_batch_norms(traced) - kept, "kept": kept}
+        checks = {"": check}
+        os.makedirs(extra)
         if tflite != "none":
             begin("TFLite")
             checks |= write_tflite(extra, graph, model, labels, tflite)
@@ -132,7 +149,27 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
         begin("describe")
         write_warmup(extra, model.image_size, loaded.signatures)
         signatures = contract(loaded.signatures)
-        write_description(
-            extra, describe(model, labels, thresholds, precision, weights, signatures, checks, provenance)
-        )
+        made = {"precision": precision, "weights": weights, "batch_norms": batch_norms}
+        write_description(extra, describe(model, labels, thresholds, made, signatures, checks, provenance))
     return checks
+
+
+def _write_saved_model(folder, model, labels, thresholds, precision, weights, graph, rounding=None):
+    """Writes the SavedModel alone, in the place of one that is there, and compares it.
+
+    Args:
+        graph: InferenceGraph, float32.
+        rounding: as of `checking.compare`.
+        The others: as of `_write_version`.
+    Returns:
+        (loaded, check): what was written, loaded again; its largest difference and the tolerance.
+    Raises:
+        InputError: see `checking.compare`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    served = to_bfloat16(graph) if precision == "bfloat16" else graph
+    module = tf.Module()
+    network, module.model_weights = served.as_function(weights, **({} if rounding is None else {"smallest": 1}))
+    tf.saved_model.save(module, folder, signatures=build_signatures(network, model, labels, thresholds))
+    loaded = tf.saved_model.load(folder)
+    return loaded, compare(model, labels, thresholds, loaded.signatures, precision, rounding)

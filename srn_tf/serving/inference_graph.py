@@ -40,13 +40,15 @@ class InferenceGraph:
     variables: dict
     image_size: int
 
-    def as_function(self, weights="variables"):
+    def as_function(self, weights="variables", smallest=_SMALLEST_VARIABLE):
         """Makes a function of it that can be called, and saved, in TensorFlow.
 
         Args:
             weights: "variables" are shared by all signatures of a SavedModel. "constants" are laid out for the
                 processor once, not in every call, which is faster, above all for one image; but every signature that
                 is called has constants of its own, and TensorFlow several copies of those (of ResNet-101, gigabytes).
+            smallest: elements that a variable has at least; what has fewer stays a constant. With 1 TensorFlow cannot
+                fold BatchNorms by itself, as it does where all they read is constant.
         Returns:
             (network, variables): a tf.function, float32 (B, S, S, 3) -> dict of the outputs; its tf.Variables, which
             the caller must keep.
@@ -54,7 +56,7 @@ class InferenceGraph:
         lifted = {
             node.name: tf.Variable(_value(node), trainable=False, name=node.name)
             for node in self.nodes
-            if weights == "variables" and _is_weight(node)
+            if weights == "variables" and _is_float_constant(node) and _value(node).size >= smallest
         }
         graph_def = tf.compat.v1.GraphDef(node=[node for node in self.nodes if node.name not in lifted])
         graph_def.library.CopyFrom(self.library)
@@ -150,6 +152,30 @@ def fold_batch_norms(graph):
     return _without_unread(dataclasses.replace(graph, nodes=nodes))
 
 
+def count_batch_norms(graph):
+    """The number of BatchNorms that are operations of their own."""
+    return sum(node.op == "FusedBatchNormV3" for node in graph.nodes)
+
+
+def round_weights(graph, bits):
+    """The graph with every constant of floats rounded to so many significant bits, of the 24 that float32 has.
+
+    Args:
+        graph: InferenceGraph of `trace`.
+        bits: int.
+    Returns:
+        InferenceGraph.
+    """
+
+    def rounded(node):
+        fraction, exponent = np.frexp(_value(node))
+        value = np.ldexp(np.round(fraction * 2.0**bits) / 2.0**bits, exponent)
+        return _constant(node.name, np.asarray(value, np.float32))
+
+    nodes = [rounded(node) if node.op == "Const" and _is_float(node) else node for node in graph.nodes]
+    return dataclasses.replace(graph, nodes=nodes)
+
+
 def to_bfloat16(graph):
     """Makes products, and what lies between them, run in bfloat16; the outputs stay float32.
 
@@ -243,9 +269,9 @@ def _is_float(node):
     return node.attr["dtype"].type == tf.float32.as_datatype_enum
 
 
-def _is_weight(node):
+def _is_float_constant(node):
     floats = (tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum)
-    return node.op == "Const" and node.attr["dtype"].type in floats and _value(node).size >= _SMALLEST_VARIABLE
+    return node.op == "Const" and node.attr["dtype"].type in floats
 
 
 def _constant(name, value):

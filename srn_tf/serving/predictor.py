@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from srn_tf.errors import ImageError, InputError
 from srn_tf.serving.images import to_image_files
+from srn_tf.training.work_dir import WorkDir, versions_in
 
 DESCRIPTION = os.path.join("assets.extra", "export.json")
 """Where an export describes itself, below its folder."""
@@ -204,7 +205,7 @@ def _load(path):
     if not os.path.isdir(path):
         raise InputError(f"{_EXPECTED} Received: {path}, which is not a folder. Make one with tools/export.py.")
     if not tf.saved_model.contains_saved_model(path):
-        raise InputError(f"{_EXPECTED} Received: {path}, which has no saved_model.pb. Check the path.")
+        raise InputError(f"{_EXPECTED} Received: {path}, {_what_lies_in(path)}")
     try:
         loaded = tf.saved_model.load(path)
         signature = loaded.signatures.get("serving_default")
@@ -221,6 +222,17 @@ def _load(path):
             "and give probabilities and labels). Make one with tools/export.py."
         )
     return loaded
+
+
+def _what_lies_in(path):
+    """What a folder is that is no SavedModel, and what to give in its place, as the end of a sentence."""
+    for base in (path, os.path.join(path, "export")):
+        versions = versions_in(base)
+        if versions:
+            return f"a folder of versions. Give one of them; the newest is {os.path.join(base, str(versions[-1]))}."
+    if os.path.isfile(WorkDir(path).run):
+        return f"a run without an export. Make one: python tools/export.py --work_dir={path}"
+    return "which has no saved_model.pb. Check the path."
 
 
 def _read_description(path):

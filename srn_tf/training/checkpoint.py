@@ -5,6 +5,7 @@ A weight's name is `<part>/<layer>/<weight>`, e.g. "f_sr/sr_conv4/depthwise_kern
 
 import contextlib
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -118,6 +119,15 @@ def load_meta(path):
     """Reads the meta dict alone, which takes no time; errors as of `load_arrays`, but for faults in the arrays."""
     with _reading(path) as archive:
         return _checked_meta(_array(archive, f"{_META}.npy"))
+
+
+def digest_of(path):
+    """A digest of a file of `save_arrays`, by which the same weights are known again: 64 hexadecimal digits, str."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

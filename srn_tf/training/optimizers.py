@@ -94,9 +94,13 @@ class _Momentum(keras.optimizers.SGD):
 
 def _make_optimizer(plan):
     if plan.optimizer == "sgd":
-        return _Momentum(momentum=plan.momentum, jit_compile=False)
-    if plan.optimizer == "adam":
-        return keras.optimizers.Adam(beta_1=plan.momentum)
-    if plan.optimizer == "adamw":
-        return keras.optimizers.AdamW(beta_1=plan.momentum, weight_decay=plan.weight_decay)
-    raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {plan.optimizer!r}.")
+        optimizer = _Momentum(momentum=plan.momentum)
+    elif plan.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(beta_1=plan.momentum)
+    elif plan.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(beta_1=plan.momentum, weight_decay=plan.weight_decay)
+    else:
+        raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {plan.optimizer!r}.")
+    # Where there is a GPU, Keras 2.15 compiles every update with XLA. Keras 3 does not, and has no such argument.
+    optimizer.jit_compile = False
+    return optimizer

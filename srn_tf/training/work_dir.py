@@ -71,8 +71,7 @@ class WorkDir:
 
     def export_versions(self):
         """Numbers of the versions that were exported: list of int, ascending."""
-        names = os.listdir(self.export) if os.path.isdir(self.export) else []
-        return sorted(int(name) for name in names if name.isdecimal())
+        return versions_in(self.export)
 
     def newest_export(self):
         """Path of the highest version.
@@ -255,6 +254,12 @@ class WorkDir:
                 return json.load(file)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.run} cannot be read ({error}).") from error
+
+
+def versions_in(folder):
+    """Numbers of the exported versions in a folder such as RUN/export, which may be missing: list of int, ascending."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def code_version():

@@ -1,5 +1,6 @@
 """Tuned thresholds: cases worked out by hand, the optimum against every possible choice, and the file."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -230,6 +231,8 @@ def test_a_run_by_hand(tmp_path):
     assert result.pop("before") == {"F1-C": pytest.approx(100 * 37 / 45), "F1-O": pytest.approx(80)}
     assert result.pop("after") == {"F1-C": pytest.approx(100 * 14 / 15), "F1-O": pytest.approx(100 * 10 / 11)}
     assert result == {
+        "run": str(tmp_path),
+        "weights": None,
         "output": "y_hat",
         "kind": "per_label",
         "metric": "F1-C",
@@ -345,11 +348,30 @@ def test_missing_file(tmp_path):
 
 
 def test_thresholds_of_another_model(tmp_path):
-    read = thresholds.load_thresholds(written(tmp_path))
-    read.check_fit(["dog", "cat"], ["y_cls", "y_hat"])
+    weights = tmp_path / "final.npz"
+    weights.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    read = thresholds.load_thresholds(written(tmp_path, weights=digest, run="/runs/one"))
+    read.check_fit(["dog", "cat"], ["y_cls", "y_hat"], weights)
+    for recorded, received in (
+        ({"weights": "0" * 64, "run": "/runs/other"}, "of the weights 000000000000, of the run /runs/other"),
+        ({"weights": None}, "that do not say on which weights they were tuned"),
+        ({}, "that do not say on which weights they were tuned"),
+    ):
+        other = thresholds.load_thresholds(written(tmp_path, **recorded))
+        with pytest.raises(InputError, match=f"Expected: weights {digest[:12]}, of .* Received: .* {received}. Make"):
+            other.check_fit(["dog", "cat"], ["y_hat"], weights)
     with pytest.raises(
         InputError, match="thresholds.json has other labels, first at position 1. Expected: 'cow'. Received: 'cat'"
     ):
-        read.check_fit(["dog", "cow"], ["y_hat"])
+        read.check_fit(["dog", "cow"], ["y_hat"], weights)
     with pytest.raises(InputError, match=r"an output of the model \(y_cls\). Received: 'y_hat'"):
-        read.check_fit(["dog", "cat"], ["y_cls"])
+        read.check_fit(["dog", "cat"], ["y_cls"], weights)
+
+
+def test_thresholds_know_the_weights_they_were_tuned_on(tmp_path):
+    path = write(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "final.npz").write_bytes(b"weights")
+    result = thresholds.tune_run(path, "validation", "F1-C", per_label=False)
+    assert (result["run"], result["weights"]) == (path, hashlib.sha256(b"weights").hexdigest())

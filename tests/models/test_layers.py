@@ -1,11 +1,19 @@
 """The project's own layers against NumPy, and their way through a .keras file without custom code."""
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.layers import DepthwiseOverGrid, ScaleInput, SoftmaxOverGrid, SumOverGrid, WeightedMean
+from srn_tf.models.layers import (
+    CAFFE_MEAN_BGR,
+    DepthwiseOverGrid,
+    ScaleInput,
+    SoftmaxOverGrid,
+    SumOverGrid,
+    WeightedMean,
+)
 from tests.models import reference
 
 
@@ -63,6 +71,20 @@ def test_scaling_is_that_of_keras_applications(mode, module):
     image = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype(np.float32)
     expected = getattr(keras.applications, module).preprocess_input(image.copy())
     np.testing.assert_allclose(ScaleInput(mode)(image), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy, dtype", [("mixed_float16", np.float16), ("mixed_bfloat16", ml_dtypes.bfloat16)])
+@pytest.mark.parametrize("mode", ["symmetric", "caffe"])
+def test_scaling_rounds_once_under_mixed_precision(mode, policy, dtype):
+    """The float32 values, rounded; inside a model, too, and from pixels that the policy's type does not have."""
+    image = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype(np.float32)
+    expected = image / np.float32(127.5) - np.float32(1) if mode == "symmetric" else image[..., ::-1] - CAFFE_MEAN_BGR
+    expected = expected.astype(np.float32).astype(dtype)
+    given = keras.Input((5, 7, 3))
+    layer = ScaleInput(mode, dtype=policy)
+    for received in (layer(image), keras.Model(given, layer(given))(image)):
+        assert received.dtype.as_numpy_dtype == dtype
+        np.testing.assert_array_equal(np.asarray(received, np.float32), expected.astype(np.float32))
 
 
 def test_scaling_mode_must_be_known():

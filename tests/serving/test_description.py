@@ -58,7 +58,8 @@ def test_description(extra, metrics):
     assert description["metrics"]["protocol"] == "coco"
     assert (description["versions"]["srn_tf"], description["versions"]["tensorflow"]) == (__version__, tf.__version__)
     assert set(description["check"]["largest_difference"]) == {"probabilities", "other outputs"}
-    assert description["check"]["tolerance"]["probabilities"] == 1e-5
+    allowed = description["check"]["tolerance"]["probabilities"]
+    assert 1e-5 <= allowed < 1e-3 and description["check"]["largest_difference"]["probabilities"] <= allowed
     assert description["files"] == {}
 
 

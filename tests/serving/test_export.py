@@ -3,11 +3,13 @@
 import dataclasses
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,10 +19,12 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from srn_tf.data.preprocessing import preprocess, squash
 from srn_tf.errors import InputError
 from srn_tf.models.main_net import build_main_net
+from srn_tf.models.model import MultiLabelModel, Stage
 from srn_tf.models.srn import build_srn
 from srn_tf.serving import export as export_module
+from srn_tf.serving.checking import answer_in_memory
 from srn_tf.serving.export import export
-from srn_tf.serving.inference_graph import trace
+from srn_tf.serving.inference_graph import fold_batch_norms, trace
 from srn_tf.training.checkpoint import load_weights
 from tests.data.test_coco2014 import REAL
 
@@ -415,12 +419,14 @@ def test_leftover_of_a_killed_export_is_replaced_and_a_difference_publishes_noth
     replace_output(monkeypatch, "y_hat", "y_cls")
     (tmp_path / ".writing-1").mkdir()
     (tmp_path / ".writing-1" / "saved_model.pb").write_text("")
-    with pytest.raises(InputError, match="its probabilities within 1e-05. Received: .* Nothing was exported"):
+    with pytest.raises(InputError, match="its probabilities within .* Received: .* Nothing was exported"):
         export(model, LABELS, tmp_path / "1")
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("precision, tolerance", [("float32", "0.0001"), ("bfloat16", "0.3")])
+@pytest.mark.parametrize(
+    "precision, tolerance", [pytest.param("float32", "0.000", marks=pytest.mark.slow), ("bfloat16", "0.3")]
+)
 def test_a_difference_in_what_explains_publishes_nothing(model, tmp_path, monkeypatch, precision, tolerance):
     replace_output(monkeypatch, "A", "U")
     with pytest.raises(InputError, match=f"its other outputs within {tolerance}. Received: .* Nothing was exported"):
@@ -445,11 +451,42 @@ def test_other_labels_or_decisions_publish_nothing(main_net, tmp_path, monkeypat
     assert not os.listdir(tmp_path)
 
 
+def one_layer_model(offset, spread, logits):
+    """A convolution whose bias BatchNorm takes away again, and two logits of its mean, so many times as large."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, kernel_initializer=keras.initializers.RandomNormal(0, spread / 255, 1))(image)
+    x = keras.layers.BatchNormalization(epsilon=0.0)(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    part = keras.Model(image, keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(logits))(x))
+    conv, norm = part.layers[1:3]
+    conv.bias.assign(tf.fill([4], offset))
+    norm.moving_mean.assign(tf.fill([4], offset))
+    norm.moving_variance.assign(tf.fill([4], spread**2))
+    stages = {"cls": Stage(trains=("all",), fixed=(), losses={"y": 1.0}, watched="y")}
+    return MultiLabelModel(image, {"y": part(image)}, {"all": part}, stages, logits=("y",))
+
+
+def test_folding_that_costs_accuracy_is_left_out_and_said(tmp_path, caplog):
+    """A bias of 12345 before a mean of 12345: of float32's 24 bits 14 are gone, unless both are folded away."""
+    model = one_layer_model(offset=12345.678, spread=0.01, logits=0.5)
+    caplog.set_level(logging.WARNING, "srn_tf")
+    export(model, ["a", "b"], tmp_path / "1")
+    assert "BatchNorm stays beside the convolutions" in caplog.text
+    record = json.loads((tmp_path / "1" / "assets.extra" / "export.json").read_text())
+    assert record["batch_norms"] == {"folded": 0, "kept": 1}
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures["serve_pixels"](pixels=tf.constant(pixels))
+    expected = answer_in_memory(model)(tf.cast(pixels, tf.float32))["probabilities"]
+    np.testing.assert_allclose(served["probabilities"], expected, rtol=0, atol=1e-5)
+    folded = fold_batch_norms(trace(model.network, 16)).as_function()[0](tf.cast(pixels, tf.float32))
+    assert np.abs(sigmoid(folded["y"].numpy()) - expected).max() > 1e-4
+
+
 def test_weights_that_are_not_finite_publish_nothing(main_net, tmp_path):
     bias = main_net.network.get_layer("f_cls").get_layer("cls_logits").bias
     before = bias.numpy()
     bias.assign(tf.fill(bias.shape, np.nan))
-    with pytest.raises(InputError, match="largest difference of nan"):
+    with pytest.raises(InputError, match="its y_cls is not finite; the weight f_cls/cls_logits/bias holds values that"):
         export(main_net, ["a", "b"], tmp_path / "1")
     bias.assign(before)
     assert not os.listdir(tmp_path)

@@ -201,9 +201,20 @@ def test_folder_that_is_missing_or_a_file(tmp_path):
             Predictor(tmp_path / name)
 
 
-def test_folder_without_a_saved_model(folder):
-    with pytest.raises(InputError, match="export, which has no saved_model.pb"):
-        Predictor(folder.parent)
+def test_folder_without_a_saved_model(tmp_path):
+    with pytest.raises(InputError, match="which has no saved_model.pb. Check the path"):
+        Predictor(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=f"a run without an export. Make one: .* --work_dir={tmp_path}"):
+        Predictor(tmp_path)
+
+
+def test_a_run_or_its_versions_in_place_of_one_names_the_newest(tmp_path):
+    for version in ("2", "10", "1"):
+        (tmp_path / "export" / version).mkdir(parents=True)
+    for given in (tmp_path, f"{tmp_path}/", tmp_path / "export"):
+        with pytest.raises(InputError, match=f"a folder of versions. .* the newest is {tmp_path}/export/10.$"):
+            Predictor(given)
 
 
 @pytest.mark.parametrize(

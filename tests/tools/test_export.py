@@ -11,7 +11,7 @@ import tensorflow as tf
 from srn_tf.data.preprocessing import preprocess
 from srn_tf.models.build import ModelConfig
 from srn_tf.models.main_net import build_main_net
-from srn_tf.training.checkpoint import save_weights
+from srn_tf.training.checkpoint import digest_of, save_weights
 from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
 
 IMAGE = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)).numpy()
@@ -43,6 +43,7 @@ def test_exports_a_run_under_the_next_free_number_with_its_thresholds(main_net, 
     y_cls = main_net.network(preprocess(tf.constant(IMAGE), 56)[tf.newaxis], training=False)["y_cls"].numpy()
     p = 1 / (1 + np.exp(-y_cls.astype(np.float64)))
     tuned = {"labels": ["a", "b"], "output": "y_cls", "values": [p[0, 0] - 0.01, p[0, 1] + 0.01]}
+    tuned["weights"] = digest_of(tmp_path / "checkpoints" / "final.npz")
     (tmp_path / "thresholds.json").write_text(json.dumps(tuned))
     result = run_tool(tmp_path)
     assert result.returncode == 0, result.stderr

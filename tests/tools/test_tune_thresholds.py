@@ -90,6 +90,7 @@ def test_score_files_by_thresholds(tmp_path, values, f1_c):
     file.write_text(json.dumps({"labels": list(LABELS), "output": "y_hat", "values": values}))
     result = run_without_tensorflow("evaluate", *write_score_files(tmp_path), f"--thresholds={file}")
     assert (result.returncode, result.stderr) == (0, "")
+    assert "Whether the scores are of the same model is not known" in result.stdout
     written = json.loads((tmp_path / "J.json").read_text())
     assert written["threshold"] == values
     assert written["all"]["F1-C"] == pytest.approx(100 * f1_c)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.training.optimizers import StageOptimizer
+from srn_tf.training.optimizers import OPTIMIZERS, StageOptimizer
 from srn_tf.training.plan import TrainingPlan
 
 RATE, DECAY, BETA_1, BETA_2, EPSILON = 0.05, 0.2, 0.8, 0.999, 1e-7
@@ -105,6 +105,16 @@ def test_state_brings_an_optimizer_back():
     take_steps(other)
     for mine, theirs in zip(other.variables, one.variables):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_update_is_compiled_where_there_is_a_gpu(name, monkeypatch):
+    """Keras 2.15 compiles them with XLA there unless it is told not to."""
+    found = tf.config.list_physical_devices()
+    monkeypatch.setattr(tf.compat.v2.config, "list_physical_devices", lambda kind=None: found)  # where Keras looks
+    assert keras.__version__ >= "3" or keras.optimizers.Adam().jit_compile is True
+    (group,) = make_optimizer(optimizer=name)._groups
+    assert group.optimizer.jit_compile is False
 
 
 def test_an_unknown_optimizer():
