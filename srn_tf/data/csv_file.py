@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.csv_table import HEADERS, SEPARATOR, SPLITS, read_table
-from srn_tf.data.label_names import clean_name, in_short, made_of_others
+from srn_tf.data.label_names import clean_name, in_short, made_of_others, repeated
 from srn_tf.data.source import (
     Example,
     Photo,
@@ -86,7 +86,7 @@ class CsvFile(SourceBuilder):
         labels = _read_labels(tables, listed_in, listed, options["separator"])
         rows = [row for table in tables for row in table.rows]
         split_of = _find_splits(rows)
-        labels_of, repeated = unique_rows(
+        labels_of, num_merged = unique_rows(
             (row.where, row.path, tuple(int(name in row.present) for name in labels)) for row in rows
         )
         check_photos(
@@ -114,8 +114,8 @@ class CsvFile(SourceBuilder):
                 f"{tables[0].path}: every column but the path and a split is a label ({len(labels):,}). To leave "
                 "columns out, list the labels in a file for --labels_file."
             )
-        if repeated:
-            notes.append(f"{repeated} rows merged with an earlier row of the same image.")
+        if num_merged:
+            notes.append(f"{num_merged} rows merged with an earlier row of the same image.")
         warnings = []
         several = made_of_others(labels) if listed is None and tables[0].columns is None else ()
         if several:
@@ -260,9 +260,9 @@ def _read_labels_file(path):
     names = [name for name in names if name]
     if not names:
         raise InputError(f"{path} must hold label names, one a line. Received: none. Write them there.")
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"{path}: label names must differ. Received: {repeated[0]!r} twice. Remove one.")
+    twice = repeated(names)
+    if twice:
+        raise InputError(f"{path}: label names must differ. Received: {twice[0]!r} twice. Remove one.")
     return tuple(names)
 
 

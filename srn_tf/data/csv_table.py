@@ -5,7 +5,7 @@ import dataclasses
 import io
 
 from srn_tf.data.image_files import EXTENSIONS
-from srn_tf.data.label_names import clean_name
+from srn_tf.data.label_names import clean_name, repeated
 from srn_tf.data.source import photo_path, read_text
 from srn_tf.errors import InputError
 
@@ -122,9 +122,9 @@ def _find_list_column(path, header, others, lines, separator, listed):
     found = set().union(*(_names_of(cells[named[0]], separator) for _, cells in lines))
     if found and found <= {"0", "1"} and listed is None:
         raise InputError(
-            f"{path}, column {header[named[0]]!r}: it must be clear what 0 and 1 are. Received: no other value. For a "
-            "column that says whether each image has one label, name it as that label is named; of names that are "
-            "'0' and '1', write others, or list them in a file for --labels_file."
+            f"{path}, column {header[named[0]]!r}: it must be clear what 0 and 1 are. Received: no other value. If "
+            "they say whether an image has the column's label, list all labels in a file for --labels_file or, if it "
+            "is the only one, name the column as the label; if they are names, list them there."
         )
     return named[0]
 
@@ -180,10 +180,10 @@ def _read_header(path, lines):
                 "Name or remove the column."
             )
     for names in (header, [key for key in keys if key == "split"]):
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
+        twice = repeated(names)
+        if twice:
             raise InputError(
-                f"{path}: columns must have different names. Received: {repeated[0]!r} twice. Rename or remove one."
+                f"{path}: columns must have different names. Received: {twice[0]!r} twice. Rename or remove one."
             )
     return header
 

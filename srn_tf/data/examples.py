@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from srn_tf.data.label_names import clean_name
+from srn_tf.data.label_names import clean_name, repeated
 from srn_tf.errors import InputError
 
 
@@ -92,7 +92,7 @@ def _check_names(label_names):
         if not clean_name(name) or len(name.splitlines()) != 1:
             raise InputError(f"A label name must be one line of text. Received: {name!r}.")
     names = [clean_name(name) for name in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"Label names must differ. Received twice: {', '.join(repeated)}.")
+    twice = sorted(repeated(names))
+    if twice:
+        raise InputError(f"Label names must differ. Received twice: {', '.join(twice)}.")
     return names

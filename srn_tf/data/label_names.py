@@ -1,5 +1,6 @@
 """Names of labels: the one place where they are cleaned, and where names that may be a mistake are found."""
 
+import collections
 import re
 import unicodedata
 
@@ -53,7 +54,7 @@ def made_of_others(names):
     """
     words_of = {name: tuple(re.findall(r"[^\W_]+", name.casefold())) for name in names}
     known = set(words_of.values())
-    found = [name for name, words in words_of.items() if _is_row_of(words, known - {words})]
+    found = [name for name, words in words_of.items() if _is_row_of(words, known)]
     if found:
         return found
     words_of = {name: tuple(re.findall(r"[\w-]+", name.casefold())) for name in names}
@@ -65,6 +66,11 @@ def made_of_others(names):
         name for name, words in words_of.items() if len(words) > 1 and all(len(names_with[word]) > 1 for word in words)
     ]
     return several if len(several) > 1 and 2 * len(several) >= len(words_of) else []
+
+
+def repeated(names):
+    """Names that are there more than once: list, in the order of their first appearance."""
+    return [name for name, count in collections.Counter(names).items() if count > 1]
 
 
 def in_short(names, limit=10):
@@ -83,5 +89,6 @@ def _is_row_of(words, known):
     """Whether the words are two or more of the known tuples of words one after another."""
     reached = [True] + [False] * len(words)  # whether the first i words are
     for end in range(1, len(words) + 1):
-        reached[end] = any(reached[start] and words[start:end] in known for start in range(end))
-    return len(words) > 1 and reached[-1]
+        parts = ((start, words[start:end]) for start in range(end) if end - start < len(words))
+        reached[end] = any(reached[start] and part in known for start, part in parts)
+    return bool(words) and reached[-1]

@@ -10,7 +10,7 @@ from srn_tf.errors import InputError
 LIST = "source_files.csv"
 """File beside the records: path, bytes, time of change and hash of every image file, by path."""
 
-_HEADER = ("path", "bytes", "modified_ns", "blake2b")
+_HEADER = ("path", "bytes", "changed_ns", "blake2b")
 
 
 def stamp(path):
@@ -25,7 +25,7 @@ def stamp(path):
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            return [status.st_size, status.st_mtime_ns, hashlib.blake2b(file.read(), digest_size=16).hexdigest()]
+            return [status.st_size, status.st_ctime_ns, hashlib.blake2b(file.read(), digest_size=16).hexdigest()]
     except OSError:  # Whoever opens it as an image will say so.
         return None
 
@@ -70,7 +70,8 @@ def write_stamps(folder, stamps):
 def changed_files(folder, source_dir):
     """Compares the image files of a source with those a data set was prepared from.
 
-    Files of the same size and time of change are taken to be the same; others are read.
+    Files of the same size and time of change (of the inode: renaming and `touch` count, too) are taken to be the same;
+    others are read.
 
     Args:
         folder: epath.Path of the prepared data set.
@@ -92,13 +93,13 @@ def changed_files(folder, source_dir):
             f"{folder / LIST} must list the images the data set was prepared from. Received: a file that is missing or "
             "damaged. Remove the data set and prepare it again."
         )
-    for path, num_bytes, modified_ns, content in rows:
+    for path, num_bytes, changed_ns, content in rows:
         try:
             status = os.stat(os.path.join(source_dir, path))
         except OSError:
             num_gone += 1
             continue
-        if (num_bytes, modified_ns) != (str(status.st_size), str(status.st_mtime_ns)):
+        if (num_bytes, changed_ns) != (str(status.st_size), str(status.st_ctime_ns)):
             now = stamp(os.path.join(source_dir, path))
             if (now and now[-1]) != (content or None):
                 changed.append(path)

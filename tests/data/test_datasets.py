@@ -54,6 +54,10 @@ def test_scenes_are_built_where_they_are_asked_for(tmp_path, monkeypatch):
     assert dataset.note == "the data set's own validation split"
     for role in SMALL_SPLITS:
         assert {name.split("/")[0] for name in names(dataset, role)} == {role}
+    counts = stored_metadata(dataset.builder)["label_counts"]
+    for role in SMALL_SPLITS:
+        truth = np.sum([record["labels"] for record in tfds.as_numpy(dataset.records(role))], axis=0)
+        assert [counts[label][role] for label in LABELS] == truth.tolist()
     assert not (tmp_path / "prepared").exists()
     before = snapshot(tmp_path / "data")
     monkeypatch.setattr(scenes, "draw_scene", lambda rng: pytest.fail("drawn again"))
