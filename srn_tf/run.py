@@ -13,6 +13,7 @@ import tensorflow as tf
 import srn_tf
 from srn_tf import distribution
 from srn_tf.data.datasets import open_dataset
+from srn_tf.data.pipeline import start_px
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
 from srn_tf.evaluation.evaluator import Evaluator, score
@@ -60,6 +61,8 @@ def train_run(options, defaults=""):
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
     dataset = _open_dataset(options, strategy)
+    dataset.check_size("train", start_px(options.image_size, options.crops))
+    dataset.check_size("validation", options.image_size)
     logger.info(
         "Data set %s: %s; %d labels; validation: %s.",
         dataset.name,
@@ -197,7 +200,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     _check_trained(work, description)
     strategy = distribution.make_strategy()
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
-    dataset.expression(split)  # an unknown one is said before the model is built
+    dataset.check_size(split, description["model"]["image_size"])  # an unknown split is said before the model is built
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     with strategy.scope():

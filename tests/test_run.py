@@ -12,6 +12,7 @@ import tensorflow as tf
 from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
+from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
@@ -20,6 +21,7 @@ from srn_tf.models.main_net import build_main_net
 from srn_tf.options import Options
 from srn_tf.training import checkpoint, summaries, trainer
 from srn_tf.training.work_dir import WorkDir
+from tests.data.folder_of_images import prepared, write_source
 from tests.training import small, small_runs
 
 STAGES = ("cls", "att", "sr", "all")
@@ -348,6 +350,20 @@ def test_options_refused_before_training_may_be_mended_in_the_same_folder(
     monkeypatch.setattr(trainer.Trainer, "train", lambda self: (_ for _ in ()).throw(Started))
     with pytest.raises(Started):
         run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
+
+
+def test_images_stored_too_small_are_refused(tmp_path):
+    names = [f"red_{i}.png" for i in range(20)]
+    source = write_source(tmp_path / "photos", names, ["red_20.png"])
+    rows = [f"train/{name},red,train" for name in names] + ["test/red_20.png,red,test"]
+    (source / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
+    prepared(CsvFile, tmp_path / "data", source, {"csv": "labels.csv", "store_size": 32})
+    options = make_options(tmp_path / "data", tmp_path / "run", dataset="csv", crops=True)
+    # Crops for 56 pixels are cut out of 64, as those for 224 out of 256.
+    for changes, needed in (({}, 64), ({"crops": False}, 56)):
+        message = f"train images of csv must be stored with at least {needed} x {needed} .*--store_size={needed} --csv="
+        with pytest.raises(InputError, match=message):
+            run.train_run(dataclasses.replace(options, work_dir=str(tmp_path / f"run{needed}"), **changes))
 
 
 def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):

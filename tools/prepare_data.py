@@ -18,9 +18,11 @@ FLAGS = flags.FLAGS
 # Flags that are options of some data sets; which has which is known to their classes.
 _OPTIONS = (
     *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
-    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file"),
+    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
     *("test_fraction", "validation_fraction", "split_seed"),
 )
+
+_LABELS_SHOWN = 40
 
 
 def define_flags():
@@ -36,7 +38,13 @@ def define_flags():
     flags.DEFINE_string("beam_runner", None, "Prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...")
     flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, as in --beam_options="--flink_master=H:P".')
 
-    flags.DEFINE_integer("store_size", 0, "Side of stored images, pixels; 0: as they came. Paper: 256.", 0)
+    flags.DEFINE_integer(
+        "store_size",
+        0,
+        "Side that training images are resized to, pixels, others not; 0: as they came. Paper: 256, for "
+        "--image_size=224; crops for 448 come from 512.",
+        0,
+    )
     flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without any label.")
     flags.DEFINE_enum("label_order", "category_id", ("category_id", "alphabetical"), "coco2014: order of the labels.")
     flags.DEFINE_enum(
@@ -60,6 +68,7 @@ def define_flags():
     flags.DEFINE_string("test_csv", "", "csv: file of the test images, --csv then being that of the training images.")
     flags.DEFINE_string("validation_csv", "", "csv: file of the validation images.")
     flags.DEFINE_string("labels_file", "", "csv: file of label names, one a line, in the order wanted.")
+    flags.DEFINE_string("separator", ";", "csv: what separates the names of a cell in the column labels.")
     flags.DEFINE_float(
         "test_fraction", 0.2, "csv (default 0.2), apparel (default 0.5): share of test images.", 0.0, 1.0
     )
@@ -75,19 +84,34 @@ def main(_):
 
     from srn_tf.data.builder import Settings
     from srn_tf.data.datasets import make_builder
+    from srn_tf.data.examples import stored_metadata
     from srn_tf.data.prepare import is_prepared, prepare
 
     settings = Settings(FLAGS.processes, FLAGS.max_rejected, FLAGS.allow_overlap, FLAGS.fail_on_mismatch)
     builder = make_builder(FLAGS.dataset, FLAGS.data_dir, FLAGS.source_dir, options, settings)
-    if is_prepared(builder):
-        print("Prepared earlier; nothing to do.")
+    was_prepared = is_prepared(builder)
     prepare(builder, FLAGS.beam_runner, beam_options)
+    if was_prepared:
+        print("Prepared earlier; nothing to do.")
+    _print_labels(stored_metadata(builder), builder.data_path / "metadata.json")
     sizes = ", ".join(f"{info.num_examples:,} {split}" for split, info in builder.info.splits.items())
     labels = builder.info.features["labels"].shape[0]
     print(f"{FLAGS.dataset}: {sizes} images, {labels} labels, in {builder.data_dir}")
     where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
     print(f"Look at it:  python tools/describe_data.py {where} --output_dir=OUT")
     print(f"Train on it: python tools/train.py {where} --work_dir=RUN")
+
+
+def _print_labels(stored, path):
+    """Prints every label's name with its number of images; of a long list the beginning and the end."""
+    counts, lines = stored.get("label_counts", {}), []
+    for name in stored["labels"]:
+        of_splits = ", ".join(f"{number:,} {split}" for split, number in counts.get(name, {}).items())
+        lines.append(f"  {name}: {of_splits or 'not counted'}")
+    if len(lines) > _LABELS_SHOWN:
+        left_out = len(lines) - _LABELS_SHOWN
+        lines[_LABELS_SHOWN // 2 : -_LABELS_SHOWN // 2] = [f"  ... {left_out:,} others: label_counts in {path}"]
+    print("Images with each label:", *lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What a preparation finds out about its data: counts, files that occur twice, images it could not use."""
 
+import collections
 import csv
 import logging
 
+from srn_tf.data.label_names import in_short, look_alike
+from srn_tf.data.source_files import files_digest
 from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
@@ -24,22 +27,32 @@ class Audit:
         self._max_rejected = max_rejected
         self._allow_overlap, self._fail_on_mismatch = allow_overlap, fail_on_mismatch
         self._num_examples = sum(len(photo.examples) for photos in source.splits.values() for photo in photos)
-        self._splits = {split: {"photos": 0, "images": 0, "unlabelled": 0, "rejected": 0} for split in source.splits}
+        self._splits = {
+            split: {"photos": 0, "images": 0, "unlabelled": 0, "resized": 0, "rejected": 0} for split in source.splits
+        }
+        self._positives = {split: collections.Counter() for split in source.splits}  # of label indices
+        self.stamps = {}  # path of every photograph -> what its file was, see `source_files.stamp`
         self._first_of = {}  # digest -> (split, path) of the first photograph that has it
         self._equal = []  # rows (first split, first path, split, path) of photographs with the same pixels
         self.rejected = []  # rows (split, name, reason)
 
     def check_counts(self):
-        """Compares the source's counts with the published ones, before any image is opened.
+        """Compares counts with the published ones, and labels with each other, before any image is opened.
 
         Raises:
-            InputError: they differ, and mismatches are errors.
+            InputError: counts differ, or labels look alike, and warnings are errors.
         """
         for note in self._source.notes:
             logger.info("%s: %s", self._name, note)
         for count in self._source.counts:
             if count.found != count.published:
                 self._warn(f"{count.what}: found {count.found:,}, published {count.published:,}.")
+        for warning in self._source.warnings:
+            self._warn(warning)
+        alike = look_alike(self._source.labels)
+        if alike:
+            groups = "; ".join(in_short(group) for group in alike[:10]) + ("; ..." if len(alike) > 10 else "")
+            self._warn(f"Labels look alike and are kept apart: {groups}. If two are one, give them one name.")
 
     def add(self, split, report):
         """Takes in the report on one photograph, see `photo_records.read_photo`.
@@ -51,6 +64,9 @@ class Audit:
         counts["photos"] += 1
         counts["images"] += report["images"]
         counts["unlabelled"] += report["unlabelled"]
+        counts["resized"] += report["resized"]
+        self._positives[split].update(report["positives"])
+        self.stamps[report["path"]] = report["stamp"]
         counts["rejected"] += len(report["rejected"])
         self.rejected += [(split, name, reason) for name, reason in report["rejected"]]
         if len(self.rejected) / self._num_examples > self._max_rejected:
@@ -102,8 +118,19 @@ class Audit:
             "counts": [{"what": c.what, "found": c.found, "published": c.published} for c in self._source.counts],
             "duplicates": len(duplicates),
             "overlap": len(overlap),
-            "notes": list(self._source.notes),
+            "notes": [*self._source.notes, *self._source.warnings],
         }
+
+    def label_counts(self):
+        """How many of the images kept have each label: dict label name -> dict split -> int."""
+        return {
+            name: {split: counts[index] for split, counts in self._positives.items()}
+            for index, name in enumerate(self._source.labels)
+        }
+
+    def files_digest(self):
+        """Hash of all photographs' files, see `source_files.files_digest`."""
+        return files_digest(self.stamps)
 
     def write_lists(self, folder, prefix=""):
         """Writes what was found, in full.

@@ -1,5 +1,6 @@
 """The paper's augmentation (section 3.4): crops of random width and height at the corners or the centre."""
 
+import numpy as np
 import tensorflow as tf
 
 # The paper's sizes for an image resized to 256 and a network input of 224.
@@ -22,23 +23,18 @@ def random_crop(size_px, seed, max_distortion=None):
         size_px: side S of the network's input, pixels, to which the crop is to be squashed.
         seed: int (2,), a stateless seed; equal seeds give equal crops.
         max_distortion: how many steps width and height may lie apart in the list of sizes; None sets
-            no limit (the paper's text), 1 is the limit of its source (temporal segment networks).
+            no limit (the paper's text), 1 is the limit of its source (temporal segment networks). All pairs of width
+            and height that are left are equally likely, as there: 13 with a limit of 1.
     Returns:
         int32 (4,): top, left, height, width in a square of side resized_px(size_px), pixels.
     """
-    seeds = tf.random.split(seed, 3)
-    count = len(_CROP_PX)
-    height_index = tf.random.stateless_uniform([], seeds[0], 0, count, tf.int32)
-    reach = count - 1 if max_distortion is None else max_distortion
-    lowest = tf.maximum(height_index - reach, 0)
-    highest = tf.minimum(height_index + reach, count - 1)
-    # stateless_uniform wants fixed integer bounds; a float scaled to the bounds serves any.
-    fraction = tf.random.stateless_uniform([], seeds[1])
-    width_index = lowest + tf.cast(fraction * tf.cast(highest - lowest + 1, tf.float32), tf.int32)
+    seeds = tf.random.split(seed)
     side_px = resized_px(size_px)
-    sizes = tf.constant([round(px * side_px / _RESIZED_PX) for px in _CROP_PX])
-    extent = tf.gather(sizes, tf.stack([height_index, width_index]))
-    position = tf.constant(_POSITIONS)[tf.random.stateless_uniform([], seeds[2], 0, len(_POSITIONS), tf.int32)]
+    sizes = [round(px * side_px / _RESIZED_PX) for px in _CROP_PX]
+    reach = len(sizes) if max_distortion is None else max_distortion
+    pairs = [(sizes[i], sizes[j]) for i, j in np.ndindex(len(sizes), len(sizes)) if abs(i - j) <= reach]
+    extent = tf.constant(pairs)[tf.random.stateless_uniform([], seeds[0], 0, len(pairs), tf.int32)]
+    position = tf.constant(_POSITIONS)[tf.random.stateless_uniform([], seeds[1], 0, len(_POSITIONS), tf.int32)]
     origin = tf.round(position * tf.cast(side_px - extent, tf.float32))
     return tf.concat([tf.cast(origin, tf.int32), extent], 0)
 

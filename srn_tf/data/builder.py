@@ -12,15 +12,21 @@ import hashlib
 import json
 import os
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from srn_tf.data import examples
 from srn_tf.data.audit import Audit, AuditStop
-from srn_tf.data.shards import RemoteShard, Shard, plan_shards, watching
+from srn_tf.data.shards import RemoteShard, Shard, in_order, plan_shards, watching
 from srn_tf.data.source import option_file
+from srn_tf.data.source_files import truth_digest, write_stamps
 from srn_tf.data.workers import parallel_map
 from srn_tf.errors import InputError
+
+_WHOLE_SHARE = 0.11
+"""Share of a train split that store_size leaves alone where runs hold their validation images out of it: the tenth that
+they take by default, and something for damaged images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +50,10 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Builds records from a downloaded source; see the subclasses.
 
     The order of the records is that of a hash of the photographs' paths: mixed, and the same every time.
+
+    The option store_size resizes training images only. What is evaluated on keeps its pixels, since a served model gets
+    them, too: the splits `test` and `validation`, or the beginning of `train`, from which a run cuts its validation
+    images where there is no such split.
 
     Class attributes of a subclass:
         DESCRIPTION, CITATION, HOMEPAGE: str.
@@ -175,7 +185,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 parallel_map(1 if on_beam else settings.processes, num_photos) as spread,
             ):
                 for split, photos in source.splits.items():
-                    plan = plan_shards(split, photos, self._source_dir, self.options["store_size"])
+                    plan = self._plan(split, photos)
                     make = self._make_on_beam if on_beam else functools.partial(self._make_here, spread)
                     # One call of tfds a split: its Beam pipeline is one for all, and would run again with each.
                     with make(split, plan, audit, bar) as self._shards:
@@ -187,11 +197,31 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             found = f" Those found so far are listed in {', '.join(map(os.fspath, lists))}." if lists else ""
             raise InputError(f"{error}{found}") from None
         self.info.set_splits(tfds.core.SplitDict(infos))
-        self.info.metadata.update(options=options, audit=summary)
+        self.info.metadata.update(
+            options=options,
+            label_counts=audit.label_counts(),
+            source={"truth": truth_digest(source), "files": audit.files_digest()},
+            audit=summary,
+        )
         audit.write_lists(self.data_path)
+        write_stamps(self.data_path, audit.stamps)
         for earlier in self.data_dir_root.glob(f"{self.name}_*.csv"):  # of a preparation that was stopped
             if earlier.name in (f"{self.name}_rejected.csv", f"{self.name}_equal_images.csv"):
                 earlier.unlink()
+
+    def _plan(self, split, photos):
+        """The shards of a split: list of (size that their images are resized to, 0 for none; Photos)."""
+        store_size, num_whole = self.options["store_size"], len(photos)
+        if store_size and split == "train":
+            photos = in_order(split, photos)
+            num_whole = 0
+            if "validation" not in self.source.splits:
+                ends = np.cumsum([len(photo.examples) for photo in photos])
+                num_whole = int(np.searchsorted(ends, _WHOLE_SHARE * ends[-1])) + 1
+        parts = ((0, photos[:num_whole]), (store_size, photos[num_whole:]))
+        return [
+            (size, shard) for size, part in parts if part for shard in plan_shards(split, part, self._source_dir, size)
+        ]
 
     def _shard_iterators_per_split(self, dl_manager):
         del dl_manager  # the source has been read
@@ -205,17 +235,17 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             bar.update()
             audit.add(split, report)
 
-        yield {split: [Shard(self._source_dir, self.options["store_size"], photos, tell, spread) for photos in plan]}
+        yield {split: [Shard(self._source_dir, size, photos, tell, spread) for size, photos in plan]}
 
     @contextlib.contextmanager
     def _make_on_beam(self, split, plan, audit, bar):
         """The shards of a split, to be made by Beam's workers; their reports are read when all are done."""
         shards = []
-        for index, photos in enumerate(plan):
+        for index, (size, photos) in enumerate(plan):
             name = f"{split}-{index:05d}"
-            shards.append(RemoteShard(self._source_dir, self.options["store_size"], os.fspath(self.data_path), name))
+            shards.append(RemoteShard(self._source_dir, size, os.fspath(self.data_path), name))
             shards[-1].write_plan(photos)
-        with watching(shards, [len(photos) for photos in plan], bar):
+        with watching(shards, [len(photos) for _, photos in plan], bar):
             yield {split: shards}
         for shard in shards:
             for report in shard.take_reports():

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path, PurePosixPath
 
 from srn_tf.data.json_files import BBOX, FLAG, ID, NAME, SIZE, entries, read_json
+from srn_tf.data.label_names import clean_name
 from srn_tf.data.source import check_photos, check_source_dir
 from srn_tf.errors import InputError
 
@@ -111,7 +112,7 @@ def _check_categories(path, content):
     """Raises InputError unless every category of the file is one of `CATEGORIES`."""
     for where, category in entries(path, content, "categories", {"id": ID, "name": NAME}):
         expected = CATEGORIES.get(category["id"])
-        if category["name"] != expected:
+        if clean_name(category["name"]) != expected:
             known = f"is {expected!r}" if expected else "does not exist"
             raise InputError(
                 f"{where}: categories must be those of COCO 2014, where id {category['id']} {known}. "

@@ -3,10 +3,12 @@
 import dataclasses
 import difflib
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from srn_tf.data.builder import SourceBuilder
-from srn_tf.data.csv_table import HEADERS, SPLITS, clean_name, read_table
+from srn_tf.data.csv_table import HEADERS, SEPARATOR, SPLITS, read_table
+from srn_tf.data.label_names import clean_name, in_short, made_of_others, repeated
 from srn_tf.data.source import (
     Example,
     Photo,
@@ -23,6 +25,10 @@ from srn_tf.errors import InputError
 LAYOUT = "the photographs, in any subfolders"
 """The files of a source folder, for messages."""
 
+_SEPARATORS = (";", ",", "|")
+_NOTHING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined")
+"""What programs write for an empty cell, in lower case."""
+
 
 class CsvFile(SourceBuilder):
     """Photographs of one's own: splits `train`, `test` and perhaps `validation`, records as in `examples.features`.
@@ -30,9 +36,10 @@ class CsvFile(SourceBuilder):
     A CSV file is text in UTF-8, its cells separated by commas. Its first row is a header, its first column the
     photograph's path in the source folder, under any name. Truth comes in one of two forms:
       - a column `labels` (or `label`) of names separated by ";", empty for none; further columns are not used;
-      - or a column for each label, with 0 or 1 in every row.
+      - or a column for each label, with 0 or 1 in every row. With a `labels_file`, columns that it does not name are
+        not used. One of several such columns may be called `label` itself.
     In both, a column `split` may say train, validation (or val) or test. These words count in any case. Label names
-    are taken as written, but for blanks around them.
+    are taken as written, but cleaned, see `label_names.clean_name`.
 
     Photographs are split by the column `split`; else by file, if there is a `test_csv`; else by iterative
     stratification, see `splitting.stratified_split`.
@@ -42,6 +49,7 @@ class CsvFile(SourceBuilder):
         test_csv, validation_csv: likewise, files of the test and of the validation photographs; "" for none.
         labels_file: likewise, a text file with a label name a line: the labels and their order. Without it: the
             columns in their order, or the names of the lists by the alphabet.
+        separator: what separates the names of a list.
         test_fraction: share of the photographs that a stratified split tests on.
         validation_fraction: likewise for validation; 0 makes no such split, and training holds out its own.
         split_seed: seed of the stratified split.
@@ -62,6 +70,7 @@ class CsvFile(SourceBuilder):
         "test_csv": "",
         "validation_csv": "",
         "labels_file": "",
+        "separator": SEPARATOR,
         "test_fraction": 0.2,
         "validation_fraction": 0.0,
         "split_seed": 0,
@@ -71,11 +80,13 @@ class CsvFile(SourceBuilder):
     @staticmethod
     def read(source_dir, options):
         check_source_dir(source_dir, LAYOUT)
-        tables = _read_tables(source_dir, options)
-        labels = _read_labels(tables, source_dir, options)
+        listed_in = options["labels_file"] and option_file(options["labels_file"], source_dir)
+        listed = _read_labels_file(listed_in) if listed_in else None
+        tables = _read_tables(source_dir, options, listed)
+        labels = _read_labels(tables, listed_in, listed, options["separator"])
         rows = [row for table in tables for row in table.rows]
         split_of = _find_splits(rows)
-        labels_of, repeated = unique_rows(
+        labels_of, num_merged = unique_rows(
             (row.where, row.path, tuple(int(name in row.present) for name in labels)) for row in rows
         )
         check_photos(
@@ -98,14 +109,30 @@ class CsvFile(SourceBuilder):
             for photo in photos:
                 splits[split_of[photo.path]].append(photo)
         notes = [f"{table.path}: columns not used: {', '.join(table.unused)}." for table in tables if table.unused]
-        if repeated:
-            notes.append(f"{repeated} rows merged with an earlier row of the same image.")
-        return Source(labels, splits, notes=(*notes, *_label_notes(labels, splits)))
+        if listed is None and tables[0].columns:
+            notes.append(
+                f"{tables[0].path}: every column but the path and a split is a label ({len(labels):,}). To leave "
+                "columns out, list the labels in a file for --labels_file."
+            )
+        if num_merged:
+            notes.append(f"{num_merged} rows merged with an earlier row of the same image.")
+        warnings = []
+        several = made_of_others(labels) if listed is None and tables[0].columns is None else ()
+        if several:
+            warnings.append(
+                f"{_paths(tables)}: labels are made of other labels' names: {in_short(several)}. If these cells list "
+                "several labels, say what separates them, as in --separator=' '; else list all labels in a file for "
+                "--labels_file."
+            )
+        return Source(labels, splits, notes=(*notes, *_label_notes(labels, splits)), warnings=tuple(warnings))
 
 
-def _read_tables(source_dir, options):
+def _read_tables(source_dir, options, listed):
     """Reads the file, or the file of each split, whose rows then say that split.
 
+    Args:
+        source_dir, options: as of `CsvFile.read`.
+        listed: names of the labels, None if the user has not listed them.
     Returns:
         list of Tables. Either all rows say a split or none does; if they do, there are train and test.
     Raises:
@@ -117,7 +144,15 @@ def _read_tables(source_dir, options):
     paths = {split: path for split, path in paths.items() if path}
     if "validation" in paths and "test" not in paths:
         raise InputError("validation_csv needs a test_csv. Received: validation_csv alone. Give --test_csv, too.")
-    tables = {split: read_table(option_file(path, source_dir)) for split, path in paths.items()}
+    separator = options["separator"]
+    if not separator:
+        raise InputError("separator must be what separates label names, such as ';'. Received: ''. Leave it out.")
+    tables = {split: read_table(option_file(path, source_dir), separator, listed) for split, path in paths.items()}
+    if separator != SEPARATOR and all(table.columns is not None for table in tables.values()):
+        raise InputError(
+            f"separator is for a column 'labels' with lists of names. Received: {separator!r}, and "
+            f"{options['csv']} with a column for each label. Leave it out."
+        )
     has_split = any(table.has_split for table in tables.values())
     if has_split and len(tables) > 1:
         table = next(table for table in tables.values() if table.has_split)
@@ -149,13 +184,21 @@ def _check_train_and_test(table):
             )
 
 
-def _read_labels(tables, source_dir, options):
+def _read_labels(tables, listed_in, listed, separator):
     """Returns the label names in order, and makes sure that all tables agree with them.
 
+    Args:
+        tables: Tables.
+        listed_in, listed: the user's file of labels and its names; None for none.
+        separator: str, what separates names.
     Raises:
-        InputError: no label at all; a column or name that is not among the labels, or a label without column.
+        InputError: no label at all; a column or name that is not among the labels or is probably none, or a label
+            without column.
     """
-    listed_in, labels = _list_labels(tables, source_dir, options)
+    if listed is None:
+        listed_in, labels = _list_labels(tables, separator)
+    else:
+        labels = listed
     known = set(labels)
     for table in tables:
         used = [(f"{table.path}, header", name) for name in table.columns or ()]
@@ -168,35 +211,48 @@ def _read_labels(tables, source_dir, options):
                     f"{where}: labels must be among the {len(labels)} of {listed_in}. Received: {name!r}. {hint}"
                     "Correct the name, or add it there."
                 )
-        missing = [name for name in labels if name not in table.columns] if table.columns else ()
+        missing = [name for name in labels if name not in table.columns] if table.columns is not None else ()
         if missing:
+            others = f", but columns {in_short(table.unused)}" if table.unused else ""
             raise InputError(
                 f"{table.path} must have a column for every label of {listed_in}. Received: none for "
-                f"{', '.join(missing)}. Add the column(s)."
+                f"{', '.join(missing)}{others}. Add or rename the column(s)."
             )
     return labels
 
 
-def _list_labels(tables, source_dir, options):
+def _list_labels(tables, separator):
     """Returns the file that says which labels there are, for messages, and their names in order."""
-    if options["labels_file"]:
-        path = option_file(options["labels_file"], source_dir)
-        return path, _read_labels_file(path)
     for table in tables:
         if table.columns:
             return table.path, table.columns
-    rows = [row for table in tables for row in table.rows]
-    for row in rows:
-        for name in sorted(row.present):
-            if "," in name or "|" in name:
-                raise InputError(
-                    f"{row.where}: names must be separated by ';'. Received: {name!r}. Write ';' between the names; "
-                    "if this is one name, list all names in a file for --labels_file."
-                )
-    names = set().union(*(row.present for row in rows))
+    names = set()
+    for row in (row for table in tables for row in table.rows):
+        for name in sorted(row.present - names):
+            _check_written_name(row.where, name, separator)
+        names |= row.present
     if not names:
         raise InputError(f"{_paths(tables)} must name at least one label. Received: none in any row. Add labels.")
     return _paths(tables), tuple(sorted(names))
+
+
+def _check_written_name(where, name, separator):
+    """Raises InputError for a name that is probably something else."""
+    confirm = "if this is one name, list all names in a file for --labels_file."
+    if name.lower() in _NOTHING:
+        raise InputError(
+            f"{where}: a cell without labels must be empty. Received: {name!r}, as programs write it for nothing. "
+            f"Empty the cell; {confirm}"
+        )
+    if any(sign in name for sign in _SEPARATORS):
+        raise InputError(
+            f"{where}: names must be separated by {separator!r}. Received: {name!r}. Write {separator!r} between the "
+            f"names, or say with --separator what stands there; {confirm}"
+        )
+    if name[0] + name[-1] in ("[]", "{}", "''", '""'):
+        raise InputError(
+            f"{where}: a name must be written as it is. Received: {name!r}. Remove the brackets or quotes; {confirm}"
+        )
 
 
 def _read_labels_file(path):
@@ -204,9 +260,9 @@ def _read_labels_file(path):
     names = [name for name in names if name]
     if not names:
         raise InputError(f"{path} must hold label names, one a line. Received: none. Write them there.")
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"{path}: label names must differ. Received: {repeated[0]!r} twice. Remove one.")
+    twice = repeated(names)
+    if twice:
+        raise InputError(f"{path}: label names must differ. Received: {twice[0]!r} twice. Remove one.")
     return tuple(names)
 
 
@@ -228,15 +284,17 @@ def _paths(tables):
 
 
 def _label_notes(labels, splits):
-    """Returns lines on labels that no image of a split has, and on names that differ in upper and lower case only."""
-    notes = []
+    """Returns lines on labels that no image of a split has, or all have."""
+    notes, everywhere = [], set(labels)
     for split, photos in splits.items():
-        used = {i for photo in photos for i, value in enumerate(photo.examples[0].labels) if value}
-        unused = [name for i, name in enumerate(labels) if i not in used]
+        counts = np.zeros(len(labels), np.int64)
+        for photo in photos:
+            counts += np.array(photo.examples[0].labels, np.int64)
+        unused = [name for name, count in zip(labels, counts) if count == 0]
         if unused:
-            notes.append(f"No image of {split} has: {', '.join(unused)}.")
-    lower = [name.lower() for name in labels]
-    alike = [name for name in labels if lower.count(name.lower()) > 1]
-    if alike:
-        notes.append(f"Labels that differ in upper and lower case only: {', '.join(alike)}.")
+            others = f" and {len(unused) - 50:,} others" if len(unused) > 50 else ""
+            notes.append(f"No image of {split} has: {', '.join(unused[:50])}{others}.")
+        everywhere -= {name for name, count in zip(labels, counts) if count < len(photos)}
+    if everywhere:
+        notes.append(f"Every image has: {', '.join(sorted(everywhere))}. From that nothing can be learnt.")
     return notes

@@ -5,6 +5,7 @@ import dataclasses
 import io
 
 from srn_tf.data.image_files import EXTENSIONS
+from srn_tf.data.label_names import clean_name, repeated
 from srn_tf.data.source import photo_path, read_text
 from srn_tf.errors import InputError
 
@@ -13,6 +14,11 @@ HEADERS = "image,labels (then names separated by ';') or image,cat,dog (then 0 o
 
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """What a column `split` may say -> split."""
+
+SEPARATOR = ";"
+"""What separates the names of a list, unless something else is said."""
+
+_LIST_COLUMNS = ("labels", "label")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,47 +57,81 @@ class Table:
     unused: tuple
 
 
-def read_table(path):
+def read_table(path, separator=SEPARATOR, listed=None):
     """Reads a file of either form, see `csv_file.CsvFile`, and checks it row by row.
 
     Args:
         path: str.
+        separator: str, what separates the names of a list.
+        listed: names of the labels, where the user has listed them; columns of other names are then not used. None
+            takes every column but the path and the split as a label, where there is one column for each label.
     Returns:
         Table.
     Raises:
         InputError: the file is not CSV in UTF-8, has no usable header or no row; a row with more or fewer cells than
-            the header, a label other than 0 or 1, an unknown split, a path that leaves the source folder.
+            the header, a label other than 0 or 1, an unknown split, a path that leaves the source folder; or it cannot
+            be told which form it has.
     """
     lines = _read_cells(path)
     header = _read_header(path, lines)
+    lines = list(lines)
+    for line, cells in lines:
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path}, line {line}: a row must have {len(header)} cells, as the header has. Received: {len(cells)}. "
+                'Correct the row; a cell that holds a comma needs quotes: "a,b".'
+            )
+    if not lines:
+        raise InputError(f"{path} must list at least one image. Received: a header alone. Add rows.")
     keys = [name.lower() for name in header]
     split_column = keys.index("split") if "split" in keys else None
-    list_column = next((i for i, key in enumerate(keys) if key in ("labels", "label")), None)
-    others = [i for i in range(1, len(keys)) if i not in (split_column, list_column)]
+    others = [i for i in range(1, len(keys)) if i != split_column]
+    list_column = _find_list_column(path, header, others, lines, separator, listed)
+    used = [i for i in others if i == list_column or list_column is None and (listed is None or header[i] in listed)]
     rows = []
     for line, cells in lines:
         where = f"{path}, line {line}"
-        if len(cells) != len(header):
-            raise InputError(
-                f"{where}: a row must have {len(header)} cells, as the header has. Received: {len(cells)}. "
-                'Correct the row; a cell that holds a comma needs quotes: "a,b".'
-            )
         if list_column is None:
-            present = {header[i] for i in others if _is_present(where, header[i], cells[i])}
+            present = {header[i] for i in used if _is_present(where, header[i], cells[i])}
         else:
-            present = {clean_name(name) for name in cells[list_column].split(";")} - {""}
+            present = _names_of(cells[list_column], separator)
         split = None if split_column is None else _read_split(where, cells[split_column])
         rows.append(Row(where, photo_path(cells[0], where), frozenset(present), split))
-    if not rows:
-        raise InputError(f"{path} must list at least one image. Received: a header alone. Add rows.")
-    others = tuple(header[i] for i in others)
-    columns, unused = (others, ()) if list_column is None else (None, others)
+    columns = tuple(header[i] for i in used) if list_column is None else None
+    unused = tuple(header[i] for i in others if i not in used)
     return Table(path, columns, split_column is not None, tuple(rows), unused)
 
 
-def clean_name(text):
-    """Returns a label's name without blanks around it, and with single ones inside."""
-    return " ".join(text.split())
+def _find_list_column(path, header, others, lines, separator, listed):
+    """Returns the index of the column that holds lists of names; None for a column for each label.
+
+    A column `label` or `labels` holds lists, but for one case: it is itself a label among others, all with 0 and 1.
+
+    Raises:
+        InputError: there are two, or one that holds 0 and 1 and is not said to be either.
+    """
+    named = [i for i in others if header[i].lower() in _LIST_COLUMNS]
+    if not named:
+        return None
+    columns = [i for i in others if listed is None or header[i] in listed]
+    is_complete = len(columns) > 1 if listed is None else len(columns) == len(listed)
+    if is_complete and set(named) & set(columns) and all(cells[i] in ("0", "1") for _, cells in lines for i in columns):
+        return None
+    if len(named) > 1:
+        raise InputError(f"{path}: columns must have different names. Received: 'labels' twice. Rename or remove one.")
+    found = set().union(*(_names_of(cells[named[0]], separator) for _, cells in lines))
+    if found and found <= {"0", "1"} and listed is None:
+        raise InputError(
+            f"{path}, column {header[named[0]]!r}: it must be clear what 0 and 1 are. Received: no other value. If "
+            "they say whether an image has the column's label, list all labels in a file for --labels_file or, if it "
+            "is the only one, name the column as the label; if they are names, list them there."
+        )
+    return named[0]
+
+
+def _names_of(cell, separator):
+    """The names of a list: set of str."""
+    return {clean_name(name) for name in cell.split(separator)} - {""}
 
 
 def _read_cells(path):
@@ -128,21 +168,22 @@ def _read_header(path, lines):
             f"{path}: the first row must be a header, such as {HEADERS}. Received: {','.join(header)!r}. "
             "Add a row with the names of the columns."
         )
-    if keys[0] in ("labels", "label", "split"):
+    if keys[0] in (*_LIST_COLUMNS, "split"):
         raise InputError(
             f"{path}: the first column must be the image's path. Received: {header[0]!r}. Put the paths first."
         )
-    if "" in header[1:]:
-        raise InputError(
-            f"{path}: every column must have a name. Received: none for column {header.index('', 1) + 1}. "
-            "Name or remove the column."
-        )
-    reserved = ["labels" if key == "label" else key for key in keys if key in ("labels", "label", "split")]
-    for names in (header, reserved):
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
+    for index, key in enumerate(keys[1:], start=2):
+        if not key or key.startswith("unnamed:"):  # as pandas calls a column without a name
+            received = "none" if not key else repr(header[index - 1])
             raise InputError(
-                f"{path}: columns must have different names. Received: {repeated[0]!r} twice. Rename or remove one."
+                f"{path}: every column must have a name. Received: {received} for column {index}. "
+                "Name or remove the column."
+            )
+    for names in (header, [key for key in keys if key == "split"]):
+        twice = repeated(names)
+        if twice:
+            raise InputError(
+                f"{path}: columns must have different names. Received: {twice[0]!r} twice. Rename or remove one."
             )
     return header
 
@@ -151,7 +192,8 @@ def _is_present(where, name, cell):
     if cell not in ("0", "1"):
         raise InputError(
             f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell; lists of names "
-            "go into a column named 'labels'."
+            "go into a column named 'labels'; a column that is no label is left out if all labels are listed in a file "
+            "for --labels_file."
         )
     return cell == "1"
 

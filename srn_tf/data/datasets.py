@@ -2,16 +2,19 @@
 
 import dataclasses
 import hashlib
+import json
 import os
+import shlex
 
 import numpy as np
+import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
 from srn_tf.data.apparel import Apparel
-from srn_tf.data.builder import Settings
+from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.csv_file import CsvFile
-from srn_tf.data.examples import label_names
+from srn_tf.data.examples import label_names, stored_metadata
 from srn_tf.data.nus_wide import NusWide
 from srn_tf.data.pipeline import read_records
 from srn_tf.data.prepare import is_prepared, prepare
@@ -100,6 +103,24 @@ class DataSet:
         """Images in a role."""
         return self.builder.info.splits[self.expression(role)].num_examples
 
+    def check_size(self, role, side_px):
+        """Makes sure that a role's images are not stored smaller than they are needed.
+
+        Args:
+            role: "train", "validation" or "test".
+            side_px: side of the square that they are squashed to first, see `pipeline.start_px`.
+        Raises:
+            InputError: some were resized to less (--store_size); says how to prepare them anew.
+        """
+        num_resized = _num_resized(self.builder, self.expression(role))
+        store_size = stored_metadata(self.builder)["options"].get("store_size", 0)
+        if num_resized and store_size < side_px:
+            raise InputError(
+                f"The {role} images of {self.name} must be stored with at least {side_px} x {side_px} pixels for this "
+                f"image size. Received: {num_resized:,} of {store_size} x {store_size} in {self.builder.data_dir}. "
+                f"Prepare them anew: {_prepare_command(self.builder, side_px)}. Or use a smaller --image_size."
+            )
+
     @property
     def record_files(self):
         """Split of the prepared data set -> paths of its files of records."""
@@ -110,14 +131,18 @@ class DataSet:
     def fingerprint(self):
         """What tells this prepared data set from another, wherever it lies: 64 hexadecimal digits.
 
-        SHA-256 over dataset_info.json, features.json and the name and size of every file of records, in all splits.
-        It does not see other bytes in files of the same sizes (of records, their own checksums do), the names of the
-        labels, nor how the splits are divided into roles.
+        SHA-256 over dataset_info.json, features.json, the name and size of every file of records, in all splits, and,
+        of a data set that is made from a source, the hashes of what it was prepared from: the names of the labels,
+        every image's labels, boxes and split, and every image file (see `source_files`). It does not see other bytes
+        in files of the same sizes that came later (of records, their own checksums do), nor how the splits are divided
+        into roles.
 
         Raises:
             InputError: one of these files is missing, or those of a split are shorter than dataset_info.json says.
         """
         digest = hashlib.sha256()
+        if isinstance(self.builder, SourceBuilder):
+            digest.update(json.dumps(stored_metadata(self.builder)["source"], sort_keys=True).encode())
         folder = str(self.builder.data_path)
         mend = "Copy the data set there again, or remove the folder and prepare it again."
         try:
@@ -242,6 +267,10 @@ def protocol_of(name):
 def _dataset(name, builder, validation_fraction):
     entry = _entry(name)
     splits, note = _divide(builder, validation_fraction)
+    num_resized = _num_resized(builder, splits["validation"])
+    if num_resized and splits["validation"] != splits["train"]:
+        side_px = stored_metadata(builder)["options"]["store_size"]
+        note += f", {num_resized:,} of them stored at {side_px} x {side_px} pixels, which a served model does not see"
     labels = tuple(label_names(builder))
     return DataSet(name, entry.protocol, labels, splits, note, entry.ignores_unspecified, builder)
 
@@ -268,6 +297,30 @@ def _check_folder(name, data_dir):
         raise InputError(f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, not a folder.")
     if not os.listdir(data_dir):
         raise InputError(f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, which is empty.")
+
+
+def _num_resized(builder, expression):
+    """How many images of a split expression were resized when they were stored: those at the end of their split."""
+    counts = stored_metadata(builder).get("audit", {"splits": {}})["splits"]
+    number = 0
+    for part in tfds.core.ReadInstruction.from_spec(expression).to_absolute(builder.info.splits):
+        length = builder.info.splits[part.splitname].num_examples
+        start, end = part.from_ or 0, length if part.to is None else part.to
+        first_resized = length - counts.get(part.splitname, {"resized": 0})["resized"]
+        number += max(end - max(start, first_resized), 0)
+    return number
+
+
+def _prepare_command(builder, store_size):
+    """The command that prepares a data set as it is, but with images of another size."""
+    stored, defaults = stored_metadata(builder)["options"], builder.OPTIONS
+    files = {name: stored[name].rpartition(" (sha256 ")[0] for name in builder.FILE_OPTIONS if stored.get(name)}
+    options = {
+        name: value for name, value in {**stored, **files}.items() if name in defaults and value != defaults[name]
+    }
+    words = [f"--dataset={builder.name}", "--source_dir=DOWNLOADED", "--data_dir=ANOTHER", f"--store_size={store_size}"]
+    words += [f"--no{name}" if value is False else f"--{name}={value}" for name, value in options.items()]
+    return f"python tools/prepare_data.py {' '.join(map(shlex.quote, words))}"
 
 
 def _divide(builder, validation_fraction):

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
+from srn_tf.data.label_names import clean_name, repeated
 from srn_tf.errors import InputError
 
 
@@ -21,7 +22,7 @@ def features(label_names):
     Returns:
         tfds.features.FeaturesDict.
     Raises:
-        InputError: no name, an empty name, a name of several lines, or the same name twice.
+        InputError: no name, an empty name, a name of several lines, or the same name twice once they are cleaned.
     """
     names = _check_names(label_names)
     return tfds.features.FeaturesDict(
@@ -42,7 +43,7 @@ def metadata(label_names):
     Args:
         label_names: C names, in the order of `labels`.
     Returns:
-        tfds.core.MetadataDict {"labels": [C str]}; `SourceBuilder` adds "options" and "audit".
+        tfds.core.MetadataDict {"labels": [C str]}; builders add "label_counts", `SourceBuilder` the rest.
     Raises:
         InputError: as `features`.
     """
@@ -57,7 +58,9 @@ def stored_metadata(builder):
     Args:
         builder: tfds.core.DatasetBuilder, prepared; also one of `tfds.builder_from_directory`.
     Returns:
-        dict: "labels" list of C str in the order of `labels`, "options" dict, and perhaps "audit", see `audit.Audit`.
+        dict: "labels" list of C str in the order of `labels`; "options" dict; perhaps "label_counts", see
+        `audit.Audit.label_counts`; of a data set with a source "source", hashes of what it was prepared from, and
+        "audit", see `audit.Audit.finish`.
     Raises:
         InputError: the data set is not prepared, or stores no label names.
     """
@@ -81,14 +84,15 @@ def label_names(builder):
 
 
 def _check_names(label_names):
-    """Returns the names as a list of str; InputError if they cannot name labels."""
+    """Returns the names as a list of str, cleaned; InputError if they cannot name labels."""
     names = [str(name) for name in label_names]
     if not names:
         raise InputError("A data set must have at least one label. Received no label names.")
     for name in names:
-        if not name.strip() or len(name.splitlines()) != 1:
+        if not clean_name(name) or len(name.splitlines()) != 1:
             raise InputError(f"A label name must be one line of text. Received: {name!r}.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"Label names must differ. Received twice: {', '.join(repeated)}.")
+    names = [clean_name(name) for name in names]
+    twice = sorted(repeated(names))
+    if twice:
+        raise InputError(f"Label names must differ. Received twice: {', '.join(twice)}.")
     return names

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from srn_tf.data.label_names import clean_name
 from srn_tf.data.source import Count, photo_path, read_text, unique_rows
 from srn_tf.errors import InputError
 
@@ -158,7 +159,8 @@ def _image_path(text, where):
 
 
 def _check_concepts(path):
-    for number, (found, expected) in enumerate(itertools.zip_longest(_read_lines(path), LABEL_NAMES), start=1):
+    names = map(clean_name, _read_lines(path))
+    for number, (found, expected) in enumerate(itertools.zip_longest(names, LABEL_NAMES), start=1):
         if found != expected:
             raise InputError(
                 f"{path}, line {number}: the 81 concepts must be those of NUS-WIDE, in alphabetical order, here "
@@ -249,6 +251,7 @@ def _parse_labels(text, where):
             f"{where}: label must be a list of names such as ['clouds', 'sky']. Received: {_short(text)}. "
             "Correct the row."
         )
+    names = [clean_name(name) for name in names]
     unknown = [name for name in names if name not in LABEL_NAMES]
     if unknown:
         raise InputError(

@@ -7,6 +7,7 @@ import os
 from PIL import Image
 
 from srn_tf.data.image_files import encode_png, open_image_file
+from srn_tf.data.source_files import stamp
 from srn_tf.errors import InputError
 
 JPEG_QUALITY = 95
@@ -25,13 +26,17 @@ def read_photo(source_dir, photo, store_size):
         store_size: side in pixels of the square that images are resized to, bilinear and antialiased, aspect not
             kept; 0 stores them as they came.
     Returns:
-        pair (report, records). report is a dict ready for JSON: "path"; "digest", hex of the decoded pixels (None
-        if the file is damaged); "images", "unlabelled", the number of records and of those without a positive
-        label; "rejected", list of [name, reason]. records are pairs (name, dict as in `examples.features`).
+        pair (report, records). report is a dict ready for JSON: "path"; "stamp" of the file, see `source_files`;
+        "digest", hex of the decoded pixels (None if the file is damaged); "images", "unlabelled", "resized", the
+        number of records, of those without a positive label and of those that were resized; "positives", list of the
+        positive labels' indices of all records; "rejected", list of [name, reason]. records are pairs (name, dict as in
+        `examples.features`).
     """
-    report = {"path": photo.path, "digest": None, "images": 0, "unlabelled": 0, "rejected": []}
+    path = os.path.join(source_dir, photo.path)
+    counts = {"images": 0, "unlabelled": 0, "resized": 0, "positives": []}
+    report = {"path": photo.path, "stamp": stamp(path), "digest": None, **counts, "rejected": []}
     try:
-        data, image = open_image_file(os.path.join(source_dir, photo.path))
+        data, image = open_image_file(path)
     except InputError as error:
         report["rejected"] = [[example.name, str(error)] for example in photo.examples]
         return report, []
@@ -48,6 +53,8 @@ def read_photo(source_dir, photo, store_size):
         records.append((example.name, record))
     report["images"] = len(records)
     report["unlabelled"] = sum(1 not in record["labels"] for _, record in records)
+    report["resized"] = len(records) if store_size else 0
+    report["positives"] = [i for _, record in records for i, value in enumerate(record["labels"]) if value == 1]
     return report, records
 
 

@@ -62,7 +62,7 @@ def cached(records, cache, image_size, crops):
     if cache == "none":
         return records
     if cache == "decoded":
-        side_px = _start_px(image_size, crops)
+        side_px = start_px(image_size, crops)
         gigabytes = int(records.cardinality()) * side_px * side_px * 3 * 4 / 1e9
         logger.info("The decoded training images will take %.1f GB of memory.", gigabytes)
         records = records.map(
@@ -213,7 +213,7 @@ def _augmented(image_size, crops, mirror, max_distortion):
         if crops:
             crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
             if is_encoded:
-                image = preprocess_crop(image, _start_px(image_size, crops), crop)
+                image = preprocess_crop(image, start_px(image_size, crops), crop)
             else:
                 image = crop_image(image, crop)
             image = squash(image, image_size)
@@ -227,7 +227,7 @@ def _augmented(image_size, crops, mirror, max_distortion):
 _preprocess = tf.function(preprocess)  # built once for a size
 
 
-def _start_px(image_size, crops):
+def start_px(image_size, crops):
     """Side of the square that augmentation starts from, pixels: larger than the network's input where it crops."""
     return augmentation.resized_px(image_size) if crops else image_size
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import io
+import logging
 import os
 import shutil
 import sys
@@ -14,7 +15,10 @@ import tensorflow_datasets as tfds
 from srn_tf.beam import find_input_error, pipeline_settings
 from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.examples import stored_metadata
+from srn_tf.data.source_files import changed_files, truth_digest
 from srn_tf.errors import InputError
+
+logger = logging.getLogger("srn_tf")
 
 
 def prepare(builder, beam_runner=None, beam_options=None):
@@ -29,10 +33,12 @@ def prepare(builder, beam_runner=None, beam_options=None):
         beam_options: list of str, flags of the Beam pipeline.
     Raises:
         InputError: the source is missing or cannot be used, the data folder cannot be written, another
-            process is preparing this data set, it is prepared already by another version or with other
-            options than the builder was asked for, or Beam cannot be used.
+            process is preparing this data set, it is prepared already by another version, with other options than
+            the builder was asked for or from another source, or Beam cannot be used.
     """
     if is_prepared(builder):
+        if isinstance(builder, SourceBuilder) and builder.asked_options is not None and builder.source_dir is not None:
+            _check_same_source(builder)
         return
     if isinstance(builder, SourceBuilder):
         _check_source_dir(builder)
@@ -59,8 +65,14 @@ def is_prepared(builder):
         )
     if not builder.info.splits:  # Prepared after the builder was made.
         builder.info.read_from_directory(builder.data_dir)
-    if isinstance(builder, SourceBuilder) and builder.asked_options is not None:
-        _check_same_options(builder)
+    if isinstance(builder, SourceBuilder):
+        if "source" not in stored_metadata(builder):
+            raise InputError(
+                f"{builder.data_dir} must be prepared by this version of the program. Received: metadata.json without "
+                "an entry 'source', by an earlier one, which also resized test images. Remove it and prepare it again."
+            )
+        if builder.asked_options is not None:
+            _check_same_options(builder)
     return True
 
 
@@ -82,6 +94,24 @@ def _check_same_options(builder):
             f"{builder.data_dir} must be prepared with the options asked for. Received: "
             + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} asked" for name in different)
             + ". Remove it, or give another data folder."
+        )
+
+
+def _check_same_source(builder):
+    """Raises InputError if images or truth are others than those prepared; images that are gone are none of that."""
+    stored, source_dir = stored_metadata(builder)["source"], builder.source_dir
+    changed, num_gone = changed_files(builder.data_path, source_dir)
+    received = ""
+    if changed:
+        received = f"{len(changed):,} image(s) with other content than then, the first {changed[0]}"
+    elif num_gone:
+        logger.info("%s image(s) are no longer in %s: their labels were not compared.", f"{num_gone:,}", source_dir)
+    elif truth_digest(builder.source) != stored["truth"]:
+        received = "other labels, boxes or splits than then, or other images listed"
+    if received:
+        raise InputError(
+            f"{builder.data_dir} must be prepared from what is in {source_dir} now. Received: {received}. "
+            "Remove it and prepare it again, or give another data folder."
         )
 
 

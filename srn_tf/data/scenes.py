@@ -26,6 +26,11 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             metadata=examples.metadata(LABELS),
         )
 
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        self._counts = {label: dict.fromkeys(SPLIT_SIZES, 0) for label in LABELS}
+        super()._download_and_prepare(dl_manager, download_config)
+        self.info.metadata["label_counts"] = self._counts
+
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is downloaded
         return {split: self._generate_examples(split) for split in SPLIT_SIZES}
@@ -35,6 +40,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             rng = np.random.default_rng([SEED, list(SPLIT_SIZES).index(split), index])
             image, objects = draw_scene(rng)
             carriers = label_scene(objects)
+            for label in carriers:
+                self._counts[label][split] += 1
             name = f"{split}/{index:05d}"
             yield (
                 name,

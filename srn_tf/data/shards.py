@@ -23,8 +23,13 @@ _PNG_BYTES_PER_PIXEL = 2.0  # of a photograph
 _POLL_S = 2.0
 
 
+def in_order(split, photos):
+    """Orders a split's photographs by a hash of their paths: str, Photos -> list of Photo."""
+    return sorted(photos, key=lambda photo: hashlib.md5(f"{split}{photo.path}".encode()).digest())
+
+
 def plan_shards(split, photos, source_dir, store_size):
-    """Orders a split's photographs by a hash of their paths, and cuts them into shards of about 64 MiB.
+    """Orders photographs as `in_order`, and cuts them into shards of about 64 MiB.
 
     Args:
         split: str.
@@ -35,7 +40,7 @@ def plan_shards(split, photos, source_dir, store_size):
         list of tuples of Photo. Equal for equal sources.
     """
     shards, num_bytes = [[]], 0
-    for photo in sorted(photos, key=lambda photo: hashlib.md5(f"{split}{photo.path}".encode()).digest()):
+    for photo in in_order(split, photos):
         if num_bytes > _SHARD_BYTES or len(shards[-1]) == _SHARD_PHOTOS:
             shards.append([])
             num_bytes = 0

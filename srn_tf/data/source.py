@@ -67,12 +67,14 @@ class Source:
         splits: split name ("train", "test", perhaps "validation") -> list of Photo, none empty.
         counts: Counts to compare.
         notes: lines for the user about what was left out or merged.
+        warnings: likewise, about what may be a mistake.
     """
 
     labels: tuple
     splits: dict
     counts: tuple = ()
     notes: tuple = ()
+    warnings: tuple = ()
 
 
 def check_source_dir(source_dir, layout):

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import tensorflow_datasets as tfds
 
 from srn_tf.data.builder import SourceBuilder
+from srn_tf.data.label_names import clean_name
 from srn_tf.data.source import Count, Example, Photo, Source, check_photos, check_source_dir, photo_path, read_text
 from srn_tf.errors import InputError
 
@@ -129,7 +130,7 @@ def read_objects(path):
     width, height = (_number(path, annotation, f"size/{key}") for key in ("width", "height"))
     objects = []
     for entry in annotation.iterfind("object"):
-        name = entry.findtext("name", "").strip()
+        name = clean_name(entry.findtext("name", ""))
         if name not in LABEL_NAMES:
             raise InputError(
                 f"{path}: an object's name must be one of the 20 classes. Received: {name!r}. Use the official file."

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 
 from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.json_files import BBOX, NAME, entries, read_json, shortened
+from srn_tf.data.label_names import clean_name
 from srn_tf.data.source import Count, Example, Photo, Source, check_photos, check_source_dir, photo_path, unique_rows
 from srn_tf.errors import InputError
 
@@ -142,6 +143,7 @@ def _check_attribute_names(path, content):
             f"{path} must hold an object under the key 'attribute_id_map'. Received: {shortened(names)}. "
             "Use the official file."
         )
+    names = {key: clean_name(name) if isinstance(name, str) else name for key, name in names.items()}
     expected = {str(index): name for index, name in enumerate(LABEL_NAMES)}
     for key in [*expected, *names]:
         if names.get(key) != expected.get(key):

@@ -38,6 +38,7 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         thresholds = thresholds[0]
     dataset = open_stored(dataset_name, data_dir, split)
     check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
+    dataset.check_size(split, predictor.image_size)
     protocol = protocol_named(dataset.protocol, **(policies or {}))
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))

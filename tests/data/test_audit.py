@@ -10,13 +10,22 @@ from srn_tf.data.source import Count, Example, Photo, Source
 from srn_tf.errors import InputError
 
 
-def make_audit(counts=(), notes=(), max_rejected=0.0, allow_overlap=False, fail_on_mismatch=False, **num_photos):
+def make_audit(
+    counts=(),
+    notes=(),
+    warnings=(),
+    labels=("any",),
+    max_rejected=0.0,
+    allow_overlap=False,
+    fail_on_mismatch=False,
+    **num_photos,
+):
     """An Audit of splits of so many photographs, with one example each."""
     splits = {
         split: [Photo(f"{split}/{i}", (Example(f"{split}/{i}", (1,)),)) for i in range(number)]
         for split, number in (num_photos or {"train": 3, "test": 2}).items()
     }
-    source = Source(("any",), splits, tuple(counts), tuple(notes))
+    source = Source(tuple(labels), splits, tuple(counts), tuple(notes), tuple(warnings))
     return Audit("some_data", source, max_rejected, allow_overlap, fail_on_mismatch)
 
 
@@ -27,6 +36,9 @@ def report(path, digest=None, unlabelled=0, rejected=()):
         "digest": None if rejected else digest or path,
         "images": 0 if rejected else 1,
         "unlabelled": unlabelled,
+        "resized": 0,
+        "positives": [] if rejected or unlabelled else [0],
+        "stamp": [1, 2, digest or path],
         "rejected": [list(row) for row in rejected],
     }
 
@@ -63,6 +75,17 @@ def test_a_count_that_differs_is_an_error_if_asked_for():
     make_audit(counts=COUNTS[1:], fail_on_mismatch=True).check_counts()
 
 
+def test_labels_that_look_alike_and_what_a_source_warns_of(messages):
+    made = {"labels": ("Cat", "dog", "cat"), "warnings": ["a doubt"]}
+    make_audit(**made).check_counts()
+    assert messages("WARNING") == [
+        "Warning: some_data: a doubt",
+        "Warning: some_data: Labels look alike and are kept apart: 'Cat', 'cat'. If two are one, give them one name.",
+    ]
+    with pytest.raises(InputError, match="a doubt .*--fail_on_mismatch makes this an error"):
+        make_audit(**made, fail_on_mismatch=True).check_counts()
+
+
 def test_what_is_stored(messages):
     audit = make_audit(counts=COUNTS, notes=["a line"], max_rejected=0.2)
     audit.add("train", report("train/0"))
@@ -72,8 +95,8 @@ def test_what_is_stored(messages):
     audit.add("test", report("test/1"))
     assert audit.finish() == {
         "splits": {
-            "train": {"photos": 3, "images": 2, "unlabelled": 1, "rejected": 1},
-            "test": {"photos": 2, "images": 2, "unlabelled": 0, "rejected": 0},
+            "train": {"photos": 3, "images": 2, "unlabelled": 1, "resized": 0, "rejected": 1},
+            "test": {"photos": 2, "images": 2, "unlabelled": 0, "resized": 0, "rejected": 0},
         },
         "counts": [
             {"what": "train images", "found": 1200, "published": 82783},
@@ -83,6 +106,8 @@ def test_what_is_stored(messages):
         "overlap": 0,
         "notes": ["a line"],
     }
+    assert audit.label_counts() == {"any": {"train": 1, "test": 2}}
+    assert sorted(audit.stamps) == ["test/0", "test/1", "train/0", "train/1", "train/2"]
     assert messages("INFO") == [
         "some_data train: 2 images kept, 1 without label, 1 rejected.",
         "some_data test: 2 images kept, 0 without label, 0 rejected.",

@@ -113,6 +113,21 @@ def test_max_distortion_is_kept_and_reached(max_distortion):
     assert all(positions(*crop, RESIZED_PX[56]) for crop in found)
 
 
+def test_pairs_of_sizes_are_equally_likely():
+    """TSN draws among the 13 pairs that are at most a step apart; so at the ends of the list, too."""
+    draw = tf.function(
+        lambda seeds: tf.map_fn(
+            lambda seed: augmentation.random_crop(224, tf.stack([3, seed]), 1), seeds, fn_output_signature=tf.int32
+        )
+    )
+    crops_px, again = draw(tf.range(2600)).numpy(), draw(tf.range(2600)).numpy()
+    np.testing.assert_array_equal(crops_px, again)
+    pairs = collections.Counter(map(tuple, crops_px[:, 2:].tolist()))
+    assert len(pairs) == 13
+    # 200 of each, within four standard errors (54); by rows and then columns it would be 260 and 173.
+    assert sum((n - 200) ** 2 / 200 for n in pairs.values()) < 32.9  # chi-square, 12 degrees, 0.1 %
+
+
 def test_equal_seeds_give_equal_crops_and_different_seeds_differ():
     image = np.random.default_rng(0).uniform(0, 255, (64, 64, 3)).astype(np.float32)
     first = random_crop(image, 56, (3, 4)).numpy()

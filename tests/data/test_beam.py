@@ -94,12 +94,23 @@ def test_damaged_images_are_listed(both_ways):
     _, on_beam = both_ways
     assert len((on_beam.data_path / "rejected.csv").read_text().splitlines()) == 1 + 3
     audit = examples.stored_metadata(on_beam)["audit"]
-    assert audit["splits"]["train"] == {"photos": 25, "images": 22, "unlabelled": 0, "rejected": 3}
+    assert audit["splits"]["train"] == {"photos": 25, "images": 22, "unlabelled": 0, "resized": 0, "rejected": 3}
 
 
 @pytest.fixture
 def source(tmp_path):
     return write_source(tmp_path / "source")
+
+
+def test_resized_images_are_the_same(source, tmp_path):
+    write_image(source / "train" / "red_9.png", 90)
+    arguments = {"source_dir": source, "options": {"store_size": 8}, "settings": Settings(processes=1)}
+    here, on_beam = (FolderOfImages(data_dir=tmp_path / name, **arguments) for name in ("here", "beam"))
+    prepare(here)
+    prepare(on_beam, RUNNER, ())
+    assert_same_files(here.data_path, on_beam.data_path)
+    shapes = [record["image"].shape for record in tfds.as_numpy(on_beam.as_dataset(split="train"))]
+    assert shapes == [(3, 4, 3)] + [(8, 8, 3)] * 3
 
 
 def test_too_many_damaged_images(source, tmp_path):

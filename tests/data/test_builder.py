@@ -1,11 +1,12 @@
 """The way from a source to a data set: records, shards, rejected images, and what is stored about them."""
 
+import dataclasses
 import json
 import logging
 import multiprocessing
 
-import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -14,6 +15,7 @@ from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.photo_records import read_photo
 from srn_tf.data.prepare import prepare
 from srn_tf.data.source import Count, Example, Photo, Source
+from srn_tf.data.source_files import files_digest, stamp, truth_digest
 from srn_tf.errors import InputError
 from tests.data.folder_of_images import (
     FolderOfImages,
@@ -168,13 +170,18 @@ def test_metadata(source, data_dir, caplog):
     stored = json.loads((builder.data_path / "metadata.json").read_text())
     (pair,) = (builder.data_path / "equal_images.csv").read_text().splitlines()[1:]
     assert sorted(pair.split(",")) == ["train", "train", "train/copy.png", "train/red_0.png"]
+    stamps = {path.relative_to(source).as_posix(): stamp(path) for path in source.rglob("*.png")}
+    listed = [line.split(",") for line in (builder.data_path / "source_files.csv").read_text().splitlines()]
+    assert listed[1:] == [[path, *map(str, stamps[path])] for path in sorted(stamps)]
     assert stored == {
         "labels": ["red", "blue"],
         "options": {"store_size": 0, "prefix": "", "list": ""},
+        "label_counts": {"red": {"train": 1, "test": 2}, "blue": {"train": 1, "test": 1}},
+        "source": {"truth": truth_digest(builder.source), "files": files_digest(stamps)},
         "audit": {
             "splits": {
-                "train": {"photos": 4, "images": 4, "unlabelled": 2, "rejected": 0},
-                "test": {"photos": 2, "images": 2, "unlabelled": 0, "rejected": 0},
+                "train": {"photos": 4, "images": 4, "unlabelled": 2, "resized": 0, "rejected": 0},
+                "test": {"photos": 2, "images": 2, "unlabelled": 0, "resized": 0, "rejected": 0},
             },
             "counts": [{"what": "train images", "found": 4, "published": 3}],
             "duplicates": 1,
@@ -186,13 +193,41 @@ def test_metadata(source, data_dir, caplog):
     assert "folder_of_images train: 4 images kept, 2 without label, 0 rejected." in caplog.messages
 
 
-def test_store_size(source, data_dir):
-    photo = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
-    Image.fromarray(photo).save(source / "train" / "red_0.png")
-    builder = prepared(FolderOfImages, data_dir, source, {"store_size": 256})
-    for record in tfds.as_numpy(builder.as_dataset(split="train+test")):
-        assert record["image"].shape == (256, 256, 3)
-    assert examples.stored_metadata(builder)["options"]["store_size"] == 256
+def test_store_size_resizes_training_images_alone(source, data_dir):
+    """Of a train split the first tenth, from which runs hold out, and a little more is left; here 3 of 20."""
+    for i in range(17):
+        write_image(source / "train" / f"more_{i}.png", 100 + i)
+    builder = prepared(FolderOfImages, data_dir, source, {"store_size": 16})
+    stored = {
+        split: list(tfds.as_numpy(builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})))
+        for split in ("train", "test")
+    }
+    for record in stored["test"] + stored["train"][:3]:
+        assert record["image"] == (source / record["name"].decode()).read_bytes()
+    assert {tuple(tf.io.decode_jpeg(record["image"]).shape) for record in stored["train"][3:]} == {(16, 16, 3)}
+    metadata = examples.stored_metadata(builder)
+    assert metadata["options"]["store_size"] == 16
+    assert {split: counts["resized"] for split, counts in metadata["audit"]["splits"].items()} == {
+        "train": 17,
+        "test": 0,
+    }
+
+
+def test_with_a_validation_split_all_training_images_are_resized(source, data_dir, monkeypatch):
+    read = FolderOfImages.read
+
+    def with_validation(source_dir, options):
+        made = read(source_dir, options)
+        first, second = made.splits["test"]
+        return dataclasses.replace(made, splits={**made.splits, "validation": [first], "test": [second]})
+
+    monkeypatch.setattr(FolderOfImages, "read", staticmethod(with_validation))
+    builder = prepared(FolderOfImages, data_dir, source, {"store_size": 16})
+    shapes = {
+        split: {record["image"].shape for record in tfds.as_numpy(builder.as_dataset(split=split))}
+        for split in ("train", "validation", "test")
+    }
+    assert shapes == {"train": {(16, 16, 3)}, "validation": {(3, 4, 3)}, "test": {(3, 4, 3)}}
 
 
 class Persons(SourceBuilder, skip_registration=True):
@@ -217,7 +252,7 @@ def test_several_records_of_a_photo(source, data_dir):
     shapes = {record["name"].decode(): record["image"].shape[:2] for record in records}
     assert shapes == {"red_0.png#0": (2, 2), "red_0.png#2": (1, 1), "blue_1.png#0": (3, 4), "blue_1.png#1": (1, 1)}
     audit = examples.stored_metadata(builder)["audit"]
-    assert audit["splits"] == {"train": {"photos": 2, "images": 4, "unlabelled": 0, "rejected": 1}}
+    assert audit["splits"] == {"train": {"photos": 2, "images": 4, "unlabelled": 0, "resized": 0, "rejected": 1}}
 
 
 # As tfds itself offers it.
@@ -297,7 +332,7 @@ def test_two_processes_write_the_same_files_as_one(tmp_path):
     for processes in (1, 2):
         prepared(FolderOfImages, tmp_path / str(processes), source, processes=processes, max_rejected=0.1)
     assert_same_files(tmp_path / "1", tmp_path / "2")
-    assert len(left_in(tmp_path / "1" / "folder_of_images" / "2.0.1")) == 7
+    assert len(left_in(tmp_path / "1" / "folder_of_images" / "2.0.1")) == 8
     assert multiprocessing.active_children() == []
 
 
@@ -312,7 +347,7 @@ def test_a_damaged_image_is_listed_and_the_others_kept(source, data_dir):
     assert lines[0] == "split,path,reason" and len(lines) == 2
     assert lines[1].startswith(f'train,train/none_2.png,"{path} must be an image. Received 15 bytes')
     audit = examples.stored_metadata(builder)["audit"]
-    assert audit["splits"]["train"] == {"photos": 3, "images": 2, "unlabelled": 0, "rejected": 1}
+    assert audit["splits"]["train"] == {"photos": 3, "images": 2, "unlabelled": 0, "resized": 0, "rejected": 1}
     assert not (data_dir / "folder_of_images_rejected.csv").exists()
 
 

@@ -278,7 +278,7 @@ def test_images_decode_to_their_pixels(source, tmp_path):
 def test_the_same_source_gives_the_same_files(source, tmp_path):
     for run in ("first", "second"):
         prepared(Coco2014, tmp_path / run, source)
-    assert len(left_in(tmp_path / "first" / "coco2014" / "1.0.0")) == 6
+    assert len(left_in(tmp_path / "first" / "coco2014" / "1.0.0")) == 7
     assert_same_files(tmp_path / "first", tmp_path / "second")
 
 

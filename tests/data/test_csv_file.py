@@ -82,7 +82,48 @@ def test_a_label_without_image_is_noted(folder):
 def test_names_by_the_case_are_different_and_noted(folder):
     source = read(folder, csv="image,labels,split\na.jpg,Cat;cat,train\nb.jpg,Cat;cat,test\n")
     assert source.labels == ("Cat", "cat")
-    assert source.notes == ("Labels that differ in upper and lower case only: Cat, cat.",)
+    assert source.notes == ("Every image has: Cat, cat. From that nothing can be learnt.",)
+
+
+@pytest.mark.parametrize("values", [(1, 0), (7, "x")])
+def test_columns_that_the_labels_file_does_not_name_are_not_used(folder, values):
+    content = "image,dog,checked,cat,split\na.jpg,1,{},0,train\nb.jpg,0,{},1,test\n".format(*values)
+    source = read(folder, csv=content, labels_file="cat\ndog\n")
+    assert truths(source) == {"train": {"a.jpg": (0, 1)}, "test": {"b.jpg": (1, 0)}}
+    assert source.notes[0] == f"{folder}/csv.txt: columns not used: checked."
+
+
+def test_spellings_of_one_name_are_one_label(folder):
+    names = ("caf\u00e9", "cafe\u0301", "caf\u00e9\u200b", "\ufeffcaf\u00e9\u00a0")
+    rows = [f"{path}.jpg,{name}" for path, name in zip("abcd", names, strict=True)]
+    source = read(folder, csv="\n".join(["image,labels", *rows]), labels_file="cafe\u0301\n")
+    assert source.labels == ("caf\u00e9",) and {row for rows in truths(source).values() for row in rows.values()} == {
+        (1,)
+    }
+    assert read(folder, csv="\n".join(["image,labels", *rows])).labels == source.labels
+    with pytest.raises(InputError, match="label names must differ. Received: 'caf\u00e9' twice"):
+        read(folder, csv="image,labels\na.jpg,\n", labels_file="caf\u00e9\ncafe\u0301\n")
+    with pytest.raises(InputError, match="columns must have different names. Received: 'caf\u00e9' twice"):
+        read(folder, csv="image,caf\u00e9,cafe\u0301\na.jpg,1,0\n")
+
+
+def test_a_missing_separator_is_warned_of_and_can_be_given(folder):
+    content = "image,labels\na.jpg,cat dog\nb.jpg,cat\nc.jpg,dog\n"
+    source = read(folder, csv=content)
+    assert source.labels == ("cat", "cat dog", "dog")
+    assert len(source.warnings) == 1
+    assert "labels are made of other labels' names: 'cat dog'. If these cells" in source.warnings[0]
+    assert "--separator=' '" in source.warnings[0]
+    listed = read(folder, csv=content, labels_file="cat\ncat dog\ndog\n")
+    assert (listed.labels, listed.warnings) == (source.labels, ())
+    source = read(folder, csv=content, separator=" ")
+    assert (source.labels, source.warnings) == (("cat", "dog"), ())
+    assert {path: labels for rows in truths(source).values() for path, labels in rows.items()}["a.jpg"] == (1, 1)
+
+
+def test_names_that_are_confirmed(folder):
+    content = "image,labels\na.jpg,None\nb.jpg,\nc.jpg,1\n"
+    assert read(folder, csv=content, labels_file="None\n1\n").labels == ("None", "1")
 
 
 def test_split_by_files(folder):
@@ -123,7 +164,7 @@ def test_repeated_rows_are_merged(folder):
 
 def test_columns_that_are_not_used_are_noted(folder):
     source = read(folder, csv="image,labels,year,split\na.jpg,cat,1999,train\nb.jpg,cat,2001,test\n")
-    assert source.notes == (f"{folder}/csv.txt: columns not used: year.",)
+    assert source.notes[0] == f"{folder}/csv.txt: columns not used: year."
 
 
 def fifty(folder):
@@ -142,7 +183,11 @@ def test_stratified_split_of_fifty_photographs(folder):
     assert {**found["train"], **found["test"]}.keys() == {f"{i}.png" for i in range(50)}
     positives = {split: np.sum(list(photos.values()), axis=0).tolist() for split, photos in found.items()}
     assert positives == {"train": [20, 8, 1], "test": [5, 2, 0]}  # 25, 10 and 1, by 4 to 1
-    assert source.notes == ("No image of test has: emu.",)
+    assert source.notes == (
+        f"{folder}/csv.txt: every column but the path and a split is a label (3). To leave columns out, list the "
+        "labels in a file for --labels_file.",
+        "No image of test has: emu.",
+    )
     assert list(found["train"]) == sorted(found["train"], key=lambda name: int(name[:-4]))  # the file's order
 
 
@@ -177,11 +222,24 @@ BAD = {
     ),
     "label in another case": ({"csv": PLAIN, "labels_file": "Cat\ndog\n"}, "line 2", "'cat'. Did you mean 'Cat'?"),
     "unlike all labels": ({"csv": PLAIN, "labels_file": "dog\n"}, "Received: 'cat'. Correct the name"),
-    "unknown column": (
+    "column of another name": (
         {"csv": "image,cat,dogs\na.jpg,1,0\n", "labels_file": "cat\ndog\n"},
-        "csv.txt, header: labels must be among the 2 of",
-        "Received: 'dogs'. Did you mean 'dog'?",
+        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: none for dog, but columns "
+        "'dogs'. Add or rename",
     ),
+    "what programs write for nothing": (
+        {"csv": "image,labels\na.jpg,cat\nb.jpg,nan\n"},
+        "csv.txt, line 3: a cell without labels must be empty. Received: 'nan'",
+        "--labels_file",
+    ),
+    "None among names": ({"csv": "image,labels\na.jpg,cat;None\n"}, "must be empty. Received: 'None'"),
+    "a list of Python": ({"csv": "image,labels\na.jpg,['cat']\n"}, "a name must be written as it is. Received: \"['"),
+    "semicolons with another separator": (
+        {"csv": "image,labels\na.jpg,cat;dog\n", "separator": " "},
+        "names must be separated by ' '. Received: 'cat;dog'",
+    ),
+    "no separator": ({"csv": PLAIN, "separator": ""}, "separator must be what separates label names"),
+    "separator of columns": ({"csv": COLUMNS, "separator": " "}, "separator is for a column 'labels'"),
     "column missing": (
         {"csv": "image,dog\na.jpg,1\n", "labels_file": "cat\ndog\ncow\n"},
         "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: none for cat, cow",

@@ -73,6 +73,25 @@ def test_further_columns_beside_a_list_are_not_used(write):
     assert (table.columns, table.unused, table.rows[0].present) == (None, ("photographer", "cat"), {"dog"})
 
 
+# The columns of tables that name a label `label`, and what of them are labels.
+FORMS = {
+    "a label of that name": ("image,bottle,cap,label\na.jpg,1,0,0\nb.jpg,0,1,1\n", None, ("bottle", "cap", "label")),
+    "and a split": ("image,Labels,split,cap\na.jpg,1,train,0\n", None, ("Labels", "cap")),
+    "both words": ("image,label,labels\na.jpg,1,0\n", None, ("label", "labels")),
+    "listed beside another": ("image,label,year,cap\na.jpg,1,1999,0\n", ("label", "cap"), ("label", "cap")),
+    "listed alone": ("image,label,year\na.jpg,1,1999\n", ("label",), ("label",)),
+    "names beside columns": ("image,label,cap\na.jpg,cap,1\nb.jpg,,0\n", None, None),
+    "listed names": ("image,label\na.jpg,1\nb.jpg,0\n", ("0", "1"), None),
+    "empty": ("image,label\na.jpg,\n", None, None),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_column_label_is_a_list_or_a_label(write, kind):
+    content, listed, expected = FORMS[kind]
+    assert read_table(write(content), listed=listed).columns == expected
+
+
 HEADER = "the first row must be a header, such as image,labels (then names separated by ';') or image,cat,dog"
 
 BAD = {
@@ -88,6 +107,9 @@ BAD = {
     "path not first": ("labels,image\ncat,a.jpg\n", "the first column must be the image's path. Received: 'labels'"),
     "column without name": ("image,cat,,dog\na.jpg,1,,0\n", "Received: none for column 3"),
     "column twice": ("image,cat,dog, cat\na.jpg,1,0,1\n", "must have different names. Received: 'cat' twice"),
+    "0 and 1 as labels": ("image,label\na.jpg,0\nb.jpg,1\n", "column 'label': it must be clear what 0 and 1 are"),
+    "0 and 1 beside a year": ("image,labels,year\na.jpg,1,1999\n", "column 'labels': it must be clear what 0 and 1"),
+    "column of pandas": ("image,cat,Unnamed: 2\na.jpg,1,0\n", "must have a name. Received: 'Unnamed: 2' for column 3"),
     "labels twice": ("image,labels,Label\na.jpg,cat,dog\n", "must have different names. Received: 'labels' twice"),
     "split twice": ("image,cat,split,Split\na.jpg,1,train,test\n", "Received: 'split' twice"),
     "too few cells": ("image,cat,dog\na.jpg,1,0\nb.jpg,1\n", "line 3: a row must have 3 cells", "Received: 2"),

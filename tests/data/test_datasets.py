@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,13 +16,15 @@ from srn_tf.data import scenes
 from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.coco_annotations import LABEL_NAMES
+from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DATASETS, make_builder, open_dataset, open_prepared, open_stored, protocol_of
+from srn_tf.data.examples import stored_metadata
 from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.data.voc2007 import Voc2007
 from srn_tf.errors import InputError
 from tests.data.conftest import SMALL_SPLITS
-from tests.data.folder_of_images import FolderOfImages, left_in, photo, prepared, write_source
+from tests.data.folder_of_images import FolderOfImages, left_in, photo, prepared, write_image, write_source
 from tests.data.test_coco2014 import TEST_RECORDS, TRAIN_RECORDS, source  # noqa: F401 (a fixture)
 
 TRAIN_NAMES = {image.name for image in TRAIN_RECORDS}
@@ -51,6 +54,10 @@ def test_scenes_are_built_where_they_are_asked_for(tmp_path, monkeypatch):
     assert dataset.note == "the data set's own validation split"
     for role in SMALL_SPLITS:
         assert {name.split("/")[0] for name in names(dataset, role)} == {role}
+    counts = stored_metadata(dataset.builder)["label_counts"]
+    for role in SMALL_SPLITS:
+        truth = np.sum([record["labels"] for record in tfds.as_numpy(dataset.records(role))], axis=0)
+        assert [counts[label][role] for label in LABELS] == truth.tolist()
     assert not (tmp_path / "prepared").exists()
     before = snapshot(tmp_path / "data")
     monkeypatch.setattr(scenes, "draw_scene", lambda rng: pytest.fail("drawn again"))
@@ -147,11 +154,12 @@ def record_file(folder, split):
 
 def test_the_fingerprint_is_that_of_the_files(open_coco):
     dataset = open_coco(0.34)
+    of_source = json.dumps(stored_metadata(dataset.builder)["source"], sort_keys=True).encode()
     folder = Path(dataset.builder.data_dir)
     content = [(folder / name).read_bytes() for name in ("dataset_info.json", "features.json")]
     sizes = [f"{path.name} {path.stat().st_size}\n".encode() for path in sorted(folder.glob("*.tfrecord-*"))]
     assert len(sizes) == 2 and list(dataset.record_files) == ["test", "train"]
-    assert dataset.fingerprint == hashlib.sha256(b"".join(content + sizes)).hexdigest()
+    assert dataset.fingerprint == hashlib.sha256(b"".join([of_source, *content, *sizes])).hexdigest()
     assert open_coco(0.0).fingerprint == dataset.fingerprint  # roles are no part of it
 
 
@@ -165,7 +173,56 @@ def test_the_fingerprint_of_a_copy_and_of_another_preparation(source, open_coco,
     prepared(Coco2014, tmp_path / "fewer", source, {"keep_unlabelled": False})
     fewer = open_dataset("coco2014", str(tmp_path / "fewer"), "", 0.34)
     assert fewer.fingerprint != dataset.fingerprint
-    assert (other.fingerprint, other.labels) != (dataset.fingerprint, dataset.labels)
+    assert other.fingerprint != dataset.fingerprint
+
+
+@pytest.fixture
+def open_folder(tmp_path):
+    """A function: data folder, options -> DataSet of the source folder `photos` with its labels.csv, prepared there."""
+
+    def open_it(name, **options):
+        options = {"csv": "labels.csv", **options}
+        prepared(CsvFile, tmp_path / name, tmp_path / "photos", options)
+        return open_dataset("csv", str(tmp_path / name), "", 0.1)
+
+    return open_it
+
+
+def test_the_fingerprint_covers_labels_and_images(tmp_path, open_folder):
+    photos = write_source(tmp_path / "photos")
+    rows = [f"{folder.name}/{path.name}" for folder in sorted(photos.iterdir()) for path in sorted(folder.iterdir())]
+    prints = {}
+    for kind, values in (("first", "01"), ("swapped", "10"), ("image", "01")):
+        if kind == "image":  # another colour in a file of the same size
+            size = (photos / rows[0]).stat().st_size
+            write_image(photos / rows[0], 17)
+            assert (photos / rows[0]).stat().st_size == size
+        lines = [f"{row},{values[i % 2]},{values[1 - i % 2]},{row.split('/')[0]}" for i, row in enumerate(rows)]
+        (photos / "labels.csv").write_text("\n".join(["image,cat,dog,split", *lines]))
+        prints[kind] = open_folder(kind).fingerprint
+        assert kind != "first" or open_folder("again").fingerprint == prints[kind]
+    assert len(set(prints.values())) == 3
+
+
+def test_a_size_that_is_not_stored_is_refused(tmp_path, open_folder):
+    photos = write_source(tmp_path / "photos", [f"red_{i}.png" for i in range(20)], ["blue_90.png"])
+    lines = [f"{path.parent.name}/{path.name},cat,{path.parent.name}" for path in sorted(photos.rglob("*.png"))]
+    (photos / "labels.csv").write_text("\n".join(["image,labels,split", *lines]))
+    dataset = open_folder("data", store_size=16)
+    assert dataset.note == "2 images held out from the training split"  # as they came
+    for role, side_px in (("train", 16), ("validation", 448), ("test", 448)):
+        dataset.check_size(role, side_px)
+    with pytest.raises(InputError) as error:
+        dataset.check_size("train", 17)
+    assert str(error.value) == (
+        "The train images of csv must be stored with at least 17 x 17 pixels for this image size. Received: 17 of "
+        f"16 x 16 in {dataset.builder.data_dir}. Prepare them anew: python tools/prepare_data.py --dataset=csv "
+        "--source_dir=DOWNLOADED --data_dir=ANOTHER --store_size=17 --csv=labels.csv. Or use a smaller --image_size."
+    )
+    more = open_dataset("csv", str(tmp_path / "data"), "", 0.5)
+    assert more.note.startswith("10 images held out from the training split, 7 of them stored at 16 x 16 pixels")
+    with pytest.raises(InputError, match="The validation images of csv .* Received: 7 of 16 x 16"):
+        more.check_size("validation", 17)
 
 
 def test_a_longer_file_has_another_fingerprint(open_coco, tmp_path):

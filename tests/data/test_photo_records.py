@@ -15,6 +15,7 @@ from srn_tf.data import photo_records
 from srn_tf.data.image_files import encode_png
 from srn_tf.data.photo_records import clip_crop, read_photo
 from srn_tf.data.source import Example, Photo
+from srn_tf.data.source_files import stamp
 from srn_tf.errors import InputError
 
 # 10 wide, 8 high, all pixels different.
@@ -86,8 +87,10 @@ def test_a_record_and_its_report(tmp_path):
             },
         )
     ]
-    digest = report.pop("digest")
-    assert report == {"path": "photo.png", "images": 1, "unlabelled": 0, "rejected": []}
+    digest, stamped = report.pop("digest"), report.pop("stamp")
+    counts = {"images": 1, "unlabelled": 0, "resized": 0, "positives": [0, 2]}
+    assert report == {"path": "photo.png", **counts, "rejected": []}
+    assert stamped == stamp(tmp_path / "photo.png")
     assert isinstance(digest, str) and len(digest) == 32
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pty
 import resource
@@ -23,7 +24,7 @@ from srn_tf.data import examples
 from srn_tf.data.audit import Audit
 from srn_tf.data.prepare import is_prepared, prepare
 from srn_tf.errors import InputError
-from tests.data.folder_of_images import FolderOfImages, left_in, prepared, write_source
+from tests.data.folder_of_images import FolderOfImages, left_in, prepared, write_image, write_source
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -33,6 +34,7 @@ FILES = [
     "folder_of_images-train.tfrecord-00000-of-00001",
     "metadata.json",
     "objects-label.labels.txt",
+    "source_files.csv",
 ]
 FINISHED = ["folder_of_images", "folder_of_images/2.0.1", *(f"folder_of_images/2.0.1/{name}" for name in FILES)]
 
@@ -112,13 +114,53 @@ def test_a_prepared_data_set_needs_no_source(source, data_dir, monkeypatch):
     assert not is_prepared(early)
     prepared(FolderOfImages, data_dir, source)
     monkeypatch.setattr(FolderOfImages, "download_and_prepare", lambda *args, **kwargs: pytest.fail("prepared again"))
-    monkeypatch.setattr(FolderOfImages, "read", lambda *args: pytest.fail("read again"))
-    prepare(FolderOfImages(data_dir=data_dir))
     prepare(make(data_dir, source))
-    prepare(make(data_dir, source.parent / "absent"))
     prepare(early)  # Made before the records were there: learns of them.
     assert early.info.splits["train"].num_examples == 3
     assert len(list(early.as_dataset(split="train"))) == 3
+    monkeypatch.setattr(FolderOfImages, "read", lambda *args: pytest.fail("read again"))
+    prepare(FolderOfImages(data_dir=data_dir))
+    prepare(make(data_dir, source.parent / "absent"))
+
+
+def test_another_source_is_noticed(source, data_dir, monkeypatch):
+    made = prepared(FolderOfImages, data_dir, source)
+    path, before = source / "train" / "none_2.png", left_in(data_dir)
+    rule = f"{made.data_dir} must be prepared from what is in {source} now. Received: "
+    advice = ". Remove it and prepare it again, or give another data folder."
+    content = path.read_bytes()
+    path.write_bytes(content)  # at another time
+    prepare(make(data_dir, source))
+
+    before_ns = path.stat().st_mtime_ns
+    write_image(path, 17)
+    os.utime(path, ns=(before_ns, before_ns))
+    assert path.stat().st_size == len(content)
+    with pytest.raises(InputError) as error:
+        prepare(make(data_dir, source))
+    assert str(error.value) == f"{rule}1 image(s) with other content than then, the first train/none_2.png{advice}"
+    prepare(FolderOfImages(data_dir=data_dir, source_dir=source))  # nobody asked to prepare
+    path.write_bytes(content)
+
+    monkeypatch.setattr(FolderOfImages, "LABELS", ("blue", "red"))
+    with pytest.raises(InputError) as error:
+        prepare(make(data_dir, source))
+    assert str(error.value) == f"{rule}other labels, boxes or splits than then, or other images listed{advice}"
+    assert left_in(data_dir) == before
+
+    (made.data_path / "source_files.csv").write_text("a")
+    with pytest.raises(InputError, match="source_files.csv must list the images .* prepare it again"):
+        prepare(make(data_dir, source))
+
+
+def test_data_prepared_before_sources_were_kept_must_be_prepared_again(source, data_dir):
+    made = prepared(FolderOfImages, data_dir, source)
+    path = made.data_path / "metadata.json"
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "source"})
+    )
+    with pytest.raises(InputError, match="must be prepared by this version .* Remove it and prepare it again"):
+        is_prepared(FolderOfImages(data_dir=data_dir))
 
 
 def test_other_files_of_the_data_dir_stay(source, data_dir):

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from srn_tf.data import examples
 from tests.data.folder_of_images import left_in
 from tests.data.test_coco2014 import source  # noqa: F401 (a fixture)
 
@@ -55,15 +57,29 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
     assert lines[0] == "Warning: coco2014: train images: found 3, published 82,783."
     assert "coco2014 train: 3 images kept, 1 without label, 0 rejected." in lines
     assert lines[-3:] == last_lines
-    (first, *_) = tfds.as_numpy(tfds.builder_from_directory(folder).as_dataset(split="test"))
-    assert first["image"].shape == (32, 32, 3)
+    start = lines.index("Images with each label:")
+    shown = lines[start + 1 : -3]
+    assert len(shown) == 41 and shown[20] == f"  ... 40 others: label_counts in {folder / 'metadata.json'}"
+    assert shown[0] == "  airplane: 0 train, 0 test" and shown[-1] == "  zebra: 0 train, 0 test"
+    builder = tfds.builder_from_directory(folder)
+    counts = examples.stored_metadata(builder)["label_counts"]
+    for split in ("train", "test"):
+        records = list(tfds.as_numpy(builder.as_dataset(split=split)))
+        truth = np.sum([record["labels"] == 1 for record in records], axis=0)
+        assert [of_splits[split] for of_splits in counts.values()] == truth.tolist()
+        sizes = [record["image"].shape[:2] == (32, 32) for record in records]
+        assert sizes == ([False, True, True] if split == "train" else [False, False])
 
     before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
     for path in source.rglob("*.jpg"):  # A prepared data set needs none of them.
         path.unlink()
     again = start_tool(*prepare, "--store_size=32", "--label_order=alphabetical")
     other_options = start_tool(*prepare, "--nokeep_unlabelled")
-    assert output_of(again) == ["Prepared earlier; nothing to do.", *last_lines]
+    assert output_of(again) == [
+        f"5 image(s) are no longer in {source}: their labels were not compared.",
+        "Prepared earlier; nothing to do.",
+        *lines[start:],
+    ]
     assert_refused(
         other_options,
         f"{folder} must be prepared with the options asked for. Received: store_size 32 there, 0 asked; "
