@@ -8,6 +8,7 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import protocols
+from srn_tf.evaluation.blocks import read_array
 
 
 def evaluate_score_files(scores_path, labels_path, protocol, **options):
@@ -119,7 +120,7 @@ def _is_number(field):
 
 def _read_array_file(path):
     try:
-        content = np.load(path, allow_pickle=False)
+        content = read_array(path)
         if isinstance(content, np.lib.npyio.NpzFile):
             with content:
                 if len(content.files) != 1:
