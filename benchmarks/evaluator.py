@@ -1,12 +1,15 @@
 """How fast the evaluator is beside scikit-learn, and how much memory it takes.
 
 python benchmarks/evaluator.py --output_dir=OUT [--repeats=7]
+python benchmarks/evaluator.py --output_dir=OUT --validation=85000x9600
 
 Draws logits and truths of the sizes of COCO's and NUS-WIDE's test sets (labels as frequent as in such sets, positives
 scored higher), and prints, and writes to OUT/evaluator.md and OUT/evaluator.json:
 - COCO's size: the median time of protocols.evaluate, which computes all tables, four AP definitions and calibration,
   beside that of sklearn.metrics.average_precision_score(average=None), on the same arrays in turn;
 - the whole command tools/evaluate.py on files, from start to end (median of three), with its peak of resident memory.
+With --validation it does instead what a training run does after an epoch with logits and truths of that size, which
+come in batches of 256, and writes to OUT/validation.json the seconds and the peak of resident memory.
 """
 
 import multiprocessing
@@ -100,8 +103,41 @@ def run_command(num_images, num_labels, form, protocol):
     return statistics.median(seconds), max(peaks_mib)
 
 
+def validate(num_images, num_labels):
+    """Collects random batches as the evaluator does and scores them as the trainer does; prints and writes both."""
+    import resource
+
+    from srn_tf.evaluation.blocks import Rows
+    from srn_tf.training.losses import sigmoid_loss
+    from srn_tf.training.trainer import validation_metrics
+
+    rng = np.random.default_rng(0)
+    logits, labels = (Rows(num_images, num_labels, dtype, FLAGS.output_dir) for dtype in (np.float32, np.int8))
+    seconds = {"drawing": 0.0, "collecting": 0.0}
+    for start in range(0, num_images, 256):
+        start_s = time.perf_counter()
+        shape = min(256, num_images - start), num_labels
+        truths = (rng.random(shape, dtype=np.float32) < 0.001).astype(np.int8)
+        scores = rng.standard_normal(shape, dtype=np.float32) * 2 - 6 + 5 * truths
+        drawn_s = time.perf_counter()
+        logits.append(scores)
+        labels.append(truths)
+        seconds["drawing"] += drawn_s - start_s
+        seconds["collecting"] += time.perf_counter() - drawn_s
+    start_s = time.perf_counter()
+    values = validation_metrics(logits.matrix(), labels.matrix(), COCO, sigmoid_loss, False)
+    seconds["scoring"] = time.perf_counter() - start_s
+    del values["confusion"]
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result = {"images": num_images, "labels": num_labels, "s": seconds, "peak MiB": peak_mib, **values}
+    write_json(os.path.join(FLAGS.output_dir, "validation.json"), result)
+    print(result)
+
+
 def main(_):
     os.makedirs(FLAGS.output_dir, exist_ok=True)
+    if FLAGS.validation:
+        return validate(*map(int, FLAGS.validation.split("x")))
     commands = []
     for num_images, num_labels, form, protocol in COMMANDS:
         seconds, peak_mib = run_command(num_images, num_labels, form, protocol)
@@ -138,5 +174,6 @@ def main(_):
 
 if __name__ == "__main__":
     flags.DEFINE_string("output_dir", None, "Folder for the files and the tables.", required=True)
+    flags.DEFINE_string("validation", "", "IMAGESxLABELS: measure the validation of a training run of that size.")
     flags.DEFINE_integer("repeats", 7, "Times each is measured.", 1)
     cli.run(main, __doc__)

@@ -298,7 +298,7 @@ def _describe(options, config, dataset):
 
 def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    evaluator = Evaluator(model, strategy, with_attention=True)
+    evaluator = Evaluator(model, strategy, with_attention=True, folder=work.path)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
     if distribution.is_chief(strategy):
         save_predictions(

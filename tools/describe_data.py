@@ -3,7 +3,8 @@
 python tools/describe_data.py --data_dir=DIR --dataset=NAME --output_dir=OUT [--split=train]
 
 Writes OUT/statistics.json, labels.png, labels_per_image.png, cooccurrence.png and image_sizes.png. The splits are
-those stored with the data set, before a run holds out anything. With --pipeline_batches=N it also measures how fast
+those stored with the data set, before a run holds out anything. Of more than 100 labels, charts and co-occurrence show
+the 100 most frequent. With --pipeline_batches=N it also measures how fast
 training batches are made.
 """
 
@@ -137,17 +138,21 @@ def _draw(labels, counts, whole):
         whole: Counts of all of them.
     """
     from srn_tf.data import charts
-    from srn_tf.data.statistics import conditional_probabilities
+    from srn_tf.data.statistics import conditional_probabilities, cooccurrence
     from srn_tf.pictures import save_pngs
 
-    positives = {split: group.together.diagonal() for split, group in counts.items()}
+    shown, together = cooccurrence(whole)  # of many labels the most frequent
+    names, note = [labels[index] for index in shown], ""
+    if len(names) < len(labels):
+        note = f"the {len(names)} most frequent of {len(labels):,} labels"
+    positives = {split: group.positives[shown] for split, group in counts.items()}
     images = {split: group.images for split, group in counts.items()}
     figures = {
-        "labels": charts.draw_labels(labels, positives, images),
+        "labels": charts.draw_labels(names, positives, images, note),
         "labels_per_image": charts.draw_labels_per_image(
             {split: group.labels_per_image for split, group in counts.items()}
         ),
-        "cooccurrence": charts.draw_cooccurrence(labels, conditional_probabilities(whole.together)),
+        "cooccurrence": charts.draw_cooccurrence(names, conditional_probabilities(together), note),
         "image_sizes": charts.draw_image_sizes(whole.sizes),
     }
     return save_pngs(figures, FLAGS.output_dir)

@@ -10,6 +10,7 @@ Axes: R resamples, N images, C labels.
 import numpy as np
 
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.blocks import columns, row_blocks
 
 LEVEL = 95  # percent of the resamples inside an interval
 _BLOCK = 64  # resamples multiplied at a time
@@ -45,19 +46,15 @@ def resampled_metrics(scores, labels, protocol, counts, on_label=None):
         dict, percent: "AP" float64 (R, C), NaN where no positive of the label was drawn; "mAP" (R,), its mean over
         the other labels, NaN if there are none; "F1-C" and "F1-O" (R,), of sigmoid(score) > 0.5.
     """
-    positives = labels == 1
     ap = np.empty((len(counts), labels.shape[1]))
-    for label in range(labels.shape[1]):
-        rows = np.flatnonzero(labels[:, label]) if protocol.zero_in_ap == "excluded" else np.arange(len(labels))
-        ap[:, label] = 100 * resampled_average_precision(scores[rows, label], positives[rows, label], rows, counts)
+    for label, (column, truth) in enumerate(zip(columns(scores), columns(labels), strict=True)):
+        rows = np.flatnonzero(truth) if protocol.zero_in_ap == "excluded" else np.arange(len(labels))
+        ap[:, label] = 100 * resampled_average_precision(column[rows], truth[rows] == 1, rows, counts)
         if on_label:
             on_label()
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN where no label has a positive
         mean_ap = np.nansum(ap, axis=1) / np.count_nonzero(~np.isnan(ap), axis=1)  # mean over labels
-    predicted = metrics.sigmoid(scores) > 0.5
-    if protocol.zero_in_rates == "excluded":
-        predicted &= labels != 0
-    return {"AP": ap, "mAP": mean_ap, **_resampled_f1(predicted, positives, counts)}
+    return {"AP": ap, "mAP": mean_ap, **_resampled_f1(scores, labels, protocol, counts)}
 
 
 def resampled_average_precision(scores, is_positive, rows, counts):
@@ -107,14 +104,22 @@ def interval(values):
     return float(low), float(high)
 
 
-def _resampled_f1(predicted, positives, counts):
+def _resampled_f1(scores, labels, protocol, counts):
     """F1-C and F1-O on every resample, percent, in the authors' convention."""
-    decisions = np.concatenate([predicted & positives, predicted, positives], axis=1).astype(np.float32)
+    num_labels = labels.shape[1]
+    sums = np.zeros((len(counts), 3, num_labels))  # of true positives, predicted and positive, over the drawn images
+    for rows in row_blocks(scores, labels):
+        positives = labels[rows] == 1
+        predicted = metrics.sigmoid(scores[rows]) > 0.5
+        if protocol.zero_in_rates == "excluded":
+            predicted &= labels[rows] != 0
+        decisions = np.concatenate([predicted & positives, predicted, positives], axis=1).astype(np.float32)
+        for start in range(0, len(counts), _BLOCK):
+            # Whole numbers, which float32 holds exactly up to 2**24.
+            part = counts[start : start + _BLOCK, rows].astype(np.float32) @ decisions  # (block, 3 C)
+            sums[start : start + _BLOCK] += part.reshape(-1, 3, num_labels)
     f1_c, f1_o = np.empty(len(counts)), np.empty(len(counts))
-    for start in range(0, len(counts), _BLOCK):
-        # Sums over the drawn images: whole numbers, which float32 holds exactly up to 2**24.
-        sums = counts[start : start + _BLOCK].astype(np.float32) @ decisions  # (block, 3 C)
-        for resample, row in enumerate(sums.astype(np.float64), start):
-            rates = metrics.precision_recall_f1(metrics.DecisionCounts(*np.split(row, 3)))
-            f1_c[resample], f1_o[resample] = 100 * rates.f1_c, 100 * rates.f1_o
+    for resample, of_resample in enumerate(sums):
+        rates = metrics.precision_recall_f1(metrics.DecisionCounts(*of_resample))
+        f1_c[resample], f1_o[resample] = 100 * rates.f1_c, 100 * rates.f1_o
     return {"F1-C": f1_c, "F1-O": f1_o}

@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from srn_tf.comparison import bootstrap
+from srn_tf.evaluation.blocks import row_blocks
 
 METRICS = ("mAP", "F1-C", "F1-O")
 
@@ -67,10 +68,12 @@ def mean_cooccurring(labels):
     Returns:
         float64 (C,); NaN for a label that no image has.
     """
-    positives = labels == 1
-    others = positives.sum(axis=1) - 1  # (N,), where the image has the label
-    images = positives.sum(axis=0)
-    return np.divide(positives.T @ others, images, out=np.full(len(images), np.nan), where=images > 0)
+    images, others = np.zeros((2, labels.shape[1]), np.int64)
+    for rows in row_blocks(labels):
+        positives = labels[rows] == 1
+        images += positives.sum(axis=0)
+        others += positives.T @ (positives.sum(axis=1) - 1)
+    return np.divide(others, images, out=np.full(len(images), np.nan), where=images > 0)
 
 
 def correlation(x, y):

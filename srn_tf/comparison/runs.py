@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.blocks import row_blocks
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions
 from srn_tf.evaluation.protocols import Protocol, protocol_named
 from srn_tf.training.work_dir import WorkDir
@@ -111,8 +112,11 @@ def check_comparable(first, run):
     ours, theirs = first.predictions, run.predictions
     _check_same_list("label", "labels", ours.label_names, theirs.label_names, first.path, run.path)
     _check_same_list("image", "images", ours.names.tolist(), theirs.names.tolist(), first.path, run.path)
-    if not np.array_equal(ours.labels, theirs.labels):
-        image, label = np.argwhere(ours.labels != theirs.labels)[0]
+    for rows in row_blocks(ours.labels, theirs.labels):
+        if np.array_equal(ours.labels[rows], theirs.labels[rows]):
+            continue
+        image, label = np.argwhere(ours.labels[rows] != theirs.labels[rows])[0]
+        image += rows.start
         raise InputError(
             f"Runs must have the same truth. Received: {ours.label_names[label]!r} of {ours.names[image]} is "
             f"{ours.labels[image, label]} in {first.path}, {theirs.labels[image, label]} in {run.path}. "

@@ -21,7 +21,7 @@ _SIZE_BINS = 75
 _WHOLE_NUMBERS = FuncFormatter(lambda number, _: f"{number:,.0f}")
 
 
-def draw_labels(labels, positives, images):
+def draw_labels(labels, positives, images, note=""):
     """Draws how many images have each label: a bar a label, the most frequent at the top, a panel a split.
 
     Bars are shares of the split's images, on one scale, so that splits compare; the numbers are images.
@@ -30,6 +30,7 @@ def draw_labels(labels, positives, images):
         labels: C label names.
         positives: split name -> (C,) images with each label.
         images: split name -> images of the split, at least 1.
+        note: str above the chart, such as which labels these are.
     Returns:
         matplotlib Figure.
     """
@@ -54,6 +55,8 @@ def draw_labels(labels, positives, images):
         _plain(panel)
     panels[0].set_yticks(rows, [labels[index] for index in order], parse_math=False)
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
+    if note:
+        figure.suptitle(note, fontsize=10)
     return figure
 
 
@@ -89,13 +92,14 @@ def draw_labels_per_image(histograms):
     return figure
 
 
-def draw_cooccurrence(labels, conditional):
+def draw_cooccurrence(labels, conditional, note=""):
     """Draws how often a label comes along with another as a heat map, rows and columns in the order of the labels.
 
     Args:
         labels: C label names.
         conditional: float (C, C), P(column | row) in [0, 1], NaN in rows of labels that no image has; the
             diagonal is not shown.
+        note: str above the chart, such as which labels these are.
     Returns:
         matplotlib Figure.
     """
@@ -152,6 +156,8 @@ def draw_cooccurrence(labels, conditional):
     )
     bar = figure.colorbar(drawn, ax=panel, shrink=0.6, aspect=30, pad=0.01)
     bar.set_label("P(column | row), percent of the row label's images", fontsize=9)
+    if note:
+        figure.suptitle(note, fontsize=10)
     return figure
 
 

@@ -149,16 +149,25 @@ def replica_stacks(batches, num_replicas, steps_per_call):
         in which `strategy.distribute_datasets_from_function` deals elements out.
     """
 
-    def shares(group):  # (n, R * b, ...) -> (R, n, b, ...)
-        return {name: tf.stack(tf.split(value, num_replicas, axis=1)) for name, value in group.items()}
+    def shares(batch):  # cut along the first axis, which copies nothing: they are parts of the batch's memory
+        parts = {name: tf.split(value, num_replicas) for name, value in batch.items()}
+        each = ({name: part[r] for name, part in parts.items()} for r in range(num_replicas))
+        return functools.reduce(tf.data.Dataset.concatenate, map(tf.data.Dataset.from_tensors, each))
 
-    if steps_per_call == 1:  # nothing is copied
-        stacks = batches.map(lambda batch: {name: value[tf.newaxis] for name, value in batch.items()})
-    else:
-        stacks = batches.batch(steps_per_call)
+    def group(window):  # n * R shares, step after step -> a stack for each replica
+        steps = tf.data.Dataset.zip(window)
+        replicas = tf.data.Dataset.range(num_replicas)
+        return replicas.flat_map(lambda r: steps.shard(num_replicas, r).batch(steps_per_call))
+
     if num_replicas > 1:
-        stacks = stacks.map(shares).unbatch()
-    return stacks if steps_per_call == num_replicas == 1 else stacks.prefetch(tf.data.AUTOTUNE)
+        batches = batches.flat_map(shares)
+    if steps_per_call == 1:  # nothing is copied
+        return batches.map(lambda batch: {name: value[tf.newaxis] for name, value in batch.items()})
+    if num_replicas == 1:
+        stacks = batches.batch(steps_per_call)
+    else:
+        stacks = batches.window(steps_per_call * num_replicas).flat_map(group)
+    return stacks.prefetch(tf.data.AUTOTUNE)
 
 
 class Batches:

@@ -1,37 +1,45 @@
 """What a prepared data set holds: counted in one pass over its records, summed up for JSON and for reading."""
 
+import array
 import io
 import time
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+import scipy.sparse
 from PIL import Image
 from tabulate import tabulate
 
 from srn_tf.errors import InputError
 
 WARM_UP_BATCHES = 2  # of `images_per_second`, not timed
+MOST_PAIRED_LABELS = 100  # in the table of pairs: of more labels only the most frequent are
 _SHOWN_LABELS = 3  # of the most frequent and of the rarest, in the table
 
 
 @dataclass
 class Counts:
-    """Sums over records; apart from the distinct image sizes, their size does not depend on how many there are.
+    """Sums over records, and which labels came together.
 
     Attributes:
-        together: int64 (C, C), images with both labels; the diagonal is the positives of each label.
+        positives: int64 (C,), images with each label.
         zeros: int64 (C,), images whose entry is 0.
         boxes: int64 (C,), boxes.
+        entries: array of int32, the positive labels of one image after the other: 4 bytes each, where a table of
+            all pairs would take 8 C * C.
+        lengths: array of int32, how many of them each image has.
         images: int.
         images_with_boxes: int.
         labels_per_image: number of positive labels -> images.
         sizes: (width, height) in pixels -> images.
     """
 
-    together: np.ndarray
+    positives: np.ndarray
     zeros: np.ndarray
     boxes: np.ndarray
+    entries: array.array = field(default_factory=lambda: array.array("i"))
+    lengths: array.array = field(default_factory=lambda: array.array("i"))
     images: int = 0
     images_with_boxes: int = 0
     labels_per_image: Counter = field(default_factory=Counter)
@@ -53,11 +61,13 @@ def count_records(records, num_labels):
     Raises:
         InputError: an image has no readable header; names the record.
     """
-    counts = Counts(*(np.zeros(shape, np.int64) for shape in ((num_labels, num_labels), num_labels, num_labels)))
+    counts = Counts(*np.zeros((3, num_labels), np.int64))
     for record in records:
         positives = np.flatnonzero(record["labels"] == 1)
         box_labels = record["objects"]["label"]
-        counts.together[np.ix_(positives, positives)] += 1
+        counts.positives[positives] += 1
+        counts.entries.extend(positives.tolist())
+        counts.lengths.append(len(positives))
         counts.zeros += record["labels"] == 0
         counts.boxes += np.bincount(box_labels, minlength=num_labels)
         counts.images += 1
@@ -67,13 +77,34 @@ def count_records(records, num_labels):
     return counts
 
 
+def cooccurrence(counts, most=MOST_PAIRED_LABELS):
+    """How often labels come together: all of them, or of many the most frequent.
+
+    Args:
+        counts: Counts.
+        most: int, labels to look at.
+    Returns:
+        labels: int (K,), K <= most, which they are, ascending; of equally frequent ones the first.
+        together: int64 (K, K), images with both labels; the diagonal is the positives of each label.
+    """
+    labels = np.sort(np.argsort(-counts.positives, kind="stable")[:most])
+    place = np.full(len(counts.positives), -1)
+    place[labels] = np.arange(len(labels))
+    columns = place[np.frombuffer(counts.entries, np.intc)]
+    is_kept = columns >= 0
+    rows = np.repeat(np.arange(counts.images), np.frombuffer(counts.lengths, np.intc))[is_kept]
+    ones = np.ones(len(rows), np.int64)
+    y = scipy.sparse.csr_matrix((ones, (rows, columns[is_kept])), (counts.images, len(labels)))
+    return labels, (y.T @ y).toarray()
+
+
 def conditional_probabilities(together):
     """How often a label comes along with another one.
 
     Args:
-        together: int (C, C), as in `Counts`.
+        together: int (K, K), as of `cooccurrence`.
     Returns:
-        float64 (C, C) in [0, 1]: P(label j | label i) at row i, column j, 1 on the diagonal; a row is NaN where
+        float64 (K, K) in [0, 1]: P(label j | label i) at row i, column j, 1 on the diagonal; a row is NaN where
         no image has label i.
     """
     positives = np.diag(together).astype(np.float64)
@@ -92,14 +123,15 @@ def summarize(counts, labels, is_zero_unspecified):
         (each {"mean", "min", "median", "max", "histogram": value -> images}), "boxes" (None without any, else
         {"boxes", "images_with_boxes"}), "labels" (a dict a label: "name", "positives", "negatives", "unspecified",
         "positive_rate" = positives / (positives + negatives) or None, and "boxes" where the images have any),
-        "cooccurrence" (C lists of C numbers of images) and "conditional_probability" (likewise, P(column | row);
-        None in the row of a label that no image has).
+        "cooccurrence_labels" (names of the K labels, of many the most frequent, that the next two are about),
+        "cooccurrence" (K lists of K numbers of images) and "conditional_probability" (likewise, P(column | row); None
+        in the row of a label that no image has).
     Raises:
         InputError: there is no image.
     """
     if counts.images == 0:
         raise InputError("A split must have at least one image to be described. Received: none. Prepare it again.")
-    positives = np.diag(counts.together)
+    positives = counts.positives
     unspecified = counts.zeros if is_zero_unspecified else np.zeros_like(counts.zeros)
     specified = counts.images - unspecified
     has_boxes = counts.images_with_boxes > 0
@@ -113,7 +145,8 @@ def summarize(counts, labels, is_zero_unspecified):
             "positive_rate": float(positives[index] / specified[index]) if specified[index] else None,
         }
         per_label.append({**label, "boxes": int(counts.boxes[index])} if has_boxes else label)
-    conditional = conditional_probabilities(counts.together)
+    paired, together = cooccurrence(counts)
+    conditional = conditional_probabilities(together)
     return {
         "images": counts.images,
         "images_without_label": counts.labels_per_image[0],
@@ -124,7 +157,8 @@ def summarize(counts, labels, is_zero_unspecified):
         if has_boxes
         else None,
         "labels": per_label,
-        "cooccurrence": counts.together.tolist(),
+        "cooccurrence_labels": [labels[index] for index in paired],
+        "cooccurrence": together.tolist(),
         "conditional_probability": [[None if np.isnan(p) else p for p in row] for row in conditional.tolist()],
     }
 

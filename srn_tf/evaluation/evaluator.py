@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.distribution import num_local_replicas, worker_share
+from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
 from srn_tf.tensor_float import tensor_float_32
@@ -17,7 +18,7 @@ from srn_tf.training.steps import evaluate_step
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a network said of every image of a split, in stored order.
+    """What a network said of every image of a split, in stored order; large matrices lie in files, see `blocks`.
 
     Attributes:
         logits: output name -> float32 (N, C).
@@ -40,9 +41,11 @@ class Evaluator:
         strategy: the tf.distribute strategy the model was built under.
         names: logits to compute; default all.
         with_attention: also play the pointing game, if the model has attention.
+        folder: for the temporary files of large predictions, see `blocks.Rows`.
     """
 
-    def __init__(self, model, strategy, names=None, with_attention=False):
+    def __init__(self, model, strategy, names=None, with_attention=False, folder=None):
+        self._folder = folder
         self._names = tuple(names or model.logits)
         self._attention = model.attention if with_attention else None
         self._strategy = strategy
@@ -84,6 +87,8 @@ class Evaluator:
             title: text of the progress bar; None shows none.
         Returns:
             Predictions, of all records on every worker; the masked filling of the last batch is not in it.
+        Raises:
+            InputError: predictions that are too large for memory do not fit into the folder either.
         """
         replicas = self._strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
@@ -94,9 +99,11 @@ class Evaluator:
             batches = batches.map(lambda batch: {name: batch[name] for name in ("image", "labels", "is_real")})
         distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
         step = self._step.get_concrete_function(distributed.element_spec)  # one for any number of boxes
-        total = -(-int(records.cardinality()) // batch_size)
-        logits = {name: [] for name in self._names}
-        labels = []
+        num_images = int(records.cardinality())
+        total = -(-num_images // batch_size)
+        size = num_images, self._num_labels
+        logits = {name: Rows(*size, np.float32, self._folder) for name in self._names}
+        labels = Rows(*size, np.int8, self._folder)
         game = PointingGame(*self._grid, self._num_labels) if self._attention else None
         has_boxes = False
         bar = {"total": total, "unit": "batch", "leave": False, "disable": None if title else True}
@@ -106,11 +113,11 @@ class Evaluator:
                 is_real = columns["is_real"][:, 0] == 1
                 for name in self._names:
                     logits[name].append(columns[name][is_real])
-                labels.append(columns["labels"][is_real].astype(np.int8))
+                labels.append(columns["labels"][is_real])
                 if game is not None:
                     has_boxes |= _play(game, columns, is_real)
-        logits = {name: np.concatenate(parts) for name, parts in logits.items()}
-        return Predictions(logits, np.concatenate(labels), game if has_boxes else None)
+        logits = {name: rows.matrix() for name, rows in logits.items()}
+        return Predictions(logits, labels.matrix(), game if has_boxes else None)
 
     def _columns(self, rows):
         """What `step` has put side by side: name -> float32 (B, its width); exact, all but the logits being small."""

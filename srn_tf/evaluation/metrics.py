@@ -7,20 +7,18 @@ All values here are fractions in [0, 1]; srn_tf.evaluation.protocols turns them 
 Axes: N images, C labels.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.blocks import columns, row_blocks
 
 # MATLAB's eps, which the authors add to counts instead of testing for zero.
 EPS = float(np.finfo(np.float64).eps)
 AP_DEFINITIONS = ("voc_all_points", "rank", "sklearn", "voc_11_point")
 AP_BOUNDS = ("lowest", "highest")  # what voc_all_points could be if images with equal scores stood in another order
 _MANY_TIES = 16  # tied scores of a label's positives, from where ranking all images is quicker
-_COLUMNS = 16  # labels looked at together: 16 float32 are a line of the cache
-BLOCK_ROWS = 512  # images looked at together: what is made of them stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,12 @@ class DecisionCounts:
     true_positive: np.ndarray
     predicted: np.ndarray
     positive: np.ndarray
+
+    def __add__(self, other):
+        """The counts over the images of both."""
+        return DecisionCounts(
+            self.true_positive + other.true_positive, self.predicted + other.predicted, self.positive + other.positive
+        )
 
 
 @dataclass(frozen=True)
@@ -91,39 +95,32 @@ def average_precisions(scores, positives, counted=None):
     Raises:
         InputError: the arrays are not of one shape (N, C).
     """
-    scores = _as_floats(scores)
-    positives = np.asarray(positives, dtype=bool)
+    scores, positives = np.asarray(scores), np.asarray(positives, dtype=bool)
     _check_same_matrix("scores", scores, "positives", positives)
     if counted is not None:
         counted = np.asarray(counted, dtype=bool)
         _check_same_matrix("scores", scores, "counted", counted)
+    by_label = zip(columns(scores), columns(positives), columns(counted), strict=False)
+    return average_precisions_by_label(by_label, scores.shape[1])
 
+
+def average_precisions_by_label(by_label, num_labels):
+    """As `average_precisions`, of labels that come one by one, so that no matrix is needed.
+
+    Args:
+        by_label: C times (scores, positives, counted), (N,) each, counted perhaps None.
+        num_labels: C.
+    Returns:
+        dict definition -> float64 (C,), as of `average_precisions`.
+    """
     names = AP_DEFINITIONS + AP_BOUNDS
-    ap = np.full((len(names), scores.shape[1]), np.nan)
-    columns = zip(_by_label(scores), _by_label(positives), _by_label(counted), strict=False)
-    for label, (column, is_positive, is_counted) in enumerate(columns):
+    ap = np.full((len(names), num_labels), np.nan)
+    for label, (column, is_positive, is_counted) in enumerate(by_label):
         if is_counted is not None:
             column, is_positive = column[is_counted], is_positive[is_counted]
         if is_positive.any():
-            ap[:, label] = _label_ap(*_positive_ranks(column, is_positive))
+            ap[:, label] = _label_ap(*_positive_ranks(as_floats(column), is_positive))
     return dict(zip(names, ap, strict=True))
-
-
-def _by_label(matrix):
-    """Yields every column of (N, C) as one piece of memory, (N,); of None, None without end.
-
-    So many columns at a time, turned block by block of rows: much quicker than reading column after column, and
-    no second matrix.
-    """
-    if matrix is None:
-        yield from itertools.repeat(None)
-    for first in range(0, matrix.shape[1], _COLUMNS):
-        part = matrix[:, first : first + _COLUMNS]
-        turned = np.empty(part.T.shape, dtype=matrix.dtype)
-        for start in range(0, len(part), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            turned[:, rows] = part[rows].T
-        yield from turned
 
 
 def _label_ap(ranks, first_ranks, last_ranks):
@@ -271,7 +268,7 @@ def sigmoid(scores):
     Returns:
         float64, the same shape.
     """
-    p = np.negative(_as_floats(scores), dtype=np.float64)
+    p = np.negative(as_floats(scores), dtype=np.float64)
     with np.errstate(over="ignore"):
         np.exp(p, out=p)
     p += 1.0
@@ -287,7 +284,7 @@ def log_odds(probabilities):
         float64 (N, C), in their order; finite also where a probability was rounded to 0 or 1, which stand half a step
         of the dtype beyond the nearest that was not.
     """
-    probabilities = _as_floats(probabilities)
+    probabilities = as_floats(probabilities)
     limits = np.finfo(probabilities.dtype)
     p = probabilities.astype(np.float64)
     with np.errstate(divide="ignore"):
@@ -313,19 +310,19 @@ def top_k(scores, k, min_probability=None):
     Raises:
         InputError: scores is not rank 2, or k is not in 1..C.
     """
-    scores = _as_floats(scores)
+    scores = np.asarray(scores)
     if scores.ndim != 2:
         raise InputError(f"scores must be a matrix, images x labels. Received: shape {scores.shape}.")
     num_labels = scores.shape[1]
     check_k(k, num_labels)
     is_chosen = np.zeros(scores.shape, dtype=bool)
-    for start in range(0, len(scores), BLOCK_ROWS):
-        left = scores[start : start + BLOCK_ROWS].copy()
+    for block in row_blocks(scores):
+        left = np.array(as_floats(scores[block]), order="C")
         rows = np.arange(len(left))
         for _ in range(k):
             highest = left.argmax(axis=1)  # the first of equal ones
             passes = min_probability is None or sigmoid(left[rows, highest]) >= min_probability
-            is_chosen[start + rows, highest] = passes
+            is_chosen[block][rows, highest] = passes
             left[rows, highest] = -np.inf
     return is_chosen
 
@@ -360,8 +357,8 @@ def _ratio(numerator, denominator):
     return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)
 
 
-def _as_floats(values):
-    """An array of float32 or float64; other real dtypes become float64, so that negating is safe."""
+def as_floats(values):
+    """Returns an array of float32 or float64; other real dtypes become float64, so that negating is safe."""
     values = np.asarray(values)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 

@@ -1,12 +1,16 @@
 """The predictions of a run on a split, kept with the run: what thresholds, calibration and comparisons start from."""
 
+import contextlib
 import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.blocks import IN_MEMORY_BYTES, columns
 
 _LOGITS = "logits/"
 
@@ -31,6 +35,8 @@ class SavedPredictions:
 def save_predictions(path, predictions):
     """Writes predictions to an .npz file, whole or not at all; the folder is made.
 
+    A matrix too large for memory is not compressed, so that it can be mapped.
+
     Args:
         path: str.
         predictions: SavedPredictions.
@@ -45,15 +51,21 @@ def save_predictions(path, predictions):
     }
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(f"{path}.writing", "wb") as file:
-            np.savez_compressed(file, **arrays)
+        with zipfile.ZipFile(f"{path}.writing", "w") as archive:
+            for name, array in arrays.items():
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                entry.compress_type = zipfile.ZIP_STORED if _is_large(array) else zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w", force_zip64=True) as member:
+                    _write_array(member, array)
         os.replace(f"{path}.writing", path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(f"{path}.writing")
         raise InputError(f"Predictions must be written to {path}. Received: {error.strerror}.") from None
 
 
 def load_predictions(path):
-    """Reads what `save_predictions` wrote.
+    """Reads what `save_predictions` wrote; large matrices are mapped, not read.
 
     Args:
         path: str.
@@ -63,17 +75,48 @@ def load_predictions(path):
         InputError: the file is missing, or is none of these.
     """
     try:
-        with np.load(path) as arrays:
-            logits = {name.removeprefix(_LOGITS): arrays[name] for name in arrays.files if name.startswith(_LOGITS)}
-            label_names = tuple(str(name) for name in arrays["label_names"])
-            return SavedPredictions(arrays["names"], arrays["labels"], label_names, logits)
+        with zipfile.ZipFile(path) as archive:
+            arrays = {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
+        logits = {name.removeprefix(_LOGITS): array for name, array in arrays.items() if name.startswith(_LOGITS)}
+        label_names = tuple(str(name) for name in arrays["label_names"])
+        return SavedPredictions(arrays["names"], arrays["labels"], label_names, logits)
     except FileNotFoundError:
         raise InputError(
             f"{path} must exist. Received: no such file. Evaluate the run on that split first: python "
             "tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=SPLIT"
         ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path} must hold the predictions of a run. Received: {reason}. Evaluate the run again."
         ) from None
+
+
+def _is_large(array):
+    return array.ndim == 2 and array.nbytes > IN_MEMORY_BYTES
+
+
+def _write_array(file, array):
+    """Writes an array as .npy; a large one label by label, as `blocks.columns` reads it best."""
+    if not _is_large(array):
+        np.lib.format.write_array(file, array, allow_pickle=False)
+        return
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    header = {"descr": descr, "fortran_order": True, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for column in columns(array):
+        file.write(column)
+
+
+def _read_member(archive, name):
+    """One array of an .npz file: read, or mapped where it is large and not compressed."""
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size <= IN_MEMORY_BYTES:
+        with archive.open(name) as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+    with open(archive.filename, "rb") as file:
+        file.seek(entry.header_offset + 26)  # of an entry's 30 bytes the last four are the lengths of what follows
+        file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        shape, is_by_label, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(file, dtype, "r", file.tell(), shape, "F" if is_by_label else "C")

@@ -6,8 +6,9 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.blocks import columns, row_blocks
 from srn_tf.evaluation.calibration import Reliability
-from srn_tf.evaluation.ranking import ranking_metrics
+from srn_tf.evaluation.ranking import mean_of_blocks, ranking_metrics
 
 _TOP = 3  # labels an image in the papers' second table
 _AP = (
@@ -159,33 +160,35 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
             f"{num_labels} columns."
         )
     thresholds = _checked_thresholds(thresholds, num_labels)
-    positives = labels == 1
     _check_negatives(labels, protocol)
-    specified = labels != 0 if protocol.is_zero_unspecified else None
-    counted_in_ap = specified if protocol.zero_in_ap == "excluded" else None
-    counted_in_rates = specified if protocol.zero_in_rates == "excluded" else None
+    counts, reliability, rankings = {}, Reliability(), []
+    for rows in row_blocks(scores, labels):
+        block = np.ascontiguousarray(metrics.as_floats(scores[rows]))
+        truth = np.ascontiguousarray(labels[rows])
+        positives, specified = truth == 1, truth != 0
+        probabilities = metrics.sigmoid(block)
+        pairs = specified if protocol.zero_in_ap == "excluded" else slice(None)
+        reliability.update(probabilities[pairs].ravel(), positives[pairs].ravel())
+        predicted = {"all": probabilities > thresholds}
+        if protocol.use_top3 and num_labels >= _TOP:
+            predicted["top3"] = metrics.top_k(block, _TOP, protocol.top3_min_probability)
+        if top_k is not None:
+            predicted["top_k"] = metrics.top_k(block, top_k, top_k_floor)
+        counted = specified if protocol.zero_in_rates == "excluded" else None
+        for group, decisions in predicted.items():
+            counted_here = metrics.count_decisions(decisions, positives, counted)
+            counts[group] = counts[group] + counted_here if group in counts else counted_here
+        if ranking:
+            rankings.append((len(block), ranking_metrics(block, positives, predicted["all"])))
 
-    is_probable, calibration = _decide(scores, positives, counted_in_ap, thresholds)
-    predicted = {"all": is_probable}
-    if protocol.use_top3 and num_labels >= _TOP:
-        predicted["top3"] = metrics.top_k(scores, _TOP, protocol.top3_min_probability)
-    if top_k is not None:
-        predicted["top_k"] = metrics.top_k(scores, top_k, top_k_floor)
-
-    ap = {
-        definition: 100 * values
-        for definition, values in metrics.average_precisions(scores, positives, counted_in_ap).items()
-    }
+    ap = average_precisions(scores, labels, protocol)
     has_positives = ~np.isnan(ap["voc_all_points"])
-    # Plain means over the labels that have positives.
-    mean_ap = {
-        name: float(values[has_positives].mean()) if has_positives.any() else None for name, values in ap.items()
-    }
+    mean_ap = {name: _mean_of_known(values) for name, values in ap.items()}
     result = {}
-    for group, decisions in predicted.items():
-        counts = metrics.count_decisions(decisions, positives, counted_in_rates)
-        result[group] = _table(mean_ap["voc_all_points"], metrics.precision_recall_f1(counts))
-        result[f"{group}_plain"] = _table(mean_ap["voc_all_points"], metrics.precision_recall_f1(counts, "plain"))
+    for group, counts_of_group in counts.items():
+        result[group] = _table(mean_ap["voc_all_points"], metrics.precision_recall_f1(counts_of_group))
+        rates = metrics.precision_recall_f1(counts_of_group, "plain")
+        result[f"{group}_plain"] = _table(mean_ap["voc_all_points"], rates)
     result["AP"] = [
         float(value) if known else None for value, known in zip(ap["voc_all_points"], has_positives, strict=True)
     ]
@@ -198,18 +201,23 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
     result["labels_without_positives"] = named(~has_positives)
     result["labels_without_negatives"] = named(has_positives & ~_has_negatives(labels, protocol))
     result["ties"] = {f"mAP_{bound}": mean_ap[bound] for bound in metrics.AP_BOUNDS}
-    is_constant = _all_images(scores, lambda rows: rows == scores[0]) if len(scores) > 1 else []
-    result["ties"]["constant_labels"] = named(is_constant)
+    result["ties"]["constant_labels"] = named(is_constant(scores))
     result["threshold"] = thresholds.tolist()
-    result["calibration"] = calibration.result()
+    result["calibration"] = reliability.result()
     if ranking:
-        result["ranking"] = ranking_metrics(scores, positives, predicted["all"])
+        result["ranking"] = mean_of_blocks(rankings)
     return result
 
 
 def top_k_key(k, min_probability):
     """The name in score-file results of a table of the k highest labels: "top3", with a floor of 0.5 "top3_min05"."""
     return f"top{k}" if min_probability is None else f"top{k}_min{min_probability:g}".replace(".", "")
+
+
+def is_constant(scores):
+    """bool (C,), whether a label has the same score in every image; of one image, no label has."""
+    first = scores[0]
+    return _all_images(scores, lambda rows: rows == first) & (len(scores) > 1)
 
 
 def _check_negatives(labels, protocol):
@@ -239,21 +247,37 @@ def _labels_with(labels, value):
 def _all_images(matrix, is_so):
     """bool (C,), whether something is so of a column in all rows; `is_so` is asked of a block of rows at a time."""
     found = np.ones(matrix.shape[1], dtype=bool)
-    for start in range(0, len(matrix), metrics.BLOCK_ROWS):
-        found &= is_so(matrix[start : start + metrics.BLOCK_ROWS]).all(axis=0)
+    for rows in row_blocks(matrix):
+        found &= is_so(matrix[rows]).all(axis=0)
     return found
 
 
-def _decide(scores, positives, counted, thresholds):
-    """Which labels are more probable than their threshold, bool (N, C), and their Reliability, from one look."""
-    predicted, reliability = np.empty(scores.shape, dtype=bool), Reliability()
-    for start in range(0, len(scores), metrics.BLOCK_ROWS):
-        rows = slice(start, start + metrics.BLOCK_ROWS)
-        probabilities = metrics.sigmoid(scores[rows])
-        np.greater(probabilities, thresholds, out=predicted[rows])
-        pairs = slice(None) if counted is None else counted[rows]
-        reliability.update(probabilities[pairs].ravel(), positives[rows][pairs].ravel())
-    return predicted, reliability
+def average_precisions(scores, labels, protocol):
+    """Average precision of every label, the part of `evaluate` that needs all images at once.
+
+    Args:
+        scores, labels, protocol: as of `evaluate`, and as it asks for.
+    Returns:
+        dict definition (`metrics.AP_DEFINITIONS`) -> float64 (C,), percent; NaN where the label has no positive.
+    """
+    excludes = protocol.zero_in_ap == "excluded"
+    by_label = (
+        (column, truth == 1, truth != 0 if excludes else None)
+        for column, truth in zip(columns(scores), columns(labels), strict=True)
+    )
+    ap = metrics.average_precisions_by_label(by_label, scores.shape[1])
+    return {definition: 100 * values for definition, values in ap.items()}
+
+
+def mean_average_precision(scores, labels, protocol):
+    """The mAP of `evaluate` alone, percent; None if no label has a positive. Arguments as of `average_precisions`."""
+    return _mean_of_known(average_precisions(scores, labels, protocol)["voc_all_points"])
+
+
+def _mean_of_known(ap):
+    """Plain mean over the labels that have positives, float; None if there are none."""
+    known = ap[~np.isnan(ap)]
+    return float(known.mean()) if known.size else None
 
 
 def _table(mean_ap, rates):
@@ -293,23 +317,43 @@ def _checked_scores_and_labels(scores, labels):
         )
     if scores.size == 0:
         raise InputError(f"there must be at least one image and one label. Received: shape {scores.shape}.")
-    is_bad_score = ~np.isfinite(scores)
-    if is_bad_score.any():
-        row, column = np.argwhere(is_bad_score)[0]
+    bad_scores, bad_labels = _Bad(), _Bad()
+    for rows in row_blocks(scores, labels):
+        bad_scores.add(rows, scores[rows], np.isfinite(scores[rows]))
+        truth = labels[rows]
+        bad_labels.add(rows, truth, (truth == 1) | (truth == 0) | (truth == -1))
+    if bad_scores.count:
+        row, column = bad_scores.first
         raise InputError(
-            f"scores must be finite. Received: {np.count_nonzero(is_bad_score)} NaN or infinite, the first at row "
-            f"{row}, column {column} (counted from 0)."
+            f"scores must be finite. Received: {bad_scores.count} NaN or infinite, the first at row {row}, column "
+            f"{column} (counted from 0)."
         )
-    is_bad_label = (labels != 1) & (labels != 0) & (labels != -1)
-    if is_bad_label.any():
-        values = np.unique(labels[is_bad_label])
-        shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if values.size > 5 else "")
-        row, column = np.argwhere(is_bad_label)[0]
+    if bad_labels.count:
+        values = sorted(bad_labels.values)
+        shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        row, column = bad_labels.first
         raise InputError(
-            f"labels must be -1, 0 or 1. Received: {shown} in {np.count_nonzero(is_bad_label)} entries, the first at "
-            f"row {row}, column {column} (counted from 0)."
+            f"labels must be -1, 0 or 1. Received: {shown} in {bad_labels.count} entries, the first at row {row}, "
+            f"column {column} (counted from 0)."
         )
     return scores, labels
+
+
+class _Bad:
+    """Entries of a matrix that are not as they must be, counted block by block."""
+
+    def __init__(self):
+        self.count, self.first, self.values = 0, None, set()
+
+    def add(self, rows, block, is_good):
+        """Adds those of a block of rows: block and is_good are (K, C)."""
+        if is_good.all():
+            return
+        if self.first is None:
+            row, column = np.argwhere(~is_good)[0]
+            self.first = rows.start + row, column
+        self.count += np.count_nonzero(~is_good)
+        self.values.update(np.unique(block[~is_good]).tolist())
 
 
 def _as_matrix(values, name):

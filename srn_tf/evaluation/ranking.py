@@ -33,3 +33,18 @@ def ranking_metrics(scores, positives, predicted):
         "subset_accuracy": float(100 * metrics.accuracy_score(positives, predicted)),
         "note": _NOTE,
     }
+
+
+def mean_of_blocks(parts):
+    """The metrics of all images from those of blocks of them.
+
+    Args:
+        parts: list of (number of images, dict of `ranking_metrics`), not empty.
+    Returns:
+        dict as of `ranking_metrics`.
+    """
+    total = sum(count for count, _ in parts)
+    means = {
+        name: sum(count * values[name] for count, values in parts) / total for name in parts[0][1] if name != "note"
+    }
+    return {**means, "note": _NOTE}

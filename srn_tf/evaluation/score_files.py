@@ -8,6 +8,7 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import protocols
+from srn_tf.evaluation.blocks import read_array
 from srn_tf.evaluation.metrics import log_odds
 from srn_tf.evaluation.score_tables import IMAGE_COLUMNS, match, read_named_table
 
@@ -171,7 +172,7 @@ def _is_number(field):
 
 def _read_array_file(path):
     try:
-        content = np.load(path, allow_pickle=False)
+        content = read_array(path)
         if isinstance(content, np.lib.npyio.NpzFile):
             with content:
                 if len(content.files) != 1:

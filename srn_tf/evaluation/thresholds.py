@@ -15,6 +15,7 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.blocks import columns, row_blocks
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.training.checkpoint import check_same_labels, digest_of
@@ -154,30 +155,38 @@ def tune(scores, labels, protocol, metric, per_label):
     Raises:
         InputError: no label has a positive.
     """
-    positives = labels == 1
-    has_positives = positives.any(axis=0)
+    has_positives = np.zeros(labels.shape[1], bool)
+    for rows in row_blocks(labels):
+        has_positives |= (labels[rows] == 1).any(axis=0)
     if not has_positives.any():
         raise InputError(
             f"Thresholds need a positive label to be tuned on. Received: none in {len(labels)} images. "
             "Use a split with labels."
         )
-    p = metrics.sigmoid(scores)
-    counted = labels != 0 if protocol.zero_in_rates == "excluded" else np.ones(labels.shape, bool)
+    excludes = protocol.zero_in_rates == "excluded"
     if not per_label:
+        p, positives = metrics.sigmoid(scores), labels == 1
+        counted = labels != 0 if excludes else np.ones(labels.shape, bool)
         cuts = _Cuts(p[counted], positives[counted])
         if metric == "F1-O":
             return cuts.thresholds[cuts.best(cuts.f1)]
         return cuts.thresholds[cuts.best(_sum_of_f1(cuts, np.nonzero(counted)[1]), _ROUNDING)]
     values = np.full(labels.shape[1], 0.5)
-    cuts = [
-        _Cuts(p[counted[:, label], label], positives[counted[:, label], label])
-        for label in np.flatnonzero(has_positives)
-    ]
-    if metric == "F1-C":
-        chosen = [cut.best(cut.f1) for cut in cuts]
-    else:
-        chosen = _jointly_best(cuts, np.count_nonzero((p > 0.5) & counted & ~has_positives))
-    values[has_positives] = [cut.thresholds[index] for cut, index in zip(cuts, chosen, strict=True)]
+    all_cuts, other_predicted = [], 0
+    for label, (column, truth) in enumerate(zip(columns(scores), columns(labels), strict=True)):
+        counted = truth != 0 if excludes else slice(None)
+        p = metrics.sigmoid(column)[counted]
+        if not has_positives[label]:
+            other_predicted += np.count_nonzero(p > 0.5)
+            continue
+        cuts = _Cuts(p, truth[counted] == 1)
+        if metric == "F1-C":
+            values[label] = cuts.thresholds[cuts.best(cuts.f1)]
+        else:
+            all_cuts.append(cuts)
+    if metric == "F1-O":
+        chosen = _jointly_best(all_cuts, other_predicted)
+        values[has_positives] = [cuts.thresholds[index] for cuts, index in zip(all_cuts, chosen, strict=True)]
     return values
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 from srn_tf.data.datasets import open_stored
+from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.metrics import check_k, log_odds
 from srn_tf.evaluation.protocols import protocol_named
@@ -43,12 +44,13 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     records = dataset.records(split)
-    total = -(-int(records.cardinality()) // _BATCH)
-    probabilities, labels = [], []
+    num_images = int(records.cardinality())
+    total = -(-num_images // _BATCH)
+    scores, labels = (Rows(num_images, len(dataset.labels), dtype) for dtype in (np.float64, np.int8))
     for batch in tqdm(_batches(records), f"evaluate {split}", total=total, unit="batch", leave=False, disable=None):
-        probabilities.append(predictor.predict([record["image"] for record in batch]))
+        scores.append(log_odds(predictor.predict([record["image"] for record in batch])))
         labels.append(np.stack([record["labels"] for record in batch]))
-    predictions = Predictions({"served": log_odds(np.concatenate(probabilities))}, np.concatenate(labels), None)
+    predictions = Predictions({"served": scores.matrix()}, labels.matrix(), None)
     is_other = predictor.trained_on is not None and predictor.trained_on != dataset.fingerprint
     return {
         "dataset": dataset_name,

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.blocks import row_blocks
 
 LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
 POSITIVE_WEIGHTS = ("none", "balanced")
@@ -243,16 +244,15 @@ def mean_loss(loss, y, logits, counted=None, images_at_once=256):
 
     Args:
         loss: see the module.
-        y, logits, counted: as for it, NumPy arrays of N rows.
+        y, logits, counted: as for it, of N rows: NumPy arrays or blocks.Derived.
         images_at_once: bounds the memory that comparing labels takes.
     Returns:
         float.
     """
     total = 0.0
-    for start in range(0, len(y), images_at_once):
-        part = slice(start, start + images_at_once)
+    for part in row_blocks(y, logits, num_rows=images_at_once):
         part_counted = None if counted is None else counted[part]
-        total += float(tf.reduce_sum(loss(y[part], logits[part], part_counted, seed=(0, start))))
+        total += float(tf.reduce_sum(loss(y[part], logits[part], part_counted, seed=(0, part.start))))
     return total / len(y)
 
 

@@ -16,8 +16,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from srn_tf import distribution
 from srn_tf.data.pipeline import Batches, cached, replica_stacks, training_batches
 from srn_tf.errors import InputError
+from srn_tf.evaluation.blocks import Derived, row_blocks
 from srn_tf.evaluation.evaluator import Evaluator
-from srn_tf.evaluation.protocols import evaluate, protocol_named
+from srn_tf.evaluation.protocols import is_constant, mean_average_precision, protocol_named
 from srn_tf.training import checkpoint
 from srn_tf.training.addons import f1_and_confusion
 from srn_tf.training.freezing import untrained_parts
@@ -118,7 +119,7 @@ class Trainer:
         if state is not None:
             run.restore(*state, model, self._strategy, self._work.states)
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
-        evaluator = Evaluator(model, self._strategy, tuple(dict.fromkeys((stage.watched, *stage.losses))))
+        evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
         logger.info(
             "Stage %s (%d of %d): trains %s; %d weights in %d tensors; at most %d epochs of %d steps.",
             name,
@@ -307,29 +308,24 @@ class Trainer:
         confusion with unspecified entries as negatives.
         """
         predictions = evaluator.predict(self._dataset.records("validation"), self._plan.batch_size)
-        logits = predictions.logits[run.stage.watched]
-        if not np.isfinite(logits).all():
+        logits, labels = predictions.logits[run.stage.watched], predictions.labels
+        if not all(np.isfinite(logits[rows]).all() for rows in row_blocks(logits)):
             raise InputError(
                 f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}. "
                 "Use a smaller --learning_rate."
             )
-        y = (predictions.labels == 1).astype(np.float32)
-        counted = (predictions.labels != 0).astype(np.float32) if self._dataset.ignores_unspecified else None
-        scored = evaluate(logits, predictions.labels, protocol_named(self._dataset.protocol))
-        if len(scored["ties"]["constant_labels"]) == logits.shape[1]:
+        protocol = protocol_named(self._dataset.protocol)
+        values = validation_metrics(logits, labels, protocol, self._loss, self._dataset.ignores_unspecified)
+        if values["mAP"] is None:
+            raise InputError("The validation images carry no label at all: use another --validation_fraction.")
+        if is_constant(logits).all():
             logger.warning(
                 "Validation: %s is the same for every image after stage %s, epoch %d, so that its mAP says nothing.",
                 run.stage.watched,
                 run.name,
                 run.epoch,
             )
-        return {
-            "output": run.stage.watched,
-            "images": len(y),
-            "loss": mean_loss(self._loss, y, logits, counted),
-            "mAP": scored["all"]["mAP"],
-            **f1_and_confusion(tf.sigmoid(logits).numpy(), y),
-        }
+        return {"output": run.stage.watched, "images": len(labels), **values}
 
     def _save(self, run):
         """Saves the state, and drops the best weights that no saved state knows any more."""
@@ -348,6 +344,27 @@ class Trainer:
             for path in glob.glob(f"{glob.escape(self._work.stage_weights(name)[:-4])}-*.npz"):
                 if path not in known:
                     os.remove(path)
+
+
+def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):
+    """What is known of the watched output after an epoch, in a few blocks of memory, see `evaluation.blocks`.
+
+    Args:
+        logits: float32 (N, C), finite.
+        labels: int8 (N, C), as stored.
+        protocol: evaluation.protocols.Protocol.
+        loss: see `training.losses`.
+        ignores_unspecified: whether the loss leaves out labels that are 0; F1 and confusion never do.
+    Returns:
+        dict: "loss", "mAP" (None without a positive) and what `addons.f1_and_confusion` returns.
+    """
+    y = Derived(labels, lambda rows: (rows == 1).astype(np.float32))
+    counted = Derived(labels, lambda rows: (rows != 0).astype(np.float32)) if ignores_unspecified else None
+    return {
+        "loss": mean_loss(loss, y, logits, counted),
+        "mAP": mean_average_precision(logits, labels, protocol),
+        **f1_and_confusion(Derived(logits, lambda rows: tf.sigmoid(rows).numpy()), y),
+    }
 
 
 def check_plan(plan, model, strategy, dataset):

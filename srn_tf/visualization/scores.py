@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.blocks import row_blocks
 from srn_tf.evaluation.protocols import evaluate
 
 STEPS = 99
@@ -58,9 +59,12 @@ def score_answers(answers, protocol, label_names, thresholds):
     evaluated = evaluate(scores, answers.labels, protocol, label_names, thresholds)
     positives = answers.labels == 1
     counted_in_ap, counted = counted_labels(answers.labels, protocol)
-    probabilities = answers.probabilities.astype(np.float64)  # as the page compares them
-    decisions = [answers.predicted, *(probabilities > step / 100 for step in range(1, STEPS + 1))]
-    counts = [metrics.count_decisions(decision, positives, counted) for decision in decisions]
+    counts = None
+    for rows in row_blocks(positives):
+        probabilities = answers.probabilities[rows].astype(np.float64)  # as the page compares them
+        decisions = [answers.predicted[rows], *(probabilities > step / 100 for step in range(1, STEPS + 1))]
+        more = [metrics.count_decisions(decision, positives[rows], counted[rows]) for decision in decisions]
+        counts = [a + b for a, b in zip(counts, more, strict=True)] if counts else more
     rates = [metrics.precision_recall_f1(count) for count in counts]
     return Scores(
         AP=evaluated["AP"],
@@ -139,6 +143,9 @@ def wrongness(probabilities, labels, protocol):
     Returns:
         float64 (N,), from 0.
     """
-    counted, _ = counted_labels(labels, protocol)
-    signed = np.where(labels == 1, 1.0, -1.0) * metrics.log_odds(probabilities)
-    return np.sum(np.logaddexp(0.0, -signed), axis=1, where=counted)
+    wrong = np.empty(len(labels))
+    for rows in row_blocks(labels):
+        counted, _ = counted_labels(labels[rows], protocol)
+        signed = np.where(labels[rows] == 1, 1.0, -1.0) * metrics.log_odds(probabilities[rows])
+        wrong[rows] = np.sum(np.logaddexp(0.0, -signed), axis=1, where=counted)
+    return wrong

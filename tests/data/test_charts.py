@@ -153,7 +153,8 @@ def test_cells_have_the_colours_of_the_key():
 @pytest.mark.parametrize("count", [1, 2, 16, 81])
 def test_cooccurrence_chart_fits(count):
     rng = np.random.default_rng(count)
-    figure = charts.draw_cooccurrence(many(count), rng.uniform(0, 1, (count, count)))
+    figure = charts.draw_cooccurrence(many(count), rng.uniform(0, 1, (count, count)), "the most frequent labels")
+    assert "the most frequent labels" in strings(figure)
     assert all(strings(figure).count(name) >= 2 for name in many(count))  # on both axes
     assert_nothing_is_cut_off(figure)
     if count > 1:

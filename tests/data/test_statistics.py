@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from srn_tf.data.statistics import (
     WARM_UP_BATCHES,
     conditional_probabilities,
+    cooccurrence,
     count_records,
     images_per_second,
     summarize,
@@ -53,8 +55,9 @@ def counts():
 
 
 def test_counts_worked_out_by_hand(counts):
-    assert counts.together.tolist() == [[2, 1, 0], [1, 2, 0], [0, 0, 0]]
-    assert counts.together.dtype == np.int64
+    assert counts.positives.tolist() == [2, 2, 0]
+    labels, together = cooccurrence(counts)
+    assert (labels.tolist(), together.tolist()) == ([DOG, CAT, COW], [[2, 1, 0], [1, 2, 0], [0, 0, 0]])
     assert counts.zeros.tolist() == [1, 0, 3]
     assert counts.boxes.tolist() == [3, 1, 0]
     assert (counts.images, counts.images_with_boxes) == (4, 2)
@@ -83,6 +86,7 @@ def test_summary_where_zero_is_negative(counts):
             {"name": "cat", "positives": 2, "negatives": 2, "unspecified": 0, "positive_rate": 0.5, "boxes": 1},
             {"name": "cow", "positives": 0, "negatives": 4, "unspecified": 0, "positive_rate": 0.0, "boxes": 0},
         ],
+        "cooccurrence_labels": LABELS,
         "cooccurrence": [[2, 1, 0], [1, 2, 0], [0, 0, 0]],
         "conditional_probability": [[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [None, None, None]],
     }
@@ -158,6 +162,30 @@ def test_many_records_against_numpy():
 def test_the_sum_of_two_parts_is_the_whole(counts):
     total = count_records(RECORDS[:1], 3) + count_records(RECORDS[1:], 3)
     assert summarize(total, LABELS, True) == summarize(counts, LABELS, True)
+
+
+def test_of_many_labels_the_most_frequent_are_paired():
+    """10,000 labels: neither the counts nor their summary grow with the pairs."""
+    rng = np.random.default_rng(0)
+    num_labels = 10_000
+    positives = [np.unique((num_labels * rng.random(20) ** 4).astype(int)) for _ in range(300)]
+    y = np.full((300, num_labels), -1, np.int8)
+    for row, of_row in zip(y, positives, strict=True):
+        row[of_row] = 1
+    image = encoded(4, 3)
+    tracemalloc.start()
+    counts = count_records(({**record([1]), "image": image, "labels": row} for row in y), num_labels)
+    summary = summarize(counts + counts, [f"label {i}" for i in range(num_labels)], False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6  # one table of all pairs would be 800 MB
+    assert len(json.dumps(summary)) < 5e6
+    frequency = (y == 1).sum(axis=0)
+    paired = [int(name.removeprefix("label ")) for name in summary["cooccurrence_labels"]]
+    assert len(paired) == 100 and paired == sorted(paired)
+    assert frequency[paired].min() >= np.delete(frequency, paired).max()
+    of_paired = (y[:, paired] == 1).astype(int)
+    assert summary["cooccurrence"] == (2 * of_paired.T @ of_paired).tolist()
 
 
 def test_images_are_not_decoded():

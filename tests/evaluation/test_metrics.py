@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import metrics
+from srn_tf.evaluation.blocks import BLOCK_ROWS
 from tests.evaluation import reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -64,7 +65,7 @@ def test_many_images_with_few_and_with_many_ties():
 
 def test_more_images_than_are_looked_at_together():
     rng = np.random.default_rng(0)
-    scores = rng.normal(size=(2 * metrics.BLOCK_ROWS + 100, 5))
+    scores = rng.normal(size=(2 * BLOCK_ROWS + 100, 5))
     highest = np.argsort(-scores, axis=1)[:, :2]
     chosen = metrics.top_k(scores, 2)
     assert (np.take_along_axis(chosen, highest, axis=1)).all() and (chosen.sum(axis=1) == 2).all()
