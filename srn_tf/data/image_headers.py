@@ -67,8 +67,9 @@ def number_at(octets, position, size, is_little=False):
     """
     position = tf.clip_by_value(tf.cast(position, tf.int64), 0, tf.size(octets, tf.int64) - _PADDING)
     digits = tf.cast(tf.gather(octets, position[..., tf.newaxis] + tf.range(size, dtype=tf.int64)), tf.int64)
-    weights = tf.constant([256**i for i in reversed(range(size))], tf.int64)
-    return tf.reduce_sum(digits * tf.where(is_little, weights[::-1], weights), axis=-1)
+    from_low = [256**i for i in range(size)]
+    weights = tf.where(is_little, tf.constant(from_low, tf.int64), tf.constant(from_low[::-1], tf.int64))
+    return tf.reduce_sum(digits * weights, axis=-1)
 
 
 def jpeg_may_be_turned(data):

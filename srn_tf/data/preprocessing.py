@@ -154,13 +154,13 @@ def _turned(image, orientation):
         tf.cast(orientation - 1, tf.int32),
         [
             lambda: image,
-            lambda: image[:, ::-1],
-            lambda: image[::-1, ::-1],
-            lambda: image[::-1],
+            lambda: tf.reverse(image, [1]),
+            lambda: tf.reverse(image, [0, 1]),
+            lambda: tf.reverse(image, [0]),
             lambda: tf.transpose(image, [1, 0, 2]),
-            lambda: tf.transpose(image, [1, 0, 2])[:, ::-1],
-            lambda: tf.transpose(image, [1, 0, 2])[::-1, ::-1],
-            lambda: tf.transpose(image, [1, 0, 2])[::-1],
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [1]),
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0, 1]),
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0]),
         ],
     )
 
