@@ -211,7 +211,8 @@ def _orientation_of(exif):
     first = number_at(octets, 4, 4, is_little) + 2
     count = number_at(octets, first - 2, 2, is_little)
     count = tf.where(is_little | (byte_order == 0x4D4D002A), count, tf.constant(0, tf.int64))
-    entries = tf.range(first, tf.minimum(first + 12 * count, tf.size(exif, tf.int64)), 12)
+    end = tf.clip_by_value(tf.size(exif, tf.int64), first, first + 12 * count)
+    entries = tf.range(first, end, 12)
     is_form = number_at(octets, entries, 2, is_little) == _ORIENTATION
     is_form &= number_at(octets, entries + 2, 2, is_little) == _SHORT
     is_form &= number_at(octets, entries + 4, 4, is_little) == 1

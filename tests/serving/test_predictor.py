@@ -196,7 +196,6 @@ REFUSED = {
     "BMP of": "A BMP must have",
     "BMP with": "A BMP must have",
     "GIF RGBA": "The first frame of a GIF must cover it and have no transparent colour",
-    "GIF LA": "The first frame of a GIF",
     "GIF transparent": "The first frame of a GIF",
 }
 READ = ("BMP", "GIF", "JPEG ", "MPO", "PNG")
