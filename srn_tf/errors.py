@@ -12,7 +12,15 @@ class InputError(ValueError):
 
 
 class ImageError(InputError):
-    """One image, of several perhaps, cannot be decoded; the others may be asked about again without it."""
+    """One image, of several perhaps, cannot be read; the others may be asked about again without it.
+
+    Attributes:
+        reason: str, what is wrong with it.
+    """
+
+    def __init__(self, message, reason):
+        super().__init__(message)
+        self.reason = reason
 
 
 @contextlib.contextmanager

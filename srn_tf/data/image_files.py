@@ -1,12 +1,15 @@
 """Image files: the bytes of a picture that any plain decoder shows as a person would see it.
 
-A plain decoder (`tf.io.decode_image` with 3 channels) ignores EXIF rotation, drops an alpha channel and
-cannot read some files at all. So whatever is not an ordinary 8-bit picture is decoded here, once, and
-written again without loss.
+A plain decoder (`tf.io.decode_image` with 3 channels) ignores EXIF rotation, drops an alpha channel, shows the
+colours of a BMP's palette as greys and cannot read some files at all. So whatever is not an ordinary 8-bit picture is
+decoded here, once, and written again without loss.
 """
 
+import contextlib
+import functools
 import glob
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -16,21 +19,29 @@ from PIL import Image, ImageChops
 
 from srn_tf.errors import InputError
 
+logger = logging.getLogger("srn_tf")
+
 MAX_PIXELS = 100_000_000
 """Largest width x height that is decoded (100 megapixels: 0.3 GB as RGB); above it a file may be a bomb."""
 
 EXTENSIONS = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """File name endings, lower case, by which `list_images` knows the images of a folder."""
 
 # Pillow's own list also has formats that are drawn by running another program (EPS) and formats without
 # a magic number, for which any file may pass.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+# What reads the kinds that not every Pillow reads, by the brand behind "ftyp" (ISO/IEC 23008-12) in the file.
+_READERS = {
+    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "Pillow 11.3 or newer")),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), ("HEIC", "pillow-heif")),
+}
 
 # EXIF 2.32, tag 0x0112: what to do to the stored pixels so that they stand upright.
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _SHORT = 0x0112, 3
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,7 +59,7 @@ _JPEG_END = b"\xff\xd9"
 def read_image_file(path, check_jpeg=True):
     """Reads an image file into bytes that a plain decoder shows as a person would see the picture.
 
-    An ordinary 8-bit RGB or grey JPEG, PNG or BMP that stands upright is returned byte for byte. Anything
+    An ordinary 8-bit RGB or grey JPEG or PNG or 24-bit BMP that stands upright is returned byte for byte. Anything
     else comes back as an 8-bit RGB PNG of the same pixels:
       - alpha, or a transparent colour: composed over white;
       - palette, 1-bit and CMYK (inverted or not, as its Adobe marker says): converted;
@@ -57,7 +68,7 @@ def read_image_file(path, check_jpeg=True):
         that goes below 0 is stretched from its minimum to its maximum. Nothing is clipped;
       - EXIF orientation: applied;
       - an animation: its first frame. Every GIF is rewritten, since decoders give it a frame axis;
-      - another container (WebP, TIFF, JPEG 2000, AVIF, PPM): rewritten.
+      - another container (WebP, TIFF, JPEG 2000, PPM; AVIF and HEIC where Pillow or pillow-heif reads them): rewritten.
     Colour profiles are not applied. The picture is decoded completely, so damaged data is noticed here.
 
     Args:
@@ -97,14 +108,11 @@ def open_image_file(path, check_jpeg=True):
             image.load()
             if image.format == "PNG":
                 _check_png(data)
-            return data if _is_plain(image, data) else None, _to_upright_rgb(image)
+            return data if _is_plain(image, data) else None, to_upright_rgb(image)
     except InputError:
         raise
     except Image.UnidentifiedImageError:
-        raise InputError(
-            f"{path} must be an image. Received {len(data)} bytes that none of the readers for "
-            f"{', '.join(_FORMATS)} knows. Replace or remove the file."
-        ) from None
+        raise InputError(_unknown(path, data)) from None
     except Image.DecompressionBombError:  # Pillow's own limit, met before the size can be asked for.
         raise InputError(_too_large(path, f"over {2 * Image.MAX_IMAGE_PIXELS}")) from None
     # Damaged data surfaces from Pillow's readers as nearly any type: OSError, SyntaxError, struct.error, ...
@@ -123,13 +131,30 @@ def encode_png(image):
     return buffer.getvalue()
 
 
+def to_upright_rgb(image):
+    """Returns a decoded PIL image of any mode as RGB, over white, turned upright; see `read_image_file`."""
+    orientation = _read_orientation(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _scale_to_8_bits(image)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow inverts every CMYK JPEG; only those of Adobe are stored inverted.
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return image
+
+
 def list_images(paths):
     """Lists image files: folders and patterns expanded, other paths as they are given.
 
     A folder is searched with its subfolders for the names that end in one of `EXTENSIONS` (upper or lower
-    case); hidden names (".x") are passed over. A pattern such as "photos/**/*.jpg" is what a shell makes of it
-    ("**": any folders), unless it is itself the name of a file. A file that is named or matched is listed
-    whatever its ending; one that is named also if it is missing, which is for whoever reads it to say.
+    case). What is left out there, a warning counts: other files, hidden names (".x") and linked folders. A pattern such
+    as "photos/**/*.jpg" is what a shell makes of it ("**": any folders), unless it is itself the name of a file. A file
+    that is named or matched is listed whatever its ending; one that is named also if it is missing, which is for
+    whoever reads it to say.
 
     Args:
         paths: one path, or an iterable of paths (str or path objects) of files and folders, and patterns.
@@ -166,18 +191,27 @@ def _expand(path):
 
 
 def _walk_images(folder):
-    """Yields the paths of a folder's images, subfolders included, in no particular order."""
+    """Yields the paths of a folder's images, subfolders included, in no particular order; warns of what it leaves."""
 
     def refuse(error):
         raise InputError(
             f"Folder {error.filename} must be readable. Received: {error.strerror}. Check its permissions."
         )
 
+    others, links, hidden = [], [], []
     for parent, subfolders, names in os.walk(folder, onerror=refuse):
+        hidden += [os.path.join(parent, name) for name in [*subfolders, *names] if name.startswith(".")]
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                yield os.path.join(parent, name)
+        links += [path for name in subfolders if os.path.islink(path := os.path.join(parent, name))]
+        for path in (os.path.join(parent, name) for name in names if not name.startswith(".")):
+            if path.lower().endswith(EXTENSIONS):
+                yield path
+            else:
+                others.append(path)
+    kinds = {"with another ending than an image's": others, "linked folders": links, "hidden": hidden}
+    left = [f"{len(paths)} {kind} (such as {min(paths)})" for kind, paths in kinds.items() if paths]
+    if left:
+        logger.warning("Left out of %s: %s. Give them by name to have them read.", folder, ", ".join(left))
 
 
 def _read_bytes(path):
@@ -195,10 +229,26 @@ def _read_bytes(path):
     return data
 
 
+@functools.cache
 def _known_formats():
-    """Returns the readers this Pillow has, among those wanted (older ones lack AVIF)."""
+    """Returns the readers there are, among those wanted: older Pillows lack AVIF, and HEIF needs pillow-heif."""
     Image.init()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _unknown(path, data):
+    """The message about a file that none of the readers knows."""
+    if data[4:8] == b"ftyp" and data[8:12] in _READERS:
+        kind, reader = _READERS[data[8:12]]
+        return f"{path} must be an image that can be read. Received: {kind}, which needs {reader}. Install it."
+    return (
+        f"{path} must be an image. Received {len(data)} bytes that none of the readers for "
+        f"{', '.join(_known_formats())} knows. Replace or remove the file."
+    )
 
 
 def _check_size(image, path):
@@ -221,14 +271,25 @@ def _check_png(data):
 
 
 def _read_orientation(image):
-    """Returns the EXIF orientation of an image (1 upright, 2 to 8), 1 if there is none.
+    """Returns the EXIF orientation of an image (1 upright, 2 to 8), 1 if there is none, or one of another form.
 
-    Of a TIFF only after decoding: Pillow itself turns it while it decodes, and then removes the tag.
+    That of EXIF data alone, by the rule of `image_headers.jpeg_orientation`. Pillow's own `getexif` also takes one from
+    XMP and from texts of a PNG, as viewers do not, and stops at a damaged entry. (A TIFF Pillow turns itself.)
     """
-    try:
-        return image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # Damaged EXIF data says nothing of the picture itself.
+    data = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(data[:4])
+    if order is None:
         return 1
+
+    def number(position, size):
+        return int.from_bytes(data[position : position + size], order)
+
+    orientation, first = 1, number(4, 4) + 2
+    for entry in range(first, min(first + 12 * number(first - 2, 2), len(data)), 12):
+        tag, kind, count, value = number(entry, 2), number(entry + 2, 2), number(entry + 4, 4), number(entry + 8, 2)
+        if (tag, kind, count) == (_ORIENTATION_TAG, _SHORT, 1) and 1 <= value <= 8:
+            orientation = value
+    return orientation
 
 
 def _is_plain(image, data):
@@ -243,24 +304,8 @@ def _is_plain(image, data):
         header_bytes, bits, compression = (
             int.from_bytes(data[i:j], "little") for i, j in ((14, 18), (28, 30), (30, 34))
         )
-        return header_bytes >= 40 and bits == {"RGB": 24, "L": 8}[image.mode] and compression == 0
+        return header_bytes >= 40 and bits == 24 and compression == 0
     return False
-
-
-def _to_upright_rgb(image):
-    """Returns a decoded image of any mode as RGB, over white, turned upright."""
-    orientation = _read_orientation(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _scale_to_8_bits(image)
-    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow inverts every CMYK JPEG; only those of Adobe are stored inverted.
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    return image
 
 
 def _scale_to_8_bits(image):

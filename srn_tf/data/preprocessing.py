@@ -5,29 +5,32 @@ Scaling to the range a backbone expects is the network's own first layer (`model
 
 import tensorflow as tf
 
+from srn_tf.data import image_headers as headers
+
 BACKGROUND = 255.0  # what transparent pixels are laid over: white
 
 
 def decode_image(image_bytes):
-    """Decodes one image inside the graph.
+    """Decodes one image inside the graph, as a person sees it but for EXIF, see `preprocess_upright`.
 
-    Grey becomes RGB, transparency is laid over white, CMYK is converted, 16 bits a channel become 8,
-    of an animation the first frame is taken. EXIF orientation is not applied here (TensorFlow's
-    decoders do not read it); `image_files.read_image_file` applies it before bytes get here.
+    Grey and palettes become RGB, transparency is laid over white, CMYK is converted, 16 bits a channel become 8, of an
+    animation the first frame is taken. Whatever TensorFlow's decoders would show otherwise is refused:
+      - a BMP other than of 24 or 32 bits a pixel, uncompressed, or of 256 greys in order;
+      - a GIF whose first frame has a transparent colour or does not cover the picture.
+    No decoder gets a file of another kind than it is for by its first bytes: not all of them survive one.
 
     Args:
         image_bytes: string scalar; JPEG, PNG, BMP or GIF.
     Returns:
         float32 (height, width, 3), RGB, 0 to 255.
+    Raises:
+        tf.errors.InvalidArgumentError: another kind of file, or a damaged one.
     """
-    # A CMYK JPEG has four components as well, so JPEG never takes the path that reads the fourth as alpha.
-    image = tf.cond(
+    return tf.cond(
         tf.io.is_jpeg(image_bytes),
         lambda: tf.cast(_decode_jpeg(image_bytes), tf.float32),
         lambda: _decode_other(image_bytes),
     )
-    image.set_shape([None, None, 3])
-    return image
 
 
 def _decode_jpeg(image_bytes):
@@ -35,18 +38,49 @@ def _decode_jpeg(image_bytes):
     return tf.io.decode_jpeg(image_bytes, channels=3)
 
 
+@headers.of_file
 def _decode_other(image_bytes):
     """float32 (height, width, 3), over white."""
-    image = tf.cast(tf.io.decode_image(image_bytes, channels=0, expand_animations=False), tf.float32)
-    channels = tf.shape(image)[-1]  # 1 to 4: grey, grey+alpha, RGB, RGBA
-    has_alpha = tf.logical_or(tf.equal(channels, 2), tf.equal(channels, 4))
-    num_colours = tf.where(has_alpha, channels - 1, channels)
-    colours = image[..., :num_colours]
-    alpha = tf.cond(has_alpha, lambda: image[..., -1:] / 255.0, lambda: tf.ones_like(image[..., :1]))
-    colours = tf.tile(colours, [1, 1, 4 - num_colours])[..., :3]  # grey is repeated, RGB is kept
-    image = colours * alpha + BACKGROUND * (1.0 - alpha)
+    rule = "An image must be a JPEG, PNG, BMP or GIF by its first bytes. Received: another kind. Save it as one of them"
+    image = tf.case(
+        [
+            (headers.is_png(image_bytes), lambda: _decode_png(image_bytes)),
+            (headers.is_bmp(image_bytes), lambda: _decode_bmp(image_bytes)),
+            (headers.is_gif(image_bytes), lambda: _decode_gif(image_bytes)),
+        ],
+        default=lambda: _checked(tf.zeros([1, 1, 3]), False, rule),
+    )
     image.set_shape([None, None, 3])
     return image
+
+
+def _decode_png(image_bytes):
+    image = tf.cast(tf.io.decode_png(image_bytes, channels=4), tf.float32)
+    # A product: a quotient some graphs round otherwise.
+    alpha = tf.where(headers.png_has_transparency(image_bytes), image[..., 3:] * (1.0 / 255.0), 1.0)
+    return image[..., :3] * alpha + BACKGROUND * (1.0 - alpha)
+
+
+def _decode_bmp(image_bytes):
+    is_plain = headers.has_plain_bmp_pixels(image_bytes)
+    rule = "A BMP must have 24 or 32 bits a pixel, not compressed, or 256 greys. Received: another. Save it as PNG"
+    image = tf.io.decode_bmp(_checked(image_bytes, is_plain, rule))
+    image = tf.cond(tf.shape(image)[-1] == 1, lambda: tf.tile(image, [1, 1, 3]), lambda: image)
+    return tf.cast(image[..., :3], tf.float32)
+
+
+def _decode_gif(image_bytes):
+    size, is_whole = headers.gif_header(image_bytes)
+    rule = "The first frame of a GIF must cover it and have no transparent colour. Received: another. Save it as PNG"
+    # Not decode_gif, which decodes all frames at once. A later frame may be larger than the picture.
+    image = tf.io.decode_image(_checked(image_bytes, is_whole, rule), channels=3, expand_animations=False)
+    return tf.cast(image[: size[0], : size[1]], tf.float32)
+
+
+def _checked(value, condition, rule):
+    """The value, once the condition holds; else the graph fails with the rule, for whoever has sent the image."""
+    with tf.control_dependencies([tf.debugging.Assert(condition, [rule])]):
+        return tf.identity(value)
 
 
 def squash(image, size_px):
@@ -83,6 +117,51 @@ def preprocess(image_bytes, size_px):
         tf.io.is_jpeg(image_bytes),
         lambda: squash(_decode_jpeg(image_bytes), size_px),
         lambda: squash(_decode_other(image_bytes), size_px),
+    )
+
+
+def preprocess_upright(image_bytes, size_px):
+    """As `preprocess`, but for files from anywhere: turned upright as the EXIF data of a JPEG or PNG says.
+
+    Args:
+        image_bytes: string scalar.
+        size_px: side S of the network's input, pixels.
+    Returns:
+        float32 (S, S, 3), RGB, 0 to 255.
+    """
+
+    def converted_jpeg():
+        # To the pixel as Pillow decodes it, who turns and converts those that come as paths; slower.
+        image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+        return _turned(squash(image, size_px), headers.jpeg_orientation(image_bytes))
+
+    def jpeg():
+        is_cmyk = tf.io.extract_jpeg_shape(image_bytes)[2] == 4
+        is_converted = is_cmyk | headers.jpeg_may_be_turned(image_bytes)
+        return tf.cond(is_converted, converted_jpeg, lambda: squash(_decode_jpeg(image_bytes), size_px))
+
+    def other():
+        image = squash(_decode_other(image_bytes), size_px)
+        is_turned = headers.is_png(image_bytes) & headers.png_may_be_turned(image_bytes)
+        return tf.cond(is_turned, lambda: _turned(image, headers.png_orientation(image_bytes)), lambda: image)
+
+    return tf.cond(tf.io.is_jpeg(image_bytes), jpeg, other)
+
+
+def _turned(image, orientation):
+    """Turns a square image (S, S, 3) upright by its EXIF orientation, int64 scalar (EXIF 2.32, tag 0x0112)."""
+    return tf.switch_case(
+        tf.cast(orientation - 1, tf.int32),
+        [
+            lambda: image,
+            lambda: tf.reverse(image, [1]),
+            lambda: tf.reverse(image, [0, 1]),
+            lambda: tf.reverse(image, [0]),
+            lambda: tf.transpose(image, [1, 0, 2]),
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [1]),
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0, 1]),
+            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0]),
+        ],
     )
 
 

@@ -141,14 +141,14 @@ def _ask(predictor, pictures):
         return []
     try:
         answer = predictor.answer([picture.image for picture in pictures])
-    except ImageError:
+    except ImageError as error:
         checked = [read_picture(picture.path, check_jpeg=True) for picture in pictures]
         if any(picture.error is not None for picture in checked):
             return answer_pictures(predictor, checked)
         if len(pictures) == 1:  # Pillow is the more lenient one.
             path = pictures[0].path
-            error = f"{path} must be a whole image. The model's decoder says it is damaged. Replace or remove the file."
-            return [_failed(pictures[0], error)]
+            message = f"{path} must be an image that the model's graph reads. {error.reason}."
+            return [_failed(pictures[0], message)]
         return [answer for picture in pictures for answer in _ask(predictor, [picture])]
     rows = zip(pictures, answer["probabilities"], answer["predicted"], strict=True)
     return [Answer(picture.path, probabilities, predicted, None) for picture, probabilities, predicted in rows]

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.data.preprocessing import preprocess, squash
+from srn_tf.data.preprocessing import preprocess_upright, squash
 from srn_tf.errors import InputError
 from srn_tf.serving.inference_graph import round_weights
 from srn_tf.serving.signatures import PIXELS
@@ -236,7 +236,7 @@ def _as_seen(images, size_px):
     """Image files or pixels as the network sees them: float32 (N, S, S, 3)."""
     if isinstance(images, np.ndarray):
         return squash(tf.cast(images, tf.float32), size_px)
-    return tf.stack([preprocess(tf.constant(file), size_px) for file in images])
+    return tf.stack([preprocess_upright(tf.constant(file), size_px) for file in images])
 
 
 def _check_labels(values, labels, name):

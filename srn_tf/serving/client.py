@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from srn_tf.errors import ImageError, InputError
+from srn_tf.errors import InputError
 from srn_tf.serving.client_rest import RestConnection
 from srn_tf.serving.client_retry import ServerError
-from srn_tf.serving.images import to_image_files
+from srn_tf.serving.images import refusal, to_image_files
 
 MAX_BATCH_IMAGES = 32
 """Most images in one request."""
@@ -129,10 +129,7 @@ class ServerPredictor:
             if error.kind != "invalid":
                 raise InputError(self._no_answer(error)) from error
             if end - start == 1:
-                raise ImageError(
-                    "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. Received: one that cannot, "
-                    f"{start} (from 0) of {len(files)}. {self._server} says: {error}."
-                ) from error
+                raise refusal(start, len(files), str(error)) from error
         # One of them is refused. (Or none: a server that batches refuses what it has put with a bad one of others.)
         return [answer for position in range(start, end) for answer in self._ask(files, position, position + 1)]
 

@@ -168,8 +168,9 @@ def _limits(run, metrics):
             f"- It was evaluated on {tested} only. Photographs from elsewhere, drawings, other cameras, and images "
             "that were altered to mislead it have not been tested; nor has any group of people or places by itself.",
             "- It knows no label but those above, and says nothing about labels it does not know.",
-            "- The decoders of TensorFlow do not read EXIF: a photograph that is stored rotated is seen rotated, "
-            "unless it is turned before it is sent. `srn_tf.Predictor` turns it if it is given a path.",
+            "- Image files are seen as a person sees them, EXIF orientation included. BMPs with a palette or "
+            "compressed, GIFs with a transparent colour, and all kinds but JPEG, PNG, BMP and GIF are refused; "
+            "`srn_tf.Predictor` reads them if it is given a path.",
             "- Probabilities are as the training left them; whether they are calibrated is told by the expected "
             "calibration error in export.json, if it is there.",
             "- Objects that are small in a photograph are smaller after resizing, and may be gone.",

@@ -2,14 +2,16 @@
 
 import io
 import os
+import re
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from srn_tf.data.image_files import MAX_PIXELS, read_image_file
-from srn_tf.errors import InputError
+from srn_tf.data.image_files import MAX_PIXELS, read_image_file, to_upright_rgb
+from srn_tf.errors import ImageError, InputError
 
+_RULE = re.compile(r"assertion failed: \[([^\]]*)\]")  # of `data.preprocessing`, in an error of the graph
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
@@ -17,7 +19,8 @@ def to_image_files(images):
     """Turns images of any of four kinds into the bytes of image files.
 
     - path (str or PathLike): read as a person sees the picture, see `data.image_files.read_image_file`;
-    - bytes of a JPEG, PNG, BMP or GIF: as they are, hence without EXIF orientation, as a server sees them too;
+    - bytes of a JPEG, PNG, BMP or GIF: as they are; the graph reads them, or refuses them with a reason, as it does
+      behind a server, see `data.preprocessing.preprocess_upright`;
     - uint8 array (H, W, 3), RGB: without loss;
     - PIL image of 8 bits a channel: EXIF orientation applied, transparency laid over white, then RGB, without loss.
 
@@ -41,6 +44,24 @@ def to_image_files(images):
     return [_to_file(image, position) for position, image in enumerate(images)]
 
 
+def refusal(position, count, error):
+    """Says which image an exported graph has refused, and why.
+
+    Args:
+        position: of the image, from 0; count: of how many.
+        error: text of TensorFlow's error, whoever has sent it.
+    Returns:
+        errors.ImageError.
+    """
+    rule = _RULE.search(error)
+    reason = rule[1] if rule else "It is damaged, the decoder says. Replace it"
+    return ImageError(
+        "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. Received: one that cannot, "
+        f"{position} (from 0) of {count}. {reason}.",
+        reason,
+    )
+
+
 def _to_file(image, position):
     if isinstance(image, (str, os.PathLike)):
         return read_image_file(image)
@@ -53,7 +74,7 @@ def _to_file(image, position):
             return _encode(Image.fromarray(np.ascontiguousarray(image)))
     if isinstance(image, Image.Image) and image.mode in _EIGHT_BIT_MODES:
         _check_size(image.size, position)
-        return _encode(_upright_rgb(image))
+        return _encode(to_upright_rgb(_loaded(image, position)))
     raise InputError(
         "An image must be a path, the bytes of an image file, a uint8 (H, W, 3) array or a PIL image of 8 bits a "
         f"channel. Received: {_shown(image)}, image {position} (from 0)."
@@ -82,12 +103,16 @@ def _check_size(size, position):
         )
 
 
-def _upright_rgb(image):
-    image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+def _loaded(image, position):
+    """A PIL image, decoded (which turns a TIFF)."""
+    try:
+        image.load()
+    except Exception as error:  # damaged data surfaces as nearly any type
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"A PIL image must be whole. Received: one that cannot be decoded ({reason}), image {position} (from 0)."
+        ) from error
+    return image
 
 
 def _encode(image):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.errors import ImageError, InputError
-from srn_tf.serving.images import to_image_files
+from srn_tf.errors import InputError
+from srn_tf.serving.images import refusal, to_image_files
 from srn_tf.training.work_dir import WorkDir, versions_in
 
 DESCRIPTION = os.path.join("assets.extra", "export.json")
@@ -178,10 +178,7 @@ class Predictor:
             try:
                 outputs = signature(image_bytes=tf.constant(files))
             except tf.errors.InvalidArgumentError as error:
-                raise ImageError(
-                    "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
-                    f"Received: one that cannot, {self._find_undecodable(files)} (from 0) of {len(files)}."
-                ) from error
+                raise self._find_refused(files, error) from error
         else:  # some of TensorFlow's convolutions refuse a batch of none
             specs = signature.structured_outputs
             outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
@@ -190,14 +187,14 @@ class Predictor:
             arrays.setdefault("predicted", arrays["probabilities"] > 0.5)
         return arrays
 
-    def _find_undecodable(self, files):
-        """Returns the position of the first image that has no answer, or "?"."""
+    def _find_refused(self, files, error):
+        """Says which is the first image that has no answer, and why: ImageError."""
         for position, file in enumerate(files):
             try:
                 self._loaded.signatures["serving_default"](image_bytes=tf.constant([file]))
-            except tf.errors.InvalidArgumentError:
-                return position
-        return "?"
+            except tf.errors.InvalidArgumentError as own_error:
+                return refusal(position, len(files), own_error.message)
+        return refusal("?", len(files), error.message)
 
 
 def _load(path):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.data.preprocessing import preprocess, squash
+from srn_tf.data.preprocessing import preprocess_upright, squash
 
 IMAGE_BYTES = "image_bytes"
 PIXELS = "pixels"
@@ -12,7 +12,8 @@ PIXELS = "pixels"
 def build_signatures(network, model, labels, thresholds):
     """Makes the signatures of an export; every output has N as its first axis, as TensorFlow Serving's rows want it.
 
-    - serving_default: `image_bytes` string (N,), files of JPEG, PNG, BMP or GIF (first frame), of any sizes ->
+    - serving_default: `image_bytes` string (N,), files of JPEG, PNG, BMP or GIF (first frame), of any sizes, seen
+      as a person sees them or refused, see `data.preprocessing.decode_image` ->
       `probabilities` float32 (N, C), the sigmoid of the final logits; `labels` string (N, C), the label names in order,
       the same in every row; `predicted` bool (N, C), whether the label's probability exceeds its threshold.
     - serve_pixels: `pixels` uint8 (N, H, W, 3), RGB, of one size that may be any -> the same.
@@ -34,7 +35,7 @@ def build_signatures(network, model, labels, thresholds):
     def read_files(image_bytes):
         with tf.device("/cpu:0"):  # decoding and antialiased resizing have no GPU kernels
             return tf.map_fn(
-                lambda file: preprocess(file, size_px),
+                lambda file: preprocess_upright(file, size_px),
                 image_bytes,
                 fn_output_signature=tf.TensorSpec([size_px, size_px, 3], tf.float32),
             )
@@ -57,6 +58,7 @@ def build_signatures(network, model, labels, thresholds):
 
     files = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
     pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=PIXELS)
+    read_files = _signature(files, read_files)  # built once for the three that call it
     signatures = {
         "serving_default": _signature(files, lambda image_bytes: answer(read_files(image_bytes))),
         "serve_pixels": _signature(pixels, lambda pixels: answer(read_pixels(pixels))),

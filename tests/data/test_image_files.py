@@ -83,7 +83,6 @@ PLAIN = {
     "png": encode(RGB, "PNG"),
     "png_grey": encode(GREY, "PNG"),
     "bmp": encode(RGB, "BMP"),
-    "bmp_grey": encode(GREY, "BMP"),
 }
 
 
@@ -118,6 +117,14 @@ def test_palette(tmp_path, image_format):
     assert_shown(tmp_path, encode(image, image_format), colours[indices])
     colours[1] = 255  # The transparent colour shows the white behind it.
     assert_shown(tmp_path, encode(image, image_format, transparency=1), colours[indices])
+
+
+def test_bmp_of_other_than_24_bits(tmp_path):
+    assert_shown(tmp_path, encode(GREY, "BMP"), grey_as_rgb(GREY))
+    palette = Image.fromarray(RGB).quantize(16)
+    assert_shown(tmp_path, encode(palette, "BMP"), np.asarray(palette.convert("RGB")))
+    unused = np.dstack([RGB, np.zeros_like(GREY)])  # the fourth byte has no meaning there
+    assert_shown(tmp_path, encode(unused, "BMP"), RGB)
 
 
 def test_transparent_colour(tmp_path):
@@ -214,6 +221,16 @@ UPRIGHT = {
     7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
     8: lambda stored: np.rot90(stored, 1),
 }
+
+
+def test_orientation_that_viewers_do_not_read(tmp_path):
+    """Pillow also takes one from XMP, which disagreed with what is shown everywhere else."""
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    data = encode(RGB, "JPEG", quality=95, xmp=xmp)
+    assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 6
+    assert read(tmp_path, data) == data
+    both = encode(RGB, "JPEG", quality=95, xmp=xmp, exif=orientation_exif(3))
+    assert_shown(tmp_path, both, RGB[::-1, ::-1], atol=12)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -327,6 +344,27 @@ def test_largest_size_is_allowed(tmp_path, monkeypatch):
         read(tmp_path, PLAIN["png"])
 
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_and_avif_name_their_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "_known_formats", lambda: ["JPEG"])
+    path = tmp_path / "a.heic"
+    for data, needed in ((HEIC, "HEIC, which needs pillow-heif"), (encode(RGB, "AVIF"), "AVIF, which needs Pillow")):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=f"a.heic must be an image that can be read. Received: {needed}"):
+            read_image_file(path)
+
+
+def test_heic_is_read_by_pillow_heif(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    turned = encode(RGB, "HEIF", quality=-1, chroma=444, matrix_coefficients=0, exif=orientation_exif(6))
+    assert_shown(tmp_path, turned, np.rot90(RGB, -1), atol=2)
+    with pytest.raises(InputError, match="must be"):
+        read(tmp_path, turned[:-400])
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(InputError, match="An image file must exist. Received: .*absent.jpg"):
         read_image_file(tmp_path / "absent.jpg")
@@ -347,6 +385,23 @@ def test_folders_are_expanded_sorted(tmp_path):
     touch(tmp_path, "b.JPG", "a/z.png", "a/c.jpeg", "notes.txt", "c.WebP", ".hidden.jpg", ".cache/x.png", "d.jpg.part")
     assert list_images(tmp_path) == [str(tmp_path / name) for name in ("a/c.jpeg", "a/z.png", "b.JPG", "c.WebP")]
     assert list_images([str(tmp_path)]) == list_images(tmp_path)
+
+
+def test_what_is_left_out_of_a_folder_is_counted(tmp_path, caplog):
+    touch(tmp_path, "in/a.HEIC", "in/b.jpg", "in/b", "in/c/IMG_1", "in/c/x.txt", "in/.DS_Store", "in/.cache/y.jpg")
+    touch(tmp_path, "elsewhere/d.jpg")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "e.jpg").symlink_to(tmp_path / "elsewhere" / "d.jpg")  # a linked file is one
+    inside = tmp_path / "in"
+    caplog.set_level("INFO", "srn_tf")
+    assert list_images(inside) == [f"{inside}/{name}" for name in ("a.HEIC", "b.jpg", "e.jpg")]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Left out of {inside}: 3 with another ending than an image's (such as {inside}/b), 1 linked folders (such as "
+        f"{inside}/link), 2 hidden (such as {inside}/.DS_Store). Give them by name to have them read."
+    ]
+    caplog.clear()
+    assert list_images([inside / "b", inside / "link"]) == [f"{inside}/b", f"{inside}/link/d.jpg"]
+    assert caplog.records == []
 
 
 def test_named_files_keep_their_order_and_come_once(tmp_path):

@@ -38,7 +38,7 @@ class ColourPredictor:
         try:
             colours = [Image.open(io.BytesIO(image)).convert("RGB").getpixel((0, 0)) for image in images]
         except OSError as error:
-            raise ImageError(f"Every image must be one that can be decoded. Received: {error}.") from error
+            raise ImageError(f"Every image must be one that can be decoded. Received: {error}.", "It is odd") from error
         probabilities = (np.array(colours).reshape(-1, 3) / 255).astype(np.float32)
         return {"probabilities": probabilities, "predicted": probabilities > 0.5}
 

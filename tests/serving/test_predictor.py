@@ -1,5 +1,6 @@
 """The predictor answers as the model does, and refuses folders that are not its own."""
 
+import collections
 import io
 import json
 import shutil
@@ -12,8 +13,10 @@ import tensorflow as tf
 from PIL import Image
 
 import srn_tf
-from srn_tf.data.preprocessing import preprocess
-from srn_tf.errors import InputError
+from benchmarks import mutated_images
+from srn_tf.data.image_files import read_image_file
+from srn_tf.data.preprocessing import preprocess, preprocess_upright
+from srn_tf.errors import ImageError, InputError
 from srn_tf.models.main_net import build_main_net
 from srn_tf.models.srn import build_srn
 from srn_tf.serving.export import export
@@ -179,8 +182,46 @@ def test_no_images(predictor):
 
 @pytest.mark.parametrize("bad", [b"", b"no image", IMAGES[0][:200]])
 def test_undecodable_image_is_named_by_its_position(predictor, bad):
-    with pytest.raises(InputError, match=r"^Every image must be .* that can be decoded. .* 2 \(from 0\) of 4\.$"):
+    reason = "It is damaged, the decoder says" if len(bad) > 9 else "An image must be a JPEG, PNG, BMP or GIF by its"
+    with pytest.raises(ImageError, match=rf"^Every image must be .* decoded. .* 2 \(from 0\) of 4\. {reason}") as error:
         predictor.predict([*IMAGES[:2], bad, IMAGES[2]])
+    assert error.value.reason.startswith(reason) and "\n" not in str(error.value)
+
+
+# What Pillow and others write, by the beginning of its name -> the reason why the graph refuses it. The rest it reads.
+REFUSED = {
+    "BMP 1": "A BMP must have 24 or 32 bits",
+    "BMP P": "A BMP must have",
+    "BMP palette": "A BMP must have",
+    "BMP of": "A BMP must have",
+    "BMP with": "A BMP must have",
+    "GIF RGBA": "The first frame of a GIF must cover it and have no transparent colour",
+    "GIF transparent": "The first frame of a GIF",
+}
+READ = ("BMP", "GIF", "JPEG ", "MPO", "PNG")
+
+
+def test_every_kind_that_pillow_writes_is_seen_as_from_its_path_or_refused(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def seen(data):
+        return preprocess_upright(data, 56)
+
+    outcomes = collections.Counter()
+    for name, data in mutated_images.kinds().items():
+        reason = next((text for start, text in REFUSED.items() if name.startswith(start)), None)
+        if not name.startswith(READ):
+            reason = "An image must be a JPEG, PNG, BMP or GIF by its first bytes"
+        if reason:
+            with pytest.raises(tf.errors.InvalidArgumentError) as error:
+                seen(data)
+            assert reason in error.value.message, name
+        else:
+            (tmp_path / "image").write_bytes(data)
+            expected = seen(read_image_file(tmp_path / "image"))
+            # Pillow lays alpha over white in whole numbers, and a CMYK JPEG without Adobe's marker is turned round.
+            np.testing.assert_allclose(seen(data), expected, rtol=0, atol=1.01, err_msg=name)
+        outcomes[reason is None] += 1
+    assert outcomes[True] > 80 and outcomes[False] > 150
 
 
 def test_model_without_maps(tmp_path):
