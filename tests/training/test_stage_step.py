@@ -131,22 +131,33 @@ def draw(seed):
     return tf.random.stateless_uniform([], seed)
 
 
-@pytest.mark.parametrize("bad", ["image", "loss"])
+def loss_with_a_kink(y, logits, counted=None, seed=(0, 0)):
+    """As the sigmoid loss, but that a label of 2 has a slope that is not a number at a value that is one."""
+
+    @tf.custom_gradient
+    def kink(logits):
+        return tf.zeros_like(logits), lambda slope: slope * tf.where(y > 1.5, np.float32(np.nan), 0.0)
+
+    return sigmoid_loss(tf.minimum(y, 1.0), logits) + tf.reduce_sum(kink(logits), axis=1)
+
+
+@pytest.mark.parametrize("bad", ["image", "gradient"])
 def test_an_unfinite_step_moves_nothing(bad):
     """BatchNorm statistics, which moved in the forward pass, are as before, too."""
     model, same = twins()
     plan = {"ema_decay": 0.9, "optimizer": "adamw", "clip_norm": 1.0}
-    steps = [make_step(one, **plan) for one in (model, same)]
+    steps = [make_step(one, loss=loss_with_a_kink, **plan) for one in (model, same)]
     good = [tiny_batch(seed) for seed in range(3)]
     wrong = dict(good[1])
     if bad == "image":
         wrong["image"] = np.array(wrong["image"])
         wrong["image"][2, 5, 5, 0] = np.nan
     else:
-        wrong["y"] = np.full_like(wrong["y"], 3e38)
+        wrong["y"] = np.full_like(wrong["y"], 2.0)
     outcome = steps[0].run(stacked([good[0], wrong, good[2]]), [RATE] * 3)
     steps[1].run(stacked([good[0], good[2]]), [RATE] * 2)
     assert outcome.is_finite.tolist() == [True, False, True]
+    assert np.isfinite(outcome.losses["y_first"][1]) == (bad == "gradient")
     assert np.isfinite(outcome.gradient_norm[[0, 2]]).all() and np.isfinite(outcome.losses["y_first"][[0, 2]]).all()
     small.assert_bit_equal(small.weights_of(model), small.weights_of(same))
     received, expected = (state_of(step) for step in steps)

@@ -253,6 +253,11 @@ def test_bad_plans(dataset, tmp_path):
             "batch_size must be a multiple of 1 devices x 3 accumulation_steps. Received: 16.",
         ),
         ({"batch_size": 65}, "batch_size must not exceed the 64 training images. Received: 65."),
+        (
+            {"epochs": (3, 2), "warmup_epochs": 2.0},
+            "warmup_epochs must be fewer than the epochs of every stage. Received: 2, and 2 epochs for stage end. "
+            "Use a smaller --warmup_epochs or more --epochs.",
+        ),
     ):
         with pytest.raises(InputError) as raised:
             small_runs.train(tmp_path, dataset, **changes)
