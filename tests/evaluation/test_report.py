@@ -78,6 +78,7 @@ def test_ranking_and_thresholds_are_reported():
     text = report.summary_table(metrics)
     values = [value for value in output["ranking"].values() if isinstance(value, float)]
     assert _rows(text, "y_hat")[1][-5:] == [f"{value:.2f}" for value in values]
+    assert "LRAP" in text and "LRAP" not in report.summary_table(_metrics(protocols.COCO))
     assert "Threshold: one per label." in " ".join(text.split())
     assert "Ranking: Unspecified entries count as negative" in text
 
