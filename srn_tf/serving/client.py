@@ -129,7 +129,7 @@ class ServerPredictor:
             if error.kind != "invalid":
                 raise InputError(self._no_answer(error)) from error
             if end - start == 1:
-                raise refusal(start, len(files), str(error)) from error
+                raise refusal(start, len(files), str(error), self._server) from error
         # One of them is refused. (Or none: a server that batches refuses what it has put with a bad one of others.)
         return [answer for position in range(start, end) for answer in self._ask(files, position, position + 1)]
 

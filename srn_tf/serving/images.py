@@ -44,20 +44,21 @@ def to_image_files(images):
     return [_to_file(image, position) for position, image in enumerate(images)]
 
 
-def refusal(position, count, error):
+def refusal(position, count, error, by=""):
     """Says which image an exported graph has refused, and why.
 
     Args:
         position: of the image, from 0; count: of how many.
-        error: text of TensorFlow's error, whoever has sent it.
+        error: text of TensorFlow's error.
+        by: address of the server that has refused it, "" without one.
     Returns:
         errors.ImageError.
     """
     rule = _RULE.search(error)
     reason = rule[1] if rule else "It is damaged, the decoder says. Replace it"
     return ImageError(
-        "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. Received: one that cannot, "
-        f"{position} (from 0) of {count}. {reason}.",
+        "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
+        f"Received{by and f' by {by}'}: one that cannot, {position} (from 0) of {count}. {reason}.",
         reason,
     )
 

@@ -359,7 +359,7 @@ def test_heic_and_avif_name_their_reader(tmp_path, monkeypatch):
 def test_heic_is_read_by_pillow_heif(tmp_path):
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
-    turned = encode(RGB, "HEIF", quality=-1, chroma=444, matrix_coefficients=0, exif=orientation_exif(6))
+    turned = encode(RGB, "HEIF", quality=-1, chroma=444, matrix_coefficients=0, exif=orientation_exif(6).tobytes())
     assert_shown(tmp_path, turned, np.rot90(RGB, -1), atol=2)
     with pytest.raises(InputError, match="must be"):
         read(tmp_path, turned[:-400])

@@ -93,6 +93,7 @@ def test_undecodable_image_is_named_by_its_position(server, bad, monkeypatch):
     with pytest.raises(InputError, match=r"^Every image must be .* that can be decoded. .* 4 \(from 0\) of 9\. ") as e:
         served.answer([*IMAGES[:4], bad, *IMAGES[4:]])
     assert server.address in str(e.value) and "\n" not in str(e.value)
+    assert e.value.reason.startswith("An image must be a JPEG" if len(bad) < 9 else "It is damaged, the decoder says")
     assert server.requests == [3, 3, 1, 1]
 
 
