@@ -29,7 +29,7 @@ from tabulate import tabulate  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.evaluation.protocols import COCO, evaluate  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 
 COCO_SIZE, NUS_WIDE_SIZE = (40_504, 80), (107_859, 81)
 # Images, labels, form of the files, protocol.

@@ -29,7 +29,7 @@ from tabulate import tabulate  # noqa: E402
 
 from srn_tf.data.photo_records import JPEG_QUALITY  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 
 FLAGS = flags.FLAGS
 OURS, PILLOW, TENSORS = "srn_tf", "torchvision, images", "torchvision, tensors"

@@ -35,7 +35,7 @@ _STAGE_LINE = re.compile(r"Stage (\w+) \(\d of \d\)")
 
 
 def main(_):
-    from srn_tf.evaluation.report import write_json
+    from srn_tf.files import write_json
 
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     reference = os.path.join(FLAGS.output_dir, "undisturbed")

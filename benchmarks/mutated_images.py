@@ -30,7 +30,7 @@ from PIL import Image, PngImagePlugin  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 
 FLAGS = flags.FLAGS
 TOLERANCE = 0.01
@@ -315,11 +315,11 @@ def _export_random(path):
     """Exports a small network of random weights, scaled so that a grey level moves an answer by 0.003 or so."""
     import tensorflow as tf
 
-    from srn_tf.models.main_net import build_main_net
+    from srn_tf.models.registry import ModelConfig, build_model
     from srn_tf.serving.export import export
 
     tf.keras.utils.set_random_seed(0)
-    model = build_main_net("small", 56, 8)
+    model = build_model(ModelConfig("main_net", "small", 56), [f"label {index}" for index in range(8)])
     noise = np.random.default_rng(0).uniform(0, 255, (32, 4, 4, 3)).astype(np.float32)
     logits = model.network(tf.image.resize(noise, [56, 56]), training=False)[model.final].numpy()
     *_, kernel, bias = model.network.trainable_variables

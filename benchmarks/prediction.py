@@ -23,10 +23,10 @@ from engines import machine, seconds_of  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 from srn_tf.prediction.answers import open_predictor  # noqa: E402
 from srn_tf.prediction.predict import predict_files  # noqa: E402
-from srn_tf.training.work_dir import code_version  # noqa: E402
+from srn_tf.runs.work_dir import code_version  # noqa: E402
 
 FLAGS = flags.FLAGS
 ALONE, WHOLE = "the model alone", "JPEG files to CSV"

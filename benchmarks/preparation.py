@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 
 NUM_LABELS = 20
 FLAGS = flags.FLAGS

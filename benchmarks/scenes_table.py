@@ -22,7 +22,7 @@ from tabulate import tabulate  # noqa: E402
 
 from srn_tf.data.scene_drawing import APPEARANCE_LABELS, LABELS, POSITION_LABELS  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 
 FLAGS = flags.FLAGS
 

@@ -82,24 +82,23 @@ def make_model(folder):
     import keras
     import numpy as np
 
-    from srn_tf.models.build import ModelConfig, build_model
+    from srn_tf.models.registry import ModelConfig, build_model
     from srn_tf.serving.export import export
-    from srn_tf.training.checkpoint import named_weights
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    model = build_model(ModelConfig(model="srn", backbone="resnet101v2", image_size=SIDE_PX), NUM_LABELS)
-    for name, weight in named_weights(model).items():
+    labels = [f"label{index}" for index in range(NUM_LABELS)]
+    model = build_model(ModelConfig("srn", "resnet101v2", SIDE_PX), labels)
+    for name, weight in model.weights.items():
         if name.endswith("moving_mean"):
             weight.assign(rng.normal(0, 0.05, weight.shape))
         elif name.endswith(("moving_variance", "gamma")):
             weight.assign(rng.uniform(0.8, 1.25, weight.shape))
-    labels = [f"label{index}" for index in range(NUM_LABELS)]
     for name in OURS:
         _, precision, *constants = name.split("_")
         weights = "constants" if constants else "variables"
         export(model, labels, os.path.join(folder, name, "1"), precision=precision, weights=weights)
-    weights = {name: weight.numpy() for name, weight in named_weights(model).items()}
+    weights = {name: weight.numpy() for name, weight in model.weights.items()}
     np.savez(os.path.join(folder, "weights.npz"), **weights)
 
 
@@ -112,7 +111,7 @@ def start(name, folder):
 def report(seconds, answers, memory):
     import numpy as np
 
-    from srn_tf.evaluation.report import write_json
+    from srn_tf.files import write_json
 
     many, one = seconds[FLAGS.batch_size], seconds[1]
     medians = {name: [statistics.median(batches) for batches in rounds] for name, rounds in many.items()}

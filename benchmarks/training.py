@@ -30,9 +30,9 @@ from tabulate import tabulate  # noqa: E402
 from training_charts import draw_costs, draw_stages  # noqa: E402
 
 from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.evaluation.report import write_json  # noqa: E402
+from srn_tf.files import write_json  # noqa: E402
 from srn_tf.pictures import save_png  # noqa: E402
-from srn_tf.training.work_dir import code_version  # noqa: E402
+from srn_tf.runs.work_dir import code_version  # noqa: E402
 
 FLAGS = flags.FLAGS
 PARTS = ("stages", "costs")

@@ -19,8 +19,8 @@ import tensorflow as tf  # noqa: E402
 from engines import seconds_of, serve  # noqa: E402
 
 from srn_tf.distribution import make_strategy  # noqa: E402
-from srn_tf.models.build import ModelConfig, build_model  # noqa: E402
-from srn_tf.training.checkpoint import assign_weights, named_weights  # noqa: E402
+from srn_tf.models.registry import ModelConfig, build_model  # noqa: E402
+from srn_tf.runs.checkpoint import assign_weights  # noqa: E402
 from srn_tf.training.losses import make_loss  # noqa: E402
 from srn_tf.training.plan import TrainingPlan  # noqa: E402
 from srn_tf.training.stage_step import StageStep  # noqa: E402
@@ -42,17 +42,24 @@ def multiply_adds(model, stage):
     """
     counts = {"trunk": 0, "forward": 0, "step": 0, "product": PRODUCT_SIDE**3}
     is_trained_before = False
-    for part in model.network_for(stage.losses).layers:  # sorted, each after those it reads
-        is_trained = part.name in stage.trains
-        for layer in getattr(part, "layers", ()):
+    for part in model.network_for(stage.reads).layers:  # sorted, each after those it reads
+        is_trained = part.name.split("_until_")[0].split("_after_")[0] in stage.trains  # the trunk is cut at X
+        for layer in leaves(part):
             if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):  # DepthwiseConv2D is a Conv2D
                 cells = int(np.prod(layer.output.shape[1:-1]))
                 once = cells * int(np.prod(layer.weights[0].shape))
-                counts["trunk"] += once if part.name == "f_cnn" else 0
+                counts["trunk"] += once if part.name == "trunk_until_c4" else 0
                 counts["forward"] += once
                 counts["step"] += once * (1 + is_trained + (is_trained and is_trained_before))
             is_trained_before |= is_trained and bool(layer.weights)
     return counts
+
+
+def leaves(part):
+    """The layers of a model and of the models in it; of a layer itself."""
+    if not hasattr(part, "layers"):
+        return [part]
+    return [leaf for layer in part.layers for leaf in leaves(layer)]
 
 
 def main(folder, stage_name, precision, threads, devices):
@@ -62,7 +69,9 @@ def main(folder, stage_name, precision, threads, devices):
     with np.load(os.path.join(folder, "batch.npz")) as file:
         image, y = file["image"], file["y"]
     with strategy.scope():
-        model = build_model(ModelConfig(model="srn", backbone="resnet101v2", image_size=image.shape[1]), y.shape[1])
+        model = build_model(
+            ModelConfig("srn", "resnet101v2", image.shape[1]), [f"label{index}" for index in range(y.shape[1])]
+        )
     weights = os.path.join(folder, "weights.npz")
     if os.path.isfile(weights):
         with np.load(weights) as file:
@@ -86,16 +95,17 @@ def main(folder, stage_name, precision, threads, devices):
     stack = strategy.experimental_distribute_values_from_function(stack_of)
     rates = np.array(plan.learning_rates[:1], np.float32)
     images = tf.constant(image)
-    trunk = tf.function(lambda images: model.parts["f_cnn"](images, training=False)["X"])
+    until_X = model.network.get_layer("trunk_until_c4")
+    trunk = tf.function(lambda images: until_X(images, training=False)["c4"])
     factor = tf.random.normal((PRODUCT_SIDE, PRODUCT_SIDE))
     factor = tf.cast(factor, tf.float32 if precision == "float32" else tf.bfloat16)
 
     def take_step():
         losses = step.run(stack, rates).losses
-        return float(sum(weight * losses[name][0] for name, weight in stage.losses.items()))
+        return float(sum(term.weight * losses[term.name][0] for term in stage.terms))
 
     def save_weights(path):
-        np.savez(path, **{name: weight.numpy() for name, weight in named_weights(model).items()})
+        np.savez(path, **{name: weight.numpy() for name, weight in model.weights.items()})
 
     serve(
         losses=lambda times: [take_step() for _ in range(times)],

@@ -1,7 +1,5 @@
 """The one exception a user is meant to read."""
 
-import contextlib
-
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message is one line, meant for the user.
@@ -21,13 +19,3 @@ class ImageError(InputError):
     def __init__(self, message, reason):
         super().__init__(message)
         self.reason = reason
-
-
-@contextlib.contextmanager
-def writing(path):
-    """Turns a failure to write a file into an InputError that names it."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path} must be a file that can be written: {reason}; check its folder.") from None

@@ -8,23 +8,13 @@ import math
 
 from absl import flags
 
+from srn_tf import choices
 from srn_tf.errors import InputError
+from srn_tf.models.backbones import BACKBONES
+from srn_tf.models.registry import METHODS
+from srn_tf.models.settings import Settings
+from srn_tf.training.plan import TrainingPlan
 
-# Names only, so that `--help` answers without loading TensorFlow; a test holds them to the packages' own lists.
-DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
-_STAGES = {
-    "srn": ("cls", "att", "sr", "all"),
-    "srn_att": ("cls", "att", "sr", "all"),
-    "main_net": ("cls",),
-    "resnet107": ("cls",),
-    "semantic": ("cls", "sem", "all"),
-}
-_BACKBONES = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
-_CACHES = ("none", "encoded", "decoded")
-_LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
-_OPTIMIZERS = ("sgd", "adam", "adamw")
-_SCHEDULES = ("plateau", "cosine")
-_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Where, and how fast, but not what: never part of a run's flagfile, so that a run may move or continue otherwise.
 _UNRECORDED = (
     "data_dir",
@@ -42,7 +32,7 @@ _UNRECORDED = (
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """A training run. Every field is the flag of the same name; see `define_flags`."""
+    """A training run. Every field is the flag of the same name, see `define_flags`; `settings` are the method's own."""
 
     data_dir: str
     work_dir: str
@@ -53,9 +43,7 @@ class Options:
     backbone: str
     backbone_weights: str
     image_size: int
-    srn_head: str
-    head_channels: int
-    learn_alpha: bool
+    settings: Settings
     stages: tuple
     epochs: tuple
     init_from: str
@@ -100,8 +88,12 @@ class Options:
 
     def as_flagfile(self):
         """The options as lines of a flagfile, without those that change no result."""
-        names = [field.name for field in dataclasses.fields(self) if field.name not in _UNRECORDED]
-        return "".join(_line(name, getattr(self, name)) for name in names)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= dataclasses.asdict(values.pop("settings"))
+        return "".join(_line(name, value) for name, value in values.items() if name not in _UNRECORDED)
+
+
+_OWN = tuple(field.name for field in dataclasses.fields(Options) if field.name != "settings")
 
 
 def _line(name, value):
@@ -114,10 +106,11 @@ def _line(name, value):
 
 def define_flags():
     """Defines the flags of `Options` with the paper's defaults; call once, before parsing."""
+    plan = TrainingPlan  # whose defaults are the flags'
     flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
     flags.DEFINE_string("work_dir", None, "Folder for everything the run leaves behind.", required=True)
     flags.DEFINE_string("prepared_dir", "", "Where an official layout is prepared to. Default: <work_dir>/dataset.")
-    flags.DEFINE_enum("dataset", "coco2014", DATASETS, "Data set.")
+    flags.DEFINE_enum("dataset", "coco2014", choices.DATASETS, "Data set.")
     flags.DEFINE_float(
         "validation_fraction",
         0.1,
@@ -126,114 +119,131 @@ def define_flags():
         lower_bound=0.0,
         upper_bound=0.9,
     )
-    flags.DEFINE_enum(
-        "model",
-        "srn",
-        tuple(_STAGES),
-        "The paper's ResNet-SRN, ResNet-SRN-att (f_sr reads attention unweighted), ResNet-101, ResNet-107 and "
-        "ResNet-101-semantic, in this order.",
-    )
-    flags.DEFINE_enum("backbone", "resnet101v2", _BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
+    methods = "; ".join(f"{name}: {method.title}" for name, method in METHODS.items())
+    flags.DEFINE_enum("model", "srn", tuple(METHODS), f"Method. {methods}.")
+    flags.DEFINE_enum("backbone", "resnet101v2", BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
     flags.DEFINE_string("backbone_weights", "imagenet", "imagenet (downloaded by Keras), none, or a Keras .h5 file.")
     flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
-    flags.DEFINE_enum("srn_head", "released", ("released", "paper"), "Heads of the released nets or of the text.")
-    flags.DEFINE_integer("head_channels", 512, "Width of the heads' hidden convolutions. Paper: 512.", 1)
-    flags.DEFINE_bool("learn_alpha", False, "Learn the weight of y_cls in y_hat. Paper: fixed at 0.5.")
+    for name, (field, models) in _settings_of_methods().items():
+        _define_setting(name, field, f"{', '.join(models)}: {field.metadata['help']}")
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: all of the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
     flags.DEFINE_enum(
         "loss",
-        "sigmoid",
-        _LOSSES,
+        plan.loss,
+        choices.LOSSES,
         "Loss of every output. Paper: sigmoid. softmax, pairwise, warp (negatives drawn) and warp_exact (all of them) "
         "only rank labels: of their results read mAP, not what is predicted at 0.5.",
     )
-    flags.DEFINE_float("focal_gamma", 2.0, "loss=focal: exponent of (1 - p).", 0.0)
-    flags.DEFINE_float("asl_gamma_pos", 0.0, "loss=asymmetric: exponent of positives.", 0.0)
-    flags.DEFINE_float("asl_gamma_neg", 4.0, "loss=asymmetric: exponent of negatives.", 0.0)
-    flags.DEFINE_float("asl_margin", 0.05, "loss=asymmetric: negatives below this probability cost nothing.", 0.0, 0.99)
+    flags.DEFINE_float("focal_gamma", plan.focal_gamma, "loss=focal: exponent of (1 - p).", 0.0)
+    flags.DEFINE_float("asl_gamma_pos", plan.asl_gamma_pos, "loss=asymmetric: exponent of positives.", 0.0)
+    flags.DEFINE_float("asl_gamma_neg", plan.asl_gamma_neg, "loss=asymmetric: exponent of negatives.", 0.0)
+    flags.DEFINE_float(
+        "asl_margin", plan.asl_margin, "loss=asymmetric: negatives below this probability cost nothing.", 0.0, 0.99
+    )
     flags.DEFINE_bool(
         "asl_focal_gradient",
-        False,
+        plan.asl_focal_gradient,
         "loss=asymmetric: let the gradient pass through the powers, as in the paper's formulas. Its authors' training "
         "scripts stop it there.",
     )
     flags.DEFINE_enum(
         "positive_weights",
-        "none",
-        ("none", "balanced"),
+        plan.positive_weights,
+        choices.POSITIVE_WEIGHTS,
         "loss=sigmoid: factor of each label's positive term; balanced is its negatives / positives in the training "
         "images, at most 100. Paper: none.",
     )
-    flags.DEFINE_integer("batch_size", 96, "Images a step over all devices and workers. Paper: 96.", 1)
+    flags.DEFINE_integer("batch_size", plan.batch_size, "Images a step over all devices and workers. Paper: 96.", 1)
     flags.DEFINE_integer(
         "accumulation_steps",
-        1,
+        plan.accumulation_steps,
         "Pieces that a device works off one after the other for a step, where its share of the batch does not fit its "
         "memory. BatchNorm sees the pieces.",
         1,
     )
-    flags.DEFINE_enum("optimizer", "sgd", _OPTIMIZERS, "Paper: sgd with momentum. adamw decays weights beside Adam.")
+    flags.DEFINE_enum(
+        "optimizer", plan.optimizer, choices.OPTIMIZERS, "Paper: sgd with momentum. adamw decays weights beside Adam."
+    )
     flags.DEFINE_list(
         "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."
     )
     flags.DEFINE_enum(
         "schedule",
-        "plateau",
-        _SCHEDULES,
+        plan.schedule,
+        choices.SCHEDULES,
         "plateau divides the rate by 10 when the validation loss saturates (paper); cosine falls to "
         "--learning_rate_min at the last of --epochs.",
     )
-    flags.DEFINE_float("warmup_epochs", 0.0, "Epochs over which the rate of a stage rises from 0. Paper: 0.", 0.0)
+    flags.DEFINE_float(
+        "warmup_epochs", plan.warmup_epochs, "Epochs over which the rate of a stage rises from 0. Paper: 0.", 0.0
+    )
     flags.DEFINE_float(
         "learning_rate_min",
-        1e-5,
+        plan.learning_rate_min,
         "plateau: the stage ends when the rate would fall below. Paper: 0.00001. cosine: the last rate.",
         0.0,
     )
-    flags.DEFINE_integer("patience", 3, "Epochs without a lower validation loss before the rate is divided by 10.", 1)
-    flags.DEFINE_list(
-        "rate_scales", "", "Factors of the learning rate by part of the model, such as f_cnn=0.1. Paper: none."
+    flags.DEFINE_integer(
+        "patience", plan.patience, "Epochs without a lower validation loss before the rate is divided by 10.", 1
     )
-    flags.DEFINE_float("momentum", 0.9, "sgd: momentum. Paper: 0.9.", 0.0, 1.0)
+    flags.DEFINE_list(
+        "rate_scales", "", "Factors of the learning rate by part of the model, such as trunk=0.1. Paper: none."
+    )
+    flags.DEFINE_float("momentum", plan.momentum, "sgd: momentum. Paper: 0.9.", 0.0, 1.0)
     flags.DEFINE_float(
         "weight_decay",
-        5e-4,
+        plan.weight_decay,
         "L2 factor inside the gradient, all weights (adamw: decay beside it). Paper: 0.0005.",
         0.0,
     )
-    flags.DEFINE_float("clip_norm", 0.0, "Longest gradient, over all weights; longer ones are shortened. 0: any.", 0.0)
-    flags.DEFINE_integer(
-        "max_skipped_steps", 0, "Steps of a stage that may be left out as their gradient is not finite.", 0
+    flags.DEFINE_float(
+        "clip_norm", plan.clip_norm, "Longest gradient, over all weights; longer ones are shortened. 0: any.", 0.0
     )
-    flags.DEFINE_float("ema_decay", 0.0, "Decay of the moving average of the weights; 0 keeps none.", 0.0, 0.999999)
+    flags.DEFINE_integer(
+        "max_skipped_steps",
+        plan.max_skipped_steps,
+        "Steps of a stage that may be left out as their gradient is not finite.",
+        0,
+    )
+    flags.DEFINE_float(
+        "ema_decay", plan.ema_decay, "Decay of the moving average of the weights; 0 keeps none.", 0.0, 0.999999
+    )
     flags.DEFINE_enum(
         "precision",
-        "float32",
-        _PRECISIONS,
+        plan.precision,
+        choices.PRECISIONS,
         "Of activations in training; weights stay float32, and evaluation and export are in float32 throughout.",
     )
-    flags.DEFINE_bool("crops", True, "The paper's corner crops in training; off squashes the whole image.")
-    flags.DEFINE_bool("mirror", False, "Mirror half of the training images (not in the paper's text).")
+    flags.DEFINE_bool("crops", plan.crops, "The paper's corner crops in training; off squashes the whole image.")
+    flags.DEFINE_bool("mirror", plan.mirror, "Mirror half of the training images (not in the paper's text).")
     flags.DEFINE_integer(
         "max_distortion", -1, "Steps a crop's width and height may lie apart; -1 no limit (paper's text).", -1
     )
     flags.DEFINE_integer(
-        "shuffle_buffer", 20_000, "Training images among which the next is drawn; all of them mixes best.", 1
+        "shuffle_buffer",
+        plan.shuffle_buffer,
+        "Training images among which the next is drawn; all of them mixes best.",
+        1,
     )
     flags.DEFINE_enum(
         "cache",
-        "none",
-        _CACHES,
+        plan.cache,
+        choices.CACHES,
         "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
         "(0.8 MB an image at the paper's sizes). Of crops, decoded gives the same up to rounding.",
     )
     flags.DEFINE_integer(
-        "data_threads", 0, "Threads that prepare training images; 0: TensorFlow's. No result depends on it.", 0
+        "data_threads",
+        plan.data_threads,
+        "Threads that prepare training images; 0: TensorFlow's. No result depends on it.",
+        0,
     )
-    flags.DEFINE_integer("steps_per_call", 1, "Steps the devices make between two looks at them by this program.", 1)
-    flags.DEFINE_bool("xla", False, "Compile the network's forward and backward pass with XLA.")
+    flags.DEFINE_integer(
+        "steps_per_call", plan.steps_per_call, "Steps the devices make between two looks at them by this program.", 1
+    )
+    flags.DEFINE_bool("xla", plan.xla, "Compile the network's forward and backward pass with XLA.")
     flags.DEFINE_bool(
         "tf32",
         True,
@@ -241,12 +251,19 @@ def define_flags():
         "faster; --notf32 keeps float32. Validation, evaluation and export never round so.",
     )
     flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
-    flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
+    flags.DEFINE_integer("seed", plan.seed, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
     flags.DEFINE_bool(
         "deterministic", False, "Equal seeds give equal weights, bit for bit, on one machine; GPUs get slower by it."
     )
-    flags.DEFINE_float("checkpoint_every_s", 600.0, "Seconds between states saved within an epoch.", 0.0)
-    flags.DEFINE_integer("keep_checkpoints", 3, "States kept, of which a damaged one is replaced by the one before.", 1)
+    flags.DEFINE_float(
+        "checkpoint_every_s", plan.checkpoint_every_s, "Seconds between states saved within an epoch.", 0.0
+    )
+    flags.DEFINE_integer(
+        "keep_checkpoints",
+        plan.keep_checkpoints,
+        "States kept, of which a damaged one is replaced by the one before.",
+        1,
+    )
     flags.DEFINE_string("profile_steps", "", "FIRST:LAST steps since the start to profile for TensorBoard.")
     flags.DEFINE_bool("restart", False, "Delete what the work folder holds of an earlier run, and begin again.")
 
@@ -262,8 +279,10 @@ def read_options(values=flags.FLAGS):
         InputError: no stage, weights for a loss that has none, or a list that is not of positive numbers or not one
             value per stage.
     """
-    options = {field.name: values[field.name].value for field in dataclasses.fields(Options)}
-    options["stages"] = _STAGES[options["model"]] if options["stages"] is None else tuple(options["stages"])
+    options = {name: values[name].value for name in _OWN}
+    options["settings"] = _read_settings(values, options["model"])
+    stages = options["settings"].stages if options["stages"] is None else options["stages"]
+    options["stages"] = tuple(stages)
     if not options["stages"]:
         raise InputError("stages must name at least one stage. Received: ''.")
     if len(set(options["stages"])) < len(options["stages"]):
@@ -295,9 +314,47 @@ def default_flagfile(values=flags.FLAGS):
     Returns:
         str, as of `Options.as_flagfile`.
     """
-    names = [field.name for field in dataclasses.fields(Options) if field.name not in _UNRECORDED]
+    names = [name for name in (*_OWN, *_settings_of_methods()) if name not in _UNRECORDED]
     defaults = {name: values[name].default for name in names}
     return "".join(_line(name, tuple(value) if isinstance(value, list) else value) for name, value in defaults.items())
+
+
+def _settings_of_methods():
+    """dict: name of a setting -> (its field, the methods that have it)."""
+    found = {}
+    for model, method in METHODS.items():
+        for field in dataclasses.fields(method.settings):
+            found.setdefault(field.name, (field, []))[1].append(model)
+    return found
+
+
+def _define_setting(name, field, text):
+    choices, lowest = field.metadata["choices"], field.metadata["lowest"]
+    if isinstance(field.default, bool):
+        flags.DEFINE_bool(name, field.default, text)
+    elif isinstance(field.default, int):
+        flags.DEFINE_integer(name, field.default, text, lowest)
+        if choices:
+            message = f"must be one of {', '.join(map(str, choices))}"
+            flags.register_validator(name, lambda value: value in choices, message)
+    elif isinstance(field.default, float):
+        flags.DEFINE_float(name, field.default, text, lowest)
+    elif choices:
+        flags.DEFINE_enum(name, field.default, choices, text)
+    else:
+        flags.DEFINE_string(name, field.default, text)
+
+
+def _read_settings(values, model):
+    """The settings of a method; InputError for a flag that is another method's."""
+    own = [field.name for field in dataclasses.fields(METHODS[model].settings)]
+    for name, (_, models) in _settings_of_methods().items():
+        if name not in own and values[name].present:
+            raise InputError(
+                f"--{name} belongs to --model={' or '.join(models)}. Received: --{name}={values[name].value} with "
+                f"--model={model}. Leave it out."
+            )
+    return METHODS[model].settings(**{name: values[name].value for name in own})
 
 
 def _per_stage(name, texts, kind, stages):
@@ -316,7 +373,7 @@ def _per_stage(name, texts, kind, stages):
 
 
 def _rate_scales(texts):
-    """("f_cnn=0.1",) as it was given; InputError if it is not a part and a positive number each."""
+    """("trunk=0.1",) as it was given; InputError if it is not a part and a positive number each."""
     for text in texts:
         name, _, number = text.partition("=")
         try:
@@ -324,7 +381,7 @@ def _rate_scales(texts):
         except ValueError:
             is_good = False
         if not is_good:
-            raise InputError(f"rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: {text!r}.")
+            raise InputError(f"rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: {text!r}.")
     return tuple(texts)
 
 

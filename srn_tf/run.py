@@ -20,19 +20,19 @@ from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import protocol_named
-from srn_tf.evaluation.report import write_json
 from srn_tf.failures import in_plain_words
-from srn_tf.models.build import ModelConfig, build_model
+from srn_tf.files import write_json
+from srn_tf.models.registry import ModelConfig, build_model
 from srn_tf.pictures import save_png
+from srn_tf.runs import checkpoint
+from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.work_dir import WorkDir, code_version
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.tensor_float import tensor_float_32
-from srn_tf.training import checkpoint
 from srn_tf.training.plan import TrainingPlan
-from srn_tf.training.run_data import open_run_data
 from srn_tf.training.summaries import Summaries
 from srn_tf.training.trainer import Trainer, check_plan
-from srn_tf.training.work_dir import WorkDir, code_version
 
 logger = logging.getLogger("srn_tf")
 
@@ -70,8 +70,7 @@ def train_run(options, defaults=""):
         len(dataset.labels),
         dataset.note,
     )
-    fields = [field.name for field in dataclasses.fields(ModelConfig)]
-    config = ModelConfig(**{name: getattr(options, name) for name in fields})
+    config = ModelConfig(options.model, options.backbone, options.image_size, options.settings)
     description = _describe(options, config, dataset)
     with in_plain_words(dataset):
         if os.path.isfile(work.final) and not options.restart:
@@ -106,9 +105,8 @@ def _train(options, config, dataset, strategy, work, description):
     """Trains all stages; leaves the final weights in the work folder."""
     plan = _plan(options)
     with _policy(options.precision), strategy.scope():
-        model = build_model(config, len(dataset.labels), options.backbone_weights)
-        # Of f_cls only what lies before its classifier.
-        trained = set() if options.backbone_weights == "none" else {"f_cnn"}
+        model = build_model(config, dataset.labels, options.backbone_weights)
+        trained = set() if options.backbone_weights == "none" else {"trunk"}
         # A run that continues has weights of its own.
         if options.init_from and (options.restart or not os.path.isdir(work.states)):
             shared, untrained = _start_from(options.init_from, model, dataset.labels)
@@ -227,7 +225,7 @@ def load_model(work, description):
         InputError: the run has not been trained to its end.
     """
     _check_trained(work, description)
-    model = build_model(ModelConfig.from_record(description["model"]), len(description["labels"]))
+    model = build_model(ModelConfig.from_record(description["model"]), description["labels"])
     checkpoint.load_weights(work.final, model, description["labels"])
     return model
 
@@ -267,16 +265,17 @@ def provenance_of(work):
 def _start_from(path, model, labels):
     """Gives a model the weights in a file or run; returns the sets of the parts read and of those never trained."""
     source = WorkDir(path).final if os.path.isdir(path) else path
-    shared, fresh, unused, untrained = checkpoint.load_shared_parts(source, model, labels)
+    taken, left, untrained = checkpoint.load_fitting_parts(source, model, labels)
     logger.info(
-        "Starting from the weights in %s: every weight of %s matched; new here: %s; not used: %s; never trained: %s.",
+        "Starting from the weights in %s: every weight of %s fits; new here: %s; never trained: %s.",
         source,
-        ", ".join(shared),
-        ", ".join(fresh) or "none",
-        ", ".join(unused) or "none",
+        ", ".join(taken),
+        ", ".join(part for part in model.parts if part not in taken) or "none",
         ", ".join(untrained) or "none",
     )
-    return set(shared), set(untrained)
+    for part, why in left.items():
+        logger.info("Of %s, %s is not taken: %s.", source, part, why)
+    return set(taken), set(untrained)
 
 
 def _describe(options, config, dataset):
@@ -298,7 +297,7 @@ def _describe(options, config, dataset):
 
 def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    evaluator = Evaluator(model, strategy, with_attention=True, folder=work.path)
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
     if distribution.is_chief(strategy):
         save_predictions(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.failures import in_plain_words
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 
 
 @pytest.fixture

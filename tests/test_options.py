@@ -11,6 +11,7 @@ from absl import flags
 
 from srn_tf import options
 from srn_tf.errors import InputError
+from srn_tf.models.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("--data_dir=/data/set", "--work_dir=/runs/one")
@@ -35,7 +36,8 @@ def test_every_field_has_a_flag_with_help_and_no_other_flag_exists():
     defined = {name: flags.FLAGS[name].help for name in set(flags.FLAGS) - known}
     for name in defined:
         delattr(flags.FLAGS, name)
-    assert set(defined) == {field.name for field in dataclasses.fields(options.Options)}
+    settings = {field.name for method in METHODS.values() for field in dataclasses.fields(method.settings)}
+    assert set(defined) == {field.name for field in dataclasses.fields(options.Options)} - {"settings"} | settings
     assert all(len(text) > 5 for text in defined.values())
 
 
@@ -46,37 +48,30 @@ def test_defaults_are_the_papers():
     parsed = parse(*PLACES)
     assert (parsed.data_dir, parsed.work_dir, parsed.prepared_dir) == ("/data/set", "/runs/one", "/runs/one/dataset")
     assert (parsed.model, parsed.dataset, parsed.backbone, parsed.image_size) == ("srn", "coco2014", "resnet101v2", 224)
-    assert (parsed.head_channels, parsed.learn_alpha, parsed.batch_size) == (512, False, 96)
+    assert (parsed.settings.head_channels, parsed.settings.learn_alpha, parsed.batch_size) == (512, False, 96)
     assert (parsed.momentum, parsed.weight_decay, parsed.learning_rate_min) == (0.9, 5e-4, 1e-5)
     assert parsed.stages == ("cls", "att", "sr", "all")
     assert parsed.learning_rate == (0.001,) * 4
     assert (parsed.crops, parsed.mirror, parsed.max_distortion) == (True, False, -1)
     assert (parsed.shuffle_buffer, parsed.cache) == (20_000, "none")
     # The published numbers come from the released nets.
-    assert parsed.srn_head == "released"
+    assert parsed.settings.srn_head == "released"
     assert (parsed.loss, parsed.positive_weights) == ("sigmoid", "none")
 
 
 def test_names_are_those_of_the_packages():
-    from srn_tf.data.datasets import DATASETS
-    from srn_tf.data.pipeline import CACHES
+    from srn_tf import choices
     from srn_tf.models.backbones import BACKBONES
-    from srn_tf.models.build import MODELS
-    from srn_tf.models.heads import SRN_HEADS
-    from srn_tf.training.losses import LOSSES, POSITIVE_WEIGHTS
-    from srn_tf.training.optimizers import OPTIMIZERS
-    from srn_tf.training.schedule import SCHEDULES
 
     expected = {
-        "dataset": DATASETS,
-        "model": MODELS,
+        "dataset": choices.DATASETS,
+        "model": tuple(METHODS),
         "backbone": BACKBONES,
-        "srn_head": SRN_HEADS,
-        "cache": CACHES,
-        "loss": LOSSES,
-        "positive_weights": POSITIVE_WEIGHTS,
-        "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES,
+        "cache": choices.CACHES,
+        "loss": choices.LOSSES,
+        "positive_weights": choices.POSITIVE_WEIGHTS,
+        "optimizer": choices.OPTIMIZERS,
+        "schedule": choices.SCHEDULES,
     }
     for name, values in expected.items():
         for value in values:
@@ -86,21 +81,37 @@ def test_names_are_those_of_the_packages():
         assert f"should be one of <{'|'.join(values)}>" in str(error.value)
 
 
-def test_options_agree_with_the_model_config():
-    from srn_tf.models.build import ModelConfig
-
-    fields = {field.name for field in dataclasses.fields(options.Options)}
-    assert {field.name for field in dataclasses.fields(ModelConfig)} <= fields
-
-
 def test_stages_are_those_of_the_models():
-    from srn_tf.models.build import MODELS, ModelConfig, build_model
-    from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES
+    stages = {"srn": "cls att sr all", "srn_att": "cls att sr all", "main_net": "cls", "semantic": "cls sem all"}
+    for model, expected in stages.items():
+        assert parse(*PLACES, f"--model={model}").stages == tuple(expected.split()), model
 
-    for model in MODELS:
-        stages = build_model(ModelConfig(model, "small", 56), 2).stages
-        assert parse(*PLACES, f"--model={model}").stages == tuple(stages), model
-    assert parse(*PLACES).stages == tuple(PAPER_STAGES) == tuple(RELEASED_STAGES)
+
+def test_settings_are_the_methods_own():
+    parsed = parse(*PLACES, "--srn_head=paper", "--head_channels=8", "--learn_alpha", "--x_stride=32")
+    assert dataclasses.asdict(parsed.settings) == {
+        **{"pooling": "mean", "srn_head": "paper", "head_channels": 8},
+        **{"learn_alpha": True, "x_stride": 32},
+    }
+    assert dataclasses.asdict(parse(*PLACES, "--model=main_net", "--pooling=max").settings) == {"pooling": "max"}
+    lines = parsed.as_flagfile().splitlines()
+    assert {"--srn_head=paper", "--x_stride=32", "--learn_alpha=true"} <= set(lines)
+    assert not any("head_channels" in line for line in parse(*PLACES, "--model=main_net").as_flagfile().splitlines())
+
+
+def test_a_flag_of_another_method_is_refused():
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, "--model=main_net", "--srn_head=paper")
+    assert str(error.value) == (
+        "--srn_head belongs to --model=srn or srn_att. Received: --srn_head=paper with --model=main_net. Leave it out."
+    )
+
+
+def test_a_setting_outside_its_set():
+    with pytest.raises(flags.IllegalFlagValueError, match="x_stride=20: must be one of 16, 32"):
+        parse(*PLACES, "--x_stride=20")
+    with pytest.raises(flags.IllegalFlagValueError, match="should be one of <mean|max>"):
+        parse(*PLACES, "--pooling=sum")
 
 
 def test_options_load_without_tensorflow():
@@ -157,9 +168,9 @@ def test_bad_lists(argument, message):
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ("--rate_scales=f_cnn", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: 'f_cnn'."),
-        ("--rate_scales=f_cnn=0.1,=2", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: '=2'."),
-        ("--rate_scales=f_cnn=0", "rate_scales must be PART=FACTOR,..., such as f_cnn=0.1. Received: 'f_cnn=0'."),
+        ("--rate_scales=trunk", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: 'trunk'."),
+        ("--rate_scales=trunk=0.1,=2", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: '=2'."),
+        ("--rate_scales=trunk=0", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: 'trunk=0'."),
         ("--profile_steps=7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '7'."),
         ("--profile_steps=0:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '0:7'."),
         ("--profile_steps=8:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '8:7'."),
@@ -173,8 +184,8 @@ def test_bad_settings_of_the_steps(argument, message):
 
 
 def test_settings_of_the_steps():
-    parsed = parse(*PLACES, "--rate_scales=f_cnn=0.1,f_cls=2", "--profile_steps=3:12", "--warmup_epochs=0.5")
-    assert (parsed.rate_scales, parsed.profile_steps) == (("f_cnn=0.1", "f_cls=2"), (3, 12))
+    parsed = parse(*PLACES, "--rate_scales=trunk=0.1,classifier=2", "--profile_steps=3:12", "--warmup_epochs=0.5")
+    assert (parsed.rate_scales, parsed.profile_steps) == (("trunk=0.1", "classifier=2"), (3, 12))
     assert (parse(*PLACES).rate_scales, parse(*PLACES).profile_steps) == ((), ())
 
 
@@ -245,7 +256,7 @@ EVERY_FLAG = (
     *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11", "--positive_weights=balanced"),
     *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1", "--asl_focal_gradient"),
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
-    *("--rate_scales=f_cnn=0.1,f_cls=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
+    *("--rate_scales=trunk=0.1,classifier=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
     *("--xla", "--notf32", "--deterministic"),
 )
 
@@ -278,7 +289,8 @@ def test_a_flagfile_says_what_and_not_where_or_how_fast():
     lines = text.splitlines()
     assert all(line.startswith("--") and "=" in line for line in lines)
     names = {line[2:].split("=")[0] for line in lines}
-    assert names == {field.name for field in dataclasses.fields(options.Options)} - UNRECORDED
+    own = {field.name for field in dataclasses.fields(METHODS["srn"].settings)}
+    assert names == {field.name for field in dataclasses.fields(options.Options)} - {"settings"} - UNRECORDED | own
 
 
 def test_the_defaults_as_a_flagfile_are_what_no_flags_give():

@@ -17,11 +17,13 @@ from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
-from srn_tf.models.main_net import build_main_net
+from srn_tf.models.registry import METHODS
 from srn_tf.options import Options
-from srn_tf.training import checkpoint, summaries, trainer
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs import checkpoint
+from srn_tf.runs.work_dir import WorkDir
+from srn_tf.training import summaries, trainer
 from tests.data.folder_of_images import prepared, write_source
+from tests.models.small import small_model
 from tests.training import small, small_runs
 
 STAGES = ("cls", "att", "sr", "all")
@@ -39,9 +41,7 @@ def make_options(data_dir, work_dir, **changes):
         "backbone": "small",
         "backbone_weights": "none",
         "image_size": 56,
-        "srn_head": "released",
-        "head_channels": 8,
-        "learn_alpha": False,
+        "settings": METHODS["srn"].settings(head_channels=8),
         "stages": STAGES,
         "epochs": (2, 1, 1, 1),
         "init_from": "",
@@ -101,11 +101,9 @@ def srn_run(tiny_scenes_dir, tmp_path_factory):
 
 
 @pytest.fixture
-def small_model(monkeypatch):
+def two_parts(monkeypatch):
     """Lets runs build the model of two parts (stages begin and end), whatever their options say."""
-    monkeypatch.setattr(
-        run, "build_model", lambda config, num_labels, weights="none": small.build_two_parts(num_labels)
-    )
+    monkeypatch.setattr(run, "build_model", lambda config, labels, weights="none": small.build_two_parts(len(labels)))
     return {"image_size": 16, "stages": ("begin", "end"), "epochs": (1, 1), "learning_rate": (0.01, 0.01)}
 
 
@@ -134,7 +132,8 @@ def test_run_json_says_what_the_run_is(srn_run):
     assert description["labels"] == list(LABELS)
     assert (description["dataset"], description["protocol"], description["seed"]) == ("scenes", "scenes", 0)
     assert description["stages"] == list(STAGES)
-    assert description["model"]["srn_head"] == "released" and description["model"]["head_channels"] == 8
+    settings = description["model"]["settings"]
+    assert settings["srn_head"] == "released" and settings["head_channels"] == 8
     assert description["versions"]["tensorflow"] == tf.__version__
 
 
@@ -153,7 +152,7 @@ def test_metrics_json_keeps_its_contract(srn_run):
         assert len(output["AP"]) == len(LABELS)
         known = [value for value in output["AP"] if value is not None]
         assert output["all"]["mAP"] == pytest.approx(np.mean(known))
-    assert metrics["pointing"]["pairs"] > 0
+    assert metrics["pointing"]["A"]["pairs"] > 0
 
 
 def test_tensorboard_shows_every_stage(srn_run):
@@ -171,7 +170,7 @@ def test_tensorboard_shows_every_stage(srn_run):
     assert {"cls/loss/y_cls", "att/loss/y_att", "sr/loss/y_sr", "all/loss/y_att", "all/loss/y_sr"} <= tags
 
 
-def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
     plans = []
 
     def take_plan(model, strategy, dataset, plan, work, summaries, trained):
@@ -181,7 +180,7 @@ def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, small_model,
     monkeypatch.setattr(run, "Trainer", take_plan)
     changes = {"shuffle_buffer": 7, "cache": "decoded", "ema_decay": 0.5, "optimizer": "adamw", "clip_norm": 3.0}
     changes |= {"rate_scales": ("first=0.5", "last=2"), "profile_steps": (3, 4), "accumulation_steps": 2}
-    options = make_options(tiny_scenes_dir, tmp_path, **small_model, **changes)
+    options = make_options(tiny_scenes_dir, tmp_path, **two_parts, **changes)
     with pytest.raises(small_runs.Interrupted):
         run.train_run(options)
     expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01), "max_distortion": None}
@@ -248,12 +247,12 @@ def test_evaluate_run(srn_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
     monkeypatch.setattr(run, "export", lambda *_, **__: None)
-    small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
+    two_parts |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
     metrics = {}
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        metrics[name] = run.train_run(make_options(tiny_scenes_dir, tmp_path / name, seed=seed, **small_model))
+        metrics[name] = run.train_run(make_options(tiny_scenes_dir, tmp_path / name, seed=seed, **two_parts))
     small.assert_bit_equal(arrays_of(tmp_path / "again"), arrays_of(tmp_path / "first"))
     assert metrics["again"] == metrics["first"] != metrics["other"]
     for name, value in arrays_of(tmp_path / "first").items():
@@ -292,8 +291,8 @@ def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
         with pytest.raises(Started):
             run.train_run(options)
     (from_folder, trained), (from_file, trained_by_cls) = first_weights
-    assert trained == ["f_att", "f_cls", "f_cnn", "f_conf", "f_neck", "f_sr"]
-    assert trained_by_cls == ["f_cls", "f_cnn"]  # of all parts in the file
+    assert trained == ["classifier", "f_att", "f_conf", "f_neck", "f_sr", "trunk"]
+    assert trained_by_cls == ["classifier", "trunk"]  # of all parts in the file
     small.assert_bit_equal(from_folder, arrays_of(source.work_dir))
     small.assert_bit_equal(from_file, arrays_of(source.work_dir, "cls"))
     assert (from_folder["f_sr/sr_logits/kernel"] != from_file["f_sr/sr_logits/kernel"]).all()
@@ -301,30 +300,30 @@ def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
 
 def test_init_from_a_main_net(tiny_scenes_dir, tmp_path, first_weights):
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-        main_net = build_main_net("small", 56, len(LABELS))
+        main_net = small_model("main_net", len(LABELS))
         path = str(tmp_path / "main_net.npz")
         checkpoint.save_weights(path, main_net, {"labels": list(LABELS)})
     with pytest.raises(Started):
         run.train_run(make_options(tiny_scenes_dir, tmp_path / "run", init_from=path, seed=9))
     ((weights, trained),) = first_weights
-    assert trained == ["f_cls", "f_cnn"]  # the file does not say
+    assert trained == ["classifier", "trunk"]  # the file does not say
     expected = checkpoint.load_arrays(path)[0]
     small.assert_bit_equal({name: weights[name] for name in expected}, expected)
     assert {name.split("/")[0] for name in set(weights) - set(expected)} == {"f_neck", "f_att", "f_conf", "f_sr"}
 
 
-def test_init_from_what_does_not_fit(srn_run, tmp_path, first_weights, small_model):
+def test_init_from_what_does_not_fit(srn_run, tmp_path, first_weights, two_parts):
     source, _ = srn_run
     weights = tmp_path / "w.npz"
     checkpoint.save_weights(str(weights), small.build_two_parts(), {"labels": ["zebra", *LABELS[1:]]})
     for path, message in (
-        (weights, "other labels, first at position 0. Expected: 'disk'. Received: 'zebra'"),
-        (source.work_dir, "must share a part with the model. Expected one of: first, last. Received: .*f_cls"),
+        (weights, "must fit a part of the model. .*Received: first, last .first: it belongs to other labels"),
+        (source.work_dir, "must fit a part of the model. Expected one of: first, last. Received: .*classifier"),
         (tmp_path / "none.npz", "none.npz', not a file"),
         (tmp_path, "final.npz', not a file"),  # a folder that is no run's
     ):
         with pytest.raises(InputError, match=message):
-            run.train_run(make_options(source.data_dir, tmp_path / "run", init_from=str(path), **small_model))
+            run.train_run(make_options(source.data_dir, tmp_path / "run", init_from=str(path), **two_parts))
     assert not first_weights
 
 
@@ -339,17 +338,17 @@ def test_the_folder_of_another_run_is_refused(srn_run):
 
 
 def test_options_refused_before_training_may_be_mended_in_the_same_folder(
-    tiny_scenes_dir, tmp_path, small_model, monkeypatch
+    tiny_scenes_dir, tmp_path, two_parts, monkeypatch
 ):
     for changes, message in (
         ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'"),
         ({"batch_size": 65}, "must not exceed the 64 training images. Received: 65"),
     ):
         with pytest.raises(InputError, match=message):
-            run.train_run(make_options(tiny_scenes_dir, tmp_path, **{**small_model, **changes}))
+            run.train_run(make_options(tiny_scenes_dir, tmp_path, **{**two_parts, **changes}))
     monkeypatch.setattr(trainer.Trainer, "train", lambda self: (_ for _ in ()).throw(Started))
     with pytest.raises(Started):
-        run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
+        run.train_run(make_options(tiny_scenes_dir, tmp_path, **two_parts))
 
 
 def test_images_stored_too_small_are_refused(tmp_path):
@@ -382,7 +381,7 @@ def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
 
 
 def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
-    tiny_scenes_dir, tmp_path, small_model, monkeypatch
+    tiny_scenes_dir, tmp_path, two_parts, monkeypatch
 ):
     """So that other flags, such as the fraction that is advised, are then taken."""
     records = DataSet.records
@@ -395,18 +394,18 @@ def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
     monkeypatch.setattr(DataSet, "records", blank)
     for seed in (0, 1):
         with pytest.raises(InputError, match="Validation images must carry labels.* Received: none on 16"):
-            run.train_run(make_options(tiny_scenes_dir, tmp_path, seed=seed, **small_model))
+            run.train_run(make_options(tiny_scenes_dir, tmp_path, seed=seed, **two_parts))
     assert not (tmp_path / "run.json").exists()
 
 
 @pytest.mark.slow
-def test_restart_begins_again(tiny_scenes_dir, tmp_path, small_model, monkeypatch):
+def test_restart_begins_again(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
     """Other flags are then no obstacle, and nothing of the earlier run is left."""
     monkeypatch.setattr(run, "export", lambda *_, **__: None)
-    small_model |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
-    run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model))
+    two_parts |= {"stages": ("end",), "epochs": (1,), "learning_rate": (0.01,)}
+    run.train_run(make_options(tiny_scenes_dir, tmp_path, **two_parts))
     first = arrays_of(tmp_path)
-    run.train_run(make_options(tiny_scenes_dir, tmp_path, **small_model, seed=1, restart=True))
+    run.train_run(make_options(tiny_scenes_dir, tmp_path, **two_parts, seed=1, restart=True))
     assert any((first[name] != value).any() for name, value in arrays_of(tmp_path).items())
     assert len(small_runs.read_log(tmp_path)) == 1
     assert "--seed=1" in (tmp_path / "flags.txt").read_text()
@@ -436,8 +435,8 @@ def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"srn_head": "paper", "ema_decay": 0.9},
-        {"model": "main_net", "stages": ("cls",)},
+        {"settings": METHODS["srn"].settings(srn_head="paper", head_channels=8), "ema_decay": 0.9},
+        {"model": "main_net", "settings": METHODS["main_net"].settings(), "stages": ("cls",)},
         {"precision": "mixed_bfloat16", "optimizer": "adamw", "schedule": "cosine", "learning_rate": (0.001,) * 4},
     ],
 )

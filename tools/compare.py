@@ -12,7 +12,7 @@ import os
 import cli
 from absl import flags
 
-from srn_tf.errors import writing
+from srn_tf.files import writing
 
 FLAGS = flags.FLAGS
 

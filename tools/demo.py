@@ -30,8 +30,8 @@ def main(_):
     from srn_tf.evaluation.report import summary_table
     from srn_tf.pictures import save_png
     from srn_tf.prediction.predict import predict_files
+    from srn_tf.runs.work_dir import WorkDir
     from srn_tf.serving.predictor import Predictor
-    from srn_tf.training.work_dir import WorkDir
     from srn_tf.visualization.attention import draw_attention
     from srn_tf.visualization.explained import explain, most_probable
     from srn_tf.visualization.sources import split_of_run
@@ -50,7 +50,7 @@ def main(_):
         Image.open(io.BytesIO(content)).save(os.path.join(folder, images[position].name))
     paths = [os.path.join(folder, image.name) for image in images]
     predict_files(predictor, paths, os.path.join(FLAGS.output_dir, "predictions.csv"), restart=True)
-    figure = draw_attention(images, predictor.labels, predictor.thresholds, source.protocol)
+    figure = draw_attention(images, predictor.labels, predictor.thresholds, predictor.maps, source.protocol)
     save_png(figure, os.path.join(FLAGS.output_dir, "attention.png"))
 
     for image in images:

@@ -19,8 +19,8 @@ import cli
 from absl import flags
 from tqdm import tqdm
 
+from srn_tf.choices import DATASETS
 from srn_tf.errors import InputError
-from srn_tf.options import DATASETS
 
 FLAGS = flags.FLAGS
 
@@ -40,7 +40,7 @@ def main(_):
     from srn_tf.data.examples import label_names
     from srn_tf.data.statistics import summarize, summary_table
     from srn_tf.evaluation.protocols import protocol_named
-    from srn_tf.evaluation.report import write_json
+    from srn_tf.files import write_json
 
     builder = open_prepared(FLAGS.dataset, FLAGS.data_dir)
     labels, protocol = label_names(builder), protocol_named(protocol_of(FLAGS.dataset))

@@ -17,13 +17,14 @@ import os
 import cli
 from absl import flags
 
+from srn_tf.choices import DATASETS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
-from srn_tf.evaluation.report import per_label_table, score_table, summary_table, write_json
+from srn_tf.evaluation.report import per_label_table, score_table, summary_table
 from srn_tf.evaluation.score_files import SCALES, evaluate_score_files
-from srn_tf.options import DATASETS
-from srn_tf.training.checkpoint import check_same_labels
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.files import write_json
+from srn_tf.labels import check_same_labels
+from srn_tf.runs.work_dir import WorkDir
 
 FLAGS = flags.FLAGS
 

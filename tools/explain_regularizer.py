@@ -12,7 +12,8 @@ import os
 import cli
 from absl import flags
 
-from srn_tf.errors import InputError, writing
+from srn_tf.errors import InputError
+from srn_tf.files import writing
 
 FLAGS = flags.FLAGS
 
@@ -34,7 +35,7 @@ def main(_):
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     from srn_tf.analysis.regularizer import explain_regularizer
     from srn_tf.analysis.report import correlations_csv, summary_text, to_record
-    from srn_tf.evaluation.report import write_json
+    from srn_tf.files import write_json
 
     explanation = explain_regularizer(
         FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir, FLAGS.min_images, neurons

@@ -52,8 +52,8 @@ def main(_):
         raise InputError("--work_dir is needed; see export.py --help.")
     from srn_tf.evaluation.thresholds import FILE_NAME, load_thresholds
     from srn_tf.run import load_model, provenance_of
+    from srn_tf.runs.work_dir import WorkDir
     from srn_tf.serving.export import export
-    from srn_tf.training.work_dir import WorkDir
 
     work = WorkDir(FLAGS.work_dir)
     description = work.read_run()

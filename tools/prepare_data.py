@@ -10,8 +10,8 @@ set is left as it is; an interrupted preparation starts anew.
 import cli
 from absl import flags
 
+from srn_tf.choices import DATASETS
 from srn_tf.errors import InputError
-from srn_tf.options import DATASETS
 
 FLAGS = flags.FLAGS
 

@@ -12,8 +12,8 @@ import cli
 from absl import flags
 
 from srn_tf.errors import InputError
-from srn_tf.evaluation.report import write_json
 from srn_tf.evaluation.thresholds import FILE_NAME, METRICS, tune_run
+from srn_tf.files import write_json
 
 FLAGS = flags.FLAGS
 

@@ -14,8 +14,9 @@ import os
 import cli
 from absl import flags
 
-from srn_tf.errors import InputError, writing
-from srn_tf.options import DATASETS
+from srn_tf.choices import DATASETS
+from srn_tf.errors import InputError
+from srn_tf.files import writing
 
 FLAGS = flags.FLAGS
 _NUM_DRAWN, _NUM_IN_PAGE = 12, 500
@@ -94,7 +95,7 @@ def _check_flags(paths):
 
 def _find_model():
     """The run, if one is given, and the path of the model."""
-    from srn_tf.training.work_dir import WorkDir
+    from srn_tf.runs.work_dir import WorkDir
 
     if FLAGS.saved_model:
         return None, FLAGS.saved_model

@@ -168,7 +168,6 @@ class SrnResNet101(nn.Module):
 
 _NAMES = {
     "kernel": "weight",
-    "depthwise_kernel": "weight",
     "gamma": "weight",
     "beta": "bias",
     "bias": "bias",
@@ -179,8 +178,8 @@ _NAMES = {
 
 def _as_torch(module, weight, array):
     """Keras' axes to PyTorch's."""
-    if weight == "depthwise_kernel":  # (H, W, inputs, multiplier) -> (inputs * multiplier, 1, H, W)
-        array = array.transpose(2, 3, 0, 1).reshape(module.weight.shape)
+    if weight == "kernel" and getattr(module, "groups", 1) > 1:  # depthwise, (H, W, inputs, multiplier)
+        array = array.transpose(2, 3, 0, 1).reshape(module.weight.shape)  # (inputs * multiplier, 1, H, W)
     elif weight == "kernel":
         array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
     return torch.from_numpy(np.ascontiguousarray(array))

@@ -70,7 +70,7 @@ def _torch_module(folder):
     from srn_torch import SrnResNet101
 
     with np.load(os.path.join(folder, "weights.npz")) as file:
-        num_labels = file["f_cls/cls_logits/bias"].size
+        num_labels = file["classifier/cls_logits/bias"].size
     images = np.load(os.path.join(folder, "images.npy"), mmap_mode="r")
     module = SrnResNet101(num_labels, side_px=images.shape[1]).eval()
     module.load_npz(os.path.join(folder, "weights.npz"))

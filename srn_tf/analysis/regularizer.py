@@ -14,11 +14,11 @@ from srn_tf.analysis.responses import Responses, read_responses
 from srn_tf.analysis.targets import AXES, Target, label_targets, offset_targets
 from srn_tf.data.datasets import DataSet
 from srn_tf.errors import InputError
-from srn_tf.models.build import ModelConfig
-from srn_tf.models.heads import CONV4_KERNELS_PER_CHANNEL
+from srn_tf.models.registry import ModelConfig
+from srn_tf.models.srn import CONV4_KERNELS_PER_CHANNEL
 from srn_tf.run import load_model
-from srn_tf.training.run_data import open_run_data
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.work_dir import WorkDir
 
 MODELS = ("srn", "srn_att")  # those that have a regularizer
 _CHOSEN_NEURONS = 5
@@ -118,7 +118,7 @@ def explain_regularizer(work_dir, data_dir, split, prepared_dir="", min_images=3
         )
     dataset, _ = open_run_data(work, data_dir, prepared_dir)
     config = ModelConfig.from_record(run["model"])
-    _check_neurons(neurons, CONV4_KERNELS_PER_CHANNEL * config.head_channels)
+    _check_neurons(neurons, CONV4_KERNELS_PER_CHANNEL * config.settings.head_channels)
     records = dataset.records(split)
     reads = "A" if config.model == "srn_att" else "U"
     responses = read_responses(load_model(work, run), reads, records, title="responses")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
-from srn_tf.models.heads import CONV4_KERNELS_PER_CHANNEL
+from srn_tf.models.srn import CONV4_KERNELS_PER_CHANNEL
 from srn_tf.tensor_float import tensor_float_32
 
 _BATCH = 64

@@ -13,8 +13,8 @@ from srn_tf.baselines.knn import check_k, find_neighbours, label_shares, shares_
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
-from srn_tf.evaluation.report import write_json
-from srn_tf.training.work_dir import WorkDir, code_version
+from srn_tf.files import write_json
+from srn_tf.runs.work_dir import WorkDir, code_version
 
 logger = logging.getLogger("srn_tf")
 

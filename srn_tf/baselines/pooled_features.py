@@ -2,7 +2,6 @@
 
 import contextlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -11,9 +10,9 @@ from srn_tf.baselines.knn_run import OUTPUT, Images
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
 from srn_tf.run import EVALUATION_BATCH, load_model
+from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.tensor_float import tensor_float_32
-from srn_tf.training.run_data import open_run_data
-from srn_tf.training.work_dir import WorkDir
 
 
 class PooledFeatures:
@@ -23,7 +22,7 @@ class PooledFeatures:
         work_dir: a run's work folder.
         data_dir, prepared_dir: as in training.
     Raises:
-        InputError: not a network's work folder, an untrained run, other labels, a model without f_cls, or no
+        InputError: not a network's work folder, an untrained run, other labels, a model without an embedding, or no
             validation images of their own.
     """
 
@@ -41,7 +40,9 @@ class PooledFeatures:
                 "that held none out. Train with --validation_fraction above 0."
             )
         self._model = load_model(work, self._run)
-        self._network = pooled_network(self._model)
+        if self._model.embedding is None:
+            raise InputError(f"KNN needs a model with an embedding. Received: {self._run['model']['model']}.")
+        self._network = self._model.network_for((self._model.embedding,))
         self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
         self.validation_fraction = self._run["validation_fraction"]
         self.fingerprint = self._dataset.fingerprint
@@ -62,12 +63,12 @@ class PooledFeatures:
     def _read(self, role):
         records = self._dataset.records(role)
         num_images = int(records.cardinality())
-        features = np.empty((num_images, self._network.output_shape[-1]), np.float32)
+        features = np.empty((num_images, self._model.outputs[self._model.embedding].shape[-1]), np.float32)
         labels = np.empty((num_images, len(self.labels)), np.int8)
 
         @tf.function
         def pool(image):
-            return self._network(image, training=False)
+            return self._network(image, training=False)[self._model.embedding]
 
         batches = evaluation_batches(records, self._model.image_size, EVALUATION_BATCH)
         total = -(-num_images // EVALUATION_BATCH)
@@ -80,24 +81,3 @@ class PooledFeatures:
                 labels[rows] = batch["labels"].numpy()[is_real]
                 start = rows.stop
         return Images(self._dataset.image_names(role), features, labels)
-
-
-def pooled_network(model):
-    """The part of a model that ends in its main net's pooled features, on the same weights.
-
-    Args:
-        model: MultiLabelModel.
-    Returns:
-        keras.Model: float32 (B, S, S, 3) RGB 0 to 255 -> (B, D), the mean over the grid of the last map of the main
-        net; of ResNet-107, of the map behind its two more blocks.
-    Raises:
-        InputError: the model has no main net of the parts f_cnn and f_cls.
-    """
-    if not {"f_cnn", "f_cls"} <= set(model.parts):
-        raise InputError(f"KNN needs a model with the parts f_cnn and f_cls. Received: {', '.join(model.parts)}.")
-    f_cls = model.parts["f_cls"]
-    main_net = f_cls(model.parts["f_cnn"](model.image))
-    pooled = main_net["pooled"]
-    if "f_more" in model.parts:
-        pooled = f_cls.get_layer("cls_pool")(model.parts["f_more"](main_net["last_map"]))
-    return keras.Model(model.image, pooled)

@@ -9,7 +9,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions
 from srn_tf.evaluation.protocols import Protocol, protocol_named
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.work_dir import WorkDir
 
 # Flags in which runs of one configuration may differ: the seed, places, and where images wait.
 _FREE_FLAGS = ("seed", "data_dir", "work_dir", "prepared_dir", "cache")

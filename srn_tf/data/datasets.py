@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
+from srn_tf.choices import DATASETS
 from srn_tf.data.apparel import Apparel
 from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
@@ -51,8 +52,6 @@ _DATASETS = {
     "apparel": _Entry(Apparel, "coco"),
     "csv": _Entry(CsvFile, "coco"),
 }
-
-DATASETS = tuple(_DATASETS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,6 @@ from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
 
-CACHES = ("none", "encoded", "decoded")
-
 
 def read_records(builder, split, shard=(0, 1)):
     """Reads a split, or one worker's share of it, in its stored order, images still encoded.

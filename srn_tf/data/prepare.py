@@ -1,7 +1,6 @@
 """Prepares a data set: source files in, finished records out, or one message and nothing left behind."""
 
 import contextlib
-import fcntl
 import io
 import logging
 import os
@@ -17,6 +16,7 @@ from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.examples import stored_metadata
 from srn_tf.data.source_files import changed_files, truth_digest
 from srn_tf.errors import InputError
+from srn_tf.files import lock
 
 logger = logging.getLogger("srn_tf")
 
@@ -141,7 +141,7 @@ def _only_writer(builder):
     except OSError as error:
         raise _cannot_write(builder, error) from None
     try:
-        is_locked = _lock(descriptor)
+        is_locked = lock(descriptor)
         if is_locked is False:
             raise InputError(
                 f"Only one process can prepare {builder.name} at a time. Received: another one is at work in "
@@ -155,17 +155,6 @@ def _only_writer(builder):
             with contextlib.suppress(OSError):  # Unless empty.
                 os.rmdir(folder)
         os.close(descriptor)
-
-
-def _lock(descriptor):
-    """Tells whether the lock was taken: True or False, None if the file system has no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _write(builder, beam_runner, beam_options):

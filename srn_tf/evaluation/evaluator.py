@@ -13,7 +13,6 @@ from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
 from srn_tf.tensor_float import tensor_float_32
-from srn_tf.training.steps import evaluate_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,30 @@ class Predictions:
     Attributes:
         logits: output name -> float32 (N, C).
         labels: int8 (N, C), as stored.
-        pointing: PointingGame over all images, or None where there is no attention or no box.
+        pointing: map's name -> PointingGame over all images; empty where it was not played, or no image has a box.
     """
 
     logits: dict
     labels: np.ndarray
-    pointing: PointingGame | None
+    pointing: dict
+
+
+def evaluate_step(network, image):
+    """Runs the network in inference mode.
+
+    Args:
+        network: keras.Model, image -> dict of outputs.
+        image: float32 (B, S, S, 3) RGB, 0 to 255.
+    Returns:
+        dict of the (B, C) outputs, and in the place of a map (B, H, W, C) int64 (B, C), the flat index of each label's
+        maximum in H*W.
+    """
+    results = dict(network(image, training=False))
+    for name, maps in results.items():
+        if maps.shape.rank == 4:
+            grid_first = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
+            results[name] = tf.argmax(grid_first, axis=1)
+    return results
 
 
 class Evaluator:
@@ -40,28 +57,27 @@ class Evaluator:
         model: MultiLabelModel.
         strategy: the tf.distribute strategy the model was built under.
         names: logits to compute; default all.
-        with_attention: also play the pointing game, if the model has attention.
+        with_maps: also play the pointing game, with each of the model's maps.
         folder: for the temporary files of large predictions, see `blocks.Rows`.
     """
 
-    def __init__(self, model, strategy, names=None, with_attention=False, folder=None):
+    def __init__(self, model, strategy, names=None, with_maps=False, folder=None):
         self._folder = folder
         self._names = tuple(names or model.logits)
-        self._attention = model.attention if with_attention else None
+        maps = [a_map.name for a_map in model.maps] if with_maps else []
+        self._grids = {name: model.outputs[name].shape[1:3] for name in maps}
         self._strategy = strategy
         self._image_size = model.image_size
         self._num_labels = model.num_labels
-        self._grid = model.outputs[self._attention].shape[1:3] if self._attention else None
-        wanted = self._names + ((self._attention,) if self._attention else ())
-        network = model.network_for(wanted)
+        network = model.network_for((*self._names, *maps))
 
         def replica_rows(batch, most_boxes):
-            outputs = evaluate_step(network, batch["image"], self._attention)
+            outputs = evaluate_step(network, batch["image"])
             columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
-            if self._attention:
+            if maps:
                 missing = most_boxes - tf.shape(batch["boxes"])[1]
                 boxes = tf.pad(batch["boxes"], [[0, 0], [0, missing], [0, 0]])
-                columns.append(outputs["attention_cell"])
+                columns += [outputs[name] for name in maps]
                 columns.append(tf.pad(batch["box_labels"], [[0, 0], [0, missing]], constant_values=-1))
                 columns.append(tf.reshape(boxes, [tf.shape(boxes)[0], 4 * most_boxes]))
             return tf.concat([tf.cast(column, tf.float32) for column in columns], axis=1)
@@ -69,7 +85,7 @@ class Evaluator:
         @tf.function
         def step(batch):
             most_boxes = 0
-            if self._attention:  # each replica's share of a batch is as wide as its own images need
+            if maps:  # each replica's share of a batch is as wide as its own images need
                 counts = strategy.run(lambda boxes: tf.shape(boxes)[1:2], args=(batch["boxes"],))
                 most_boxes = tf.reduce_max(strategy.gather(counts, axis=0))
             # All a batch has to say goes from worker to worker in one message: each takes its time.
@@ -95,7 +111,7 @@ class Evaluator:
         batches = evaluation_batches(records, self._image_size, batch_size, worker_share(self._strategy))
         if num_local_replicas(self._strategy) > 1:
             batches = batches.rebatch(batch_size // replicas)  # they are given out replica after replica
-        if not self._attention:  # whose game alone reads boxes
+        if not self._grids:  # whose game alone reads boxes
             batches = batches.map(lambda batch: {name: batch[name] for name in ("image", "labels", "is_real")})
         distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
         step = self._step.get_concrete_function(distributed.element_spec)  # one for any number of boxes
@@ -104,7 +120,7 @@ class Evaluator:
         size = num_images, self._num_labels
         logits = {name: Rows(*size, np.float32, self._folder) for name in self._names}
         labels = Rows(*size, np.int8, self._folder)
-        game = PointingGame(*self._grid, self._num_labels) if self._attention else None
+        games = {name: PointingGame(*grid, self._num_labels) for name, grid in self._grids.items()}
         has_boxes = False
         bar = {"total": total, "unit": "batch", "leave": False, "disable": None if title else True}
         with contextlib.closing(Batches(distributed)) as held:
@@ -114,28 +130,31 @@ class Evaluator:
                 for name in self._names:
                     logits[name].append(columns[name][is_real])
                 labels.append(columns["labels"][is_real])
-                if game is not None:
-                    has_boxes |= _play(game, columns, is_real)
+                if games:
+                    has_boxes |= _play(games, columns, is_real)
         logits = {name: rows.matrix() for name, rows in logits.items()}
-        return Predictions(logits, labels.matrix(), game if has_boxes else None)
+        return Predictions(logits, labels.matrix(), games if has_boxes else {})
 
     def _columns(self, rows):
         """What `step` has put side by side: name -> float32 (B, its width); exact, all but the logits being small."""
         names, widths = [*self._names, "labels", "is_real"], [self._num_labels] * (len(self._names) + 1) + [1]
-        if self._attention:
-            most_boxes = (rows.shape[1] - sum(widths) - self._num_labels) // 5
-            names += ["attention_cell", "box_labels", "boxes"]
-            widths += [self._num_labels, most_boxes, 4 * most_boxes]
+        if self._grids:
+            names += [*self._grids, "box_labels", "boxes"]
+            widths += [self._num_labels] * len(self._grids)
+            most_boxes = (rows.shape[1] - sum(widths)) // 5
+            widths += [most_boxes, 4 * most_boxes]
         return dict(zip(names, np.split(rows, np.cumsum(widths)[:-1], axis=1), strict=True))
 
 
-def _play(game, columns, is_real):
-    """Plays a batch of the game; whether any of its images has a box."""
-    cells, box_labels = columns["attention_cell"].astype(np.int64), columns["box_labels"].astype(np.int64)
-    boxes = columns["boxes"].reshape(len(cells), -1, 4)
-    for index in np.flatnonzero(is_real):
-        known = box_labels[index] >= 0
-        game.update(cells[index], boxes[index][known], box_labels[index][known], columns["labels"][index])
+def _play(games, columns, is_real):
+    """Plays a batch of each map's game; whether any of its images has a box."""
+    box_labels = columns["box_labels"].astype(np.int64)
+    boxes = columns["boxes"].reshape(len(box_labels), -1, 4)
+    for name, game in games.items():
+        cells = columns[name].astype(np.int64)
+        for index in np.flatnonzero(is_real):
+            known = box_labels[index] >= 0
+            game.update(cells[index], boxes[index][known], box_labels[index][known], columns["labels"][index])
     return bool((box_labels >= 0).any())
 
 
@@ -168,6 +187,6 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         "definition": protocol.definition,
         "outputs": outputs,
     }
-    if predictions.pointing is not None:
-        metrics["pointing"] = predictions.pointing.result()
+    if predictions.pointing:
+        metrics["pointing"] = {name: game.result() for name, game in predictions.pointing.items()}
     return metrics

@@ -11,6 +11,7 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import IN_MEMORY_BYTES, columns
+from srn_tf.files import written_whole
 
 _LOGITS = "logits/"
 
@@ -51,13 +52,12 @@ def save_predictions(path, predictions):
     }
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with zipfile.ZipFile(f"{path}.writing", "w") as archive:
+        with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
             for name, array in arrays.items():
                 entry = zipfile.ZipInfo(f"{name}.npy")
                 entry.compress_type = zipfile.ZIP_STORED if _is_large(array) else zipfile.ZIP_DEFLATED
                 with archive.open(entry, "w", force_zip64=True) as member:
                     _write_array(member, array)
-        os.replace(f"{path}.writing", path)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.remove(f"{path}.writing")

@@ -2,19 +2,15 @@
 
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
-returns it, and optionally "pointing", as PointingGame.result returns it. All rates are percent. "other_data" is there
-where the images are not of the data set that the model was trained on, see `other_data_note`.
+returns it, and optionally "pointing", for each of the model's maps as PointingGame.result returns it. All rates are
+percent. "other_data" is there where the images are not of the data set that the model was trained on, see
+`other_data_note`.
 """
 
-import contextlib
-import json
-import os
 import textwrap
-from pathlib import Path
 
 from tabulate import tabulate
 
-from srn_tf.errors import writing
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
 
 # The columns of the paper's tables, in its order.
@@ -52,11 +48,10 @@ def summary_table(metrics):
         _table(rows, headers),
         _further_table("output", outputs),
     ]
-    if "pointing" in metrics:
-        pointing = metrics["pointing"]
+    for name, pointing in metrics.get("pointing", {}).items():
         blocks.append(
-            f"Pointing game: accuracy {_percent(pointing['accuracy'])}, chance {_percent(pointing['chance'])} "
-            f"({pointing['hits']} of {pointing['pairs']} pairs)."
+            f"Pointing game, map {name}: accuracy {_percent(pointing['accuracy'])}, chance "
+            f"{_percent(pointing['chance'])} ({pointing['hits']} of {pointing['pairs']} pairs)."
         )
     if "other_data" in metrics:
         blocks.insert(1, _filled(other_data_note(metrics["other_data"])))
@@ -92,42 +87,19 @@ def per_label_table(metrics):
     """The average precision of every label as text: a row per label, a column per output.
 
     Args:
-        metrics: dict, see the module. With "pointing", its accuracy and pairs are two more columns.
+        metrics: dict, see the module. With "pointing", accuracy and pairs of each map are more columns.
     Returns:
         str, lines without a trailing newline; percent with two decimals, "-" for a label without positives.
     """
     names = list(metrics["outputs"])
     headers = ["label", *(f"{name}\nAP" for name in names)]
     columns = [[_percent(value) for value in metrics["outputs"][name]["AP"]] for name in names]
-    if "pointing" in metrics:
-        headers += ["pointing\naccuracy", "pointing\npairs"]
-        per_label = metrics["pointing"]["per_label"]
+    for name, pointing in metrics.get("pointing", {}).items():
+        headers += [f"pointing\n{name}", f"pointing\n{name}, pairs"]
+        per_label = pointing["per_label"]
         columns.append([_percent(label["accuracy"]) for label in per_label])
         columns.append([str(label["pairs"]) for label in per_label])
     return _table(list(zip(metrics["labels"], *columns, strict=True)), headers)
-
-
-def write_json(path, value):
-    """Writes a value as JSON, whole or not at all: into a file beside `path` that then takes its place.
-
-    Args:
-        path: str or path, in a folder that exists.
-        value: what json can write; None for a value that is not known.
-    Raises:
-        InputError: the file cannot be written.
-        ValueError: a number is NaN or infinite, which JSON does not have; nothing is written.
-    """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"  # the process id: no two processes share it
-    with writing(path):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
 
 
 def _further_table(title, outputs):

@@ -18,8 +18,9 @@ from srn_tf.evaluation import metrics
 from srn_tf.evaluation.blocks import columns, row_blocks
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
-from srn_tf.training.checkpoint import check_same_labels, digest_of
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.labels import check_same_labels
+from srn_tf.runs.checkpoint import digest_of
+from srn_tf.runs.work_dir import WorkDir
 
 METRICS = ("F1-C", "F1-O")
 FILE_NAME = "thresholds.json"

@@ -1,161 +1,288 @@
-"""Main nets, each cut in two at the map X that the SRN heads read: f_cnn (image -> X) and f_cls (X -> y_cls).
+"""Trunks: networks without their classifier, with the named maps c3, c4 and c5, cut at one of them and continued.
 
-f_cnn returns a dict with X and, where the rest of the main net needs more than X, a second entry
-"shortcut" (see `_APPLICATIONS`). f_cls takes that dict and returns one with y_cls and what y_cls comes of.
+Where the rest of a trunk needs more than a map, the cut carries it under a second key: "shortcut", in pre-activation
+ResNets the sum in front of the map's BatchNorm and ReLU.
 """
 
+import collections
 import dataclasses
 import os
-
-import keras
+import re
 
 from srn_tf.errors import InputError
+from srn_tf.lazy import LazyModule
 from srn_tf.models.finite import check_finite
-from srn_tf.models.layers import ScaleInput
+from srn_tf.models.model import addresses
+
+keras = LazyModule("keras")
+blocks = LazyModule("srn_tf.models.blocks")
+own_layers = LazyModule("srn_tf.models.layers")
+
+MAPS = ("c3", "c4", "c5")
+"""Maps at strides 8, 16 and 32, for "small" at 2, 4 and 8 from its side 56 on; named after the stages of ResNets."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Application:
-    """A network of keras.applications and where X lies in it."""
+    """A network of keras.applications.
+
+    Attributes:
+        builder_name: its function there.
+        weights_file: Keras' file of its ImageNet weights without the classifier.
+        scaling: of pixels, as those weights expect it: a mode of `ScaleInput`.
+        block: kind of its residual blocks, see `Trunk`.
+        cuts: map -> {map and perhaps "shortcut": name of a layer}. c5 is always the network's end.
+        side: whether the maps are "output" or "input" of those layers.
+        options: more arguments of the builder.
+    """
 
     builder_name: str
     weights_file: str
     scaling: str
-    is_preactivation: bool
-    cut: dict  # names of the layers whose outputs f_cnn returns
+    block: str
+    cuts: dict
+    side: str = "output"
+    options: dict = dataclasses.field(default_factory=dict)
 
 
-# v1 strides in a stage's first block: the output after all blocks of stage 4 is at stride 16, exactly
-# the authors' res4b22_relu. v2 strides in a stage's last block: the stride-16 map with the most
-# blocks behind it is the last block's pre-activation (22 of 23 blocks for ResNet-101), and that
-# block's shortcut also needs the sum before the pre-activation.
+def _resnet(builder_name, num_blocks):
+    """ResNets of stages with 3, 4, `num_blocks` and 3 blocks: He et al., "Identity mappings", ECCV 2016, or CVPR 2016.
+
+    v1 strides in a stage's first block: the map at stride 16 behind all blocks of stage 4 is exactly the authors'
+    res4b22_relu. v2 strides in a stage's last block: the stride-16 map with the most blocks behind it is the last
+    block's pre-activation (22 of 23 blocks for ResNet-101), and that block's shortcut also needs the sum before it.
+    """
+    is_v2 = builder_name.endswith("V2")
+    cuts = {}
+    for name, stage, last in (("c3", "conv3", 4), ("c4", "conv4", num_blocks)):
+        if is_v2:
+            cuts[name] = {name: f"{stage}_block{last}_preact_relu", "shortcut": f"{stage}_block{last - 1}_out"}
+        else:
+            cuts[name] = {name: f"{stage}_block{last}_out"}
+    return _Application(
+        builder_name,
+        f"{builder_name.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "symmetric" if is_v2 else "caffe",
+        "preactivation" if is_v2 else "postactivation",
+        cuts,
+    )
+
+
+# In networks of inverted bottlenecks the richest map of a stride is the expanded one, behind its activation, of the
+# block that goes to the next stride: five to six times the channels of the sums between blocks.
 _APPLICATIONS = {
-    "resnet101v2": _Application(
-        "ResNet101V2",
-        "resnet101v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet101v2": _resnet("ResNet101V2", 23),
+    "resnet50v2": _resnet("ResNet50V2", 6),
+    "resnet101": _resnet("ResNet101", 23),
+    "resnet50": _resnet("ResNet50", 6),
+    # Keras' text promises [-1, 1] for all EfficientNetV2. The preprocessing in its builder, which fits the weights,
+    # takes ImageNet's mean and deviation for B0 to B3.
+    "efficientnetv2_b0": _Application(
+        "EfficientNetV2B0",
+        "efficientnetv2-b0_notop.h5",
+        "torch",
+        "postactivation",
+        {"c3": {"c3": "block4a_expand_activation"}, "c4": {"c4": "block6a_expand_activation"}},
+        options={"include_preprocessing": False},
+    ),
+    "convnext_tiny": _Application(
+        "ConvNeXtTiny",
+        "convnext_tiny_notop.h5",
+        "torch",
+        "postactivation",
+        {"c3": {"c3": "convnext_tiny_stage_1_block_2_add"}, "c4": {"c4": "convnext_tiny_stage_2_block_8_add"}},
+        options={"include_preprocessing": False},
+    ),
+    # Its activations are without names. Only the padding of the convolution with stride reads them at these places.
+    "mobilenetv3_large": _Application(
+        "MobileNetV3Large",
+        "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
         "symmetric",
-        True,
-        {"X": "conv4_block23_preact_relu", "shortcut": "conv4_block22_out"},
-    ),
-    "resnet50v2": _Application(
-        "ResNet50V2",
-        "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "symmetric",
-        True,
-        {"X": "conv4_block6_preact_relu", "shortcut": "conv4_block5_out"},
-    ),
-    "resnet101": _Application(
-        "ResNet101",
-        "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "caffe",
-        False,
-        {"X": "conv4_block23_out"},
-    ),
-    "resnet50": _Application(
-        "ResNet50",
-        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "caffe",
-        False,
-        {"X": "conv4_block6_out"},
+        "postactivation",
+        {"c3": {"c3": "expanded_conv_6_depthwise_pad"}, "c4": {"c4": "expanded_conv_12_depthwise_pad"}},
+        side="input",
+        options={"include_preprocessing": False},
     ),
 }
 
 BACKBONES = (*_APPLICATIONS, "small")
 
 SMALL_CHANNELS = (32, 64, 128)
-BOTTLENECK = 4  # a bottleneck's outer channels for each inner one, as in every ResNet
+SMALL_CUTS = {"c3": {"c3": "cnn_stage2_block1_pre_relu"}, "c4": {"c4": "cnn_x_relu"}}
+CONVNEXT_DEPTHS = (3, 3, 9, 3)  # blocks of ConvNeXt-Tiny's four stages
+
+# Names that Keras gives where a builder gives none: they count on from network to network within a process.
+_UNNAMED = re.compile(r"(tf\..+?|activation|add|layer_normalization|max_pooling2d|multiply|re_lu)(_\d+)?")
 
 
-def build_backbone(name, image_size, num_labels, weights="none"):
-    """Builds a main net as two functional models.
+class Trunk:
+    """A network without classifier that gives its maps, whole or in two pieces.
 
-    Paper: Zhu et al., CVPR 2017, Eq. (1) and (2).
+    Attributes:
+        name: one of `BACKBONES`.
+        block: kind of residual block that belongs behind it: "preactivation", "postactivation" or "small".
+        image: symbolic float32 (B, S, S, 3), RGB 0 to 255.
+        maps: dict c3, c4, c5 -> symbolic tensors (B, H, W, D) on `image`.
+        model: keras.Model "trunk", image -> dict of all maps. It holds every weight of the trunk once.
+    """
+
+    def __init__(self, name, block, image, cuts):
+        """
+        Args:
+            name, block, image: as above.
+            cuts: map -> dict of what goes over a cut at it: the map itself under its name, perhaps "shortcut".
+        """
+        self.name = name
+        self.block = block
+        self.image = image
+        self.maps = {map_name: cuts[map_name][map_name] for map_name in MAPS}
+        self.model = keras.Model(image, self.maps, name="trunk")
+        self._cuts = cuts
+
+    def until(self, map_name):
+        """The layers and weights up to a map.
+
+        Returns:
+            keras.Model "trunk_until_<map>": image -> dict with the map and what `after` needs beside it.
+        Raises:
+            ValueError: there is no such map.
+        """
+        _check_map(map_name, MAPS)
+        return keras.Model(self.image, self._cuts[map_name], name=f"trunk_until_{map_name}")
+
+    def after(self, map_name):
+        """The layers and weights behind a map.
+
+        Returns:
+            keras.Model "trunk_after_<map>": the dict of `until` -> dict of the later maps, equal to those of `model`.
+        Raises:
+            ValueError: there is no such map, or no later one.
+        """
+        _check_map(map_name, MAPS[:-1])
+        cut = self._cuts[map_name]
+        later = {name: self.maps[name] for name in MAPS[MAPS.index(map_name) + 1 :]}
+        # Keras names the inputs of a model that begins within a graph; Keras 3 wants a dict's inputs named by its keys.
+        rest = keras.Model(list(cut.values()), later, name=f"trunk_behind_{map_name}")
+        inputs = {key: keras.Input(x.shape[1:], dtype=x.dtype, name=key) for key, x in cut.items()}
+        return keras.Model(inputs, rest(list(inputs.values())), name=f"trunk_after_{map_name}")
+
+
+def _check_map(map_name, expected):
+    if map_name not in expected:
+        raise ValueError(f"map must be one of {', '.join(expected)}. Received: {map_name!r}.")
+
+
+def build_trunk(name, image_size, weights="none"):
+    """Builds a trunk.
+
+    Paper: Zhu et al., CVPR 2017, Eq. (1): its X is c4, (B, S/16, S/16, D).
+
+    Channels of c3, c4 and c5, at S/8, S/16 and S/32: 512, 1024, 2048 for ResNets, all >= 0 (behind a ReLU); 192, 672,
+    1280 for EfficientNetV2-B0; 192, 384, 768 for ConvNeXt-Tiny; 240, 672, 960 for MobileNetV3-Large; 32, 64, 128 for
+    "small", >= 0, with a c4 of 14x14 at every S that is a multiple of 56.
 
     Args:
         name: one of `BACKBONES`.
-        image_size: side S of the square input, pixels; a multiple of 32 (of 56 for "small").
-        num_labels: C.
-        weights: "imagenet" (downloaded by Keras), "none" (random), or the path of a Keras
-            "notop" .h5 file of the same architecture.
+        image_size: side S of the square input, pixels; a multiple of 32 (for "small" of 32 or of 56).
+        weights: "imagenet" (downloaded by Keras), "none" (random), or the path of a Keras "notop" .h5 file of the
+            same architecture.
     Returns:
-        (f_cnn, f_cls): float32 (B, S, S, 3) RGB 0 to 255 -> dict with X (B, H, W, D), H = W = S/16
-        (14 for "small"); and that dict -> dict with "last_map" (B, h, w, D'), >= 0 (the paper's res5c_relu), its
-        mean over the grid "pooled" (B, D') (pool5) and "y_cls", logits (B, C). D' = 2048 (128 for "small").
+        Trunk.
     Raises:
         InputError: unknown name, a size that does not divide, weights that cannot be had, do not fit or are not finite.
     """
     if name not in BACKBONES:
         raise InputError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
-    unit_px = 56 if name == "small" else 32
-    if image_size <= 0 or image_size % unit_px:
-        raise InputError(f"image_size must be a multiple of {unit_px} for backbone {name}. Received: {image_size}.")
+    units_px = (32, 56) if name == "small" else (32,)
+    if image_size <= 0 or all(image_size % unit_px for unit_px in units_px):
+        units = " or ".join(str(unit_px) for unit_px in units_px)
+        raise InputError(f"image_size must be a multiple of {units} for backbone {name}. Received: {image_size}.")
+    if name == "small" and weights != "none":
+        raise InputError(
+            "Backbone small has no pre-trained weights: use --backbone_weights=none, or --init_from to start "
+            f"from a run of this project. Received: {weights!r}."
+        )
     if name == "small":
-        if weights != "none":
-            raise InputError(
-                "Backbone small has no pre-trained weights: use --backbone_weights=none, or --init_from to start "
-                f"from a run of this project. Received: {weights!r}."
-            )
-        return _build_small(image_size, num_labels)
-    return _build_application(_APPLICATIONS[name], image_size, num_labels, weights)
+        network = _build_small(image_size)
+        return Trunk(name, "small", network.inputs[0], _cut(network, SMALL_CUTS))
+    application = _APPLICATIONS[name]
+    network = _build_application(application, image_size, weights)
+    if weights != "none":
+        arrays = {address: weight.numpy() for address, weight in addresses(network, "trunk")}
+        check_finite(arrays, application.weights_file if weights == "imagenet" else weights)
+    image, cuts = _give_names(network, _cut(network, application.cuts, application.side))
+    return Trunk(name, application.block, image, cuts)
 
 
-def build_more_blocks(name, map_shape):
-    """Two more residual blocks of a backbone's own kind, at stride 1: what ResNet-107 has more than ResNet-101.
+def _cut(network, cuts, side="output"):
+    """The tensors at the places of `_Application.cuts`, and c5 at the network's end."""
+    layers = {_plain_name(layer.name): layer for layer in network.layers}
+    found = {
+        map_name: {key: getattr(layers[layer], side) for key, layer in cut.items()} for map_name, cut in cuts.items()
+    }
+    return {**found, "c5": {"c5": network.outputs[0]}}
 
-    Paper: section 4.1, two blocks with 2048 output channels "following the last block of ResNet-101 (the layer
-    res5c_relu)": bottlenecks 2048-512-2048 with pre-activation (v2) or post-activation (v1); for "small" two of its
-    own blocks. What they read is behind a ReLU, so with pre-activation a BatchNorm and ReLU end them as well. The
-    text calls their size "approximately equal" to SRN's 6 million weights; they have 8.9 million.
+
+def _give_names(network, cuts):
+    """The same network, every layer of which has the same name in each process, without "/".
+
+    Layers that have such a name already stay, with their weights; the others are made anew under another name and
+    take over the weights of those they stand for. So is Dropout, as a layer whose draws can be continued.
 
     Args:
-        name: one of `BACKBONES`.
-        map_shape: (H, W, D) of the main net's last map.
+        network: keras.Model.
+        cuts: map -> {key: tensor of the network}.
     Returns:
-        keras.Model f_more: (B, H, W, D) -> (B, H, W, D), >= 0.
+        (image, cuts): symbolic input and tensors of the renamed network.
     """
-    channels = map_shape[-1]
-    x = last_map = keras.Input(map_shape, name="more_input")
-    for block in ("more_block1", "more_block2"):
-        if name == "small":
-            x = _small_block(x, channels, 1, block)
-        elif _APPLICATIONS[name].is_preactivation:
-            x = _preactivation_bottleneck(x, channels, block)
-        else:
-            x = _postactivation_bottleneck(x, channels, block)
-    if name == "small" or _APPLICATIONS[name].is_preactivation:
-        x = _batch_norm_relu(x, "more_last")
-    return keras.Model(last_map, x, name="f_more")
+
+    def is_dropout(layer):
+        return isinstance(layer, keras.layers.Dropout)
+
+    names, counts = {}, collections.Counter()
+    for layer in network.layers:
+        unnamed = _UNNAMED.fullmatch(layer.name)
+        names[layer.name] = _plain_name(layer.name)
+        if unnamed:
+            kind = unnamed[1].rpartition(".")[2]
+            counts[kind] += 1
+            names[layer.name] = f"cnn_{kind}_{counts[kind]}"
+    if all(names[layer.name] == layer.name and not is_dropout(layer) for layer in network.layers):
+        return network.inputs[0], cuts
+
+    replaced = []
+
+    def rename(layer):
+        new_name = names.get(layer.name, layer.name)  # Keras 3 also asks for operations, which are no layers
+        if is_dropout(layer):
+            return own_layers.SeededDropout(layer.rate, is_per_image=layer.noise_shape is not None, name=new_name)
+        if new_name == layer.name:
+            return layer
+        new = type(layer).from_config({**layer.get_config(), "name": new_name})
+        replaced.append((layer, new))
+        return new
+
+    keys = [(map_name, key) for map_name, cut in cuts.items() for key in cut]
+    tensors = [cuts[map_name][key] for map_name, key in keys]
+    renamed = keras.models.clone_model(keras.Model(network.inputs[0], tensors), clone_function=rename)
+    for layer, new in replaced:
+        new.set_weights(layer.get_weights())
+    new_cuts = {map_name: {} for map_name in cuts}
+    for (map_name, key), tensor in zip(keys, renamed.outputs, strict=True):
+        new_cuts[map_name][key] = tensor
+    return renamed.inputs[0], new_cuts
 
 
-def _preactivation_bottleneck(x, channels, name):
-    residual = _conv(_batch_norm_relu(x, f"{name}_pre"), channels // BOTTLENECK, 1, 1, f"{name}_1")
-    residual = _conv(_batch_norm_relu(residual, f"{name}_1"), channels // BOTTLENECK, 3, 1, f"{name}_2")
-    residual = _conv(_batch_norm_relu(residual, f"{name}_2"), channels, 1, 1, f"{name}_3")
-    return keras.layers.Add(name=f"{name}_sum")([x, residual])
+def _plain_name(name):
+    """MobileNetV3's names as Keras 3 has them: "Conv/BatchNorm" -> "conv_bn". Others are so already."""
+    return name.replace("/BatchNorm", "_bn").replace("/", "_").lower()
 
 
-def _postactivation_bottleneck(x, channels, name):
-    residual = _batch_norm_relu(_conv(x, channels // BOTTLENECK, 1, 1, f"{name}_1"), f"{name}_1")
-    residual = _batch_norm_relu(_conv(residual, channels // BOTTLENECK, 3, 1, f"{name}_2"), f"{name}_2")
-    residual = _batch_norm(_conv(residual, channels, 1, 1, f"{name}_3"), f"{name}_3")
-    x = keras.layers.Add(name=f"{name}_sum")([x, residual])
-    return keras.layers.ReLU(name=f"{name}_sum_relu")(x)
-
-
-def _build_application(application, image_size, num_labels, weights):
+def _build_application(application, image_size, weights):
     image = keras.Input((image_size, image_size, 3), name="image")
-    scaled = ScaleInput(application.scaling, name="cnn_scale_input")(image)
-    base = _load_application(application, scaled, weights)
-    if weights != "none":
-        values = {
-            f"{layer.name}/{weight.name.split('/')[-1].split(':')[0]}": weight.numpy()
-            for layer in base.layers
-            for weight in layer.weights
-        }
-        check_finite(values, application.weights_file if weights == "imagenet" else weights)
-    features = {name: base.get_layer(layer).output for name, layer in application.cut.items()}
-    f_cnn = keras.Model(image, features, name="f_cnn")
-    return f_cnn, _build_classifier(features, base.output, num_labels)
+    scaled = own_layers.ScaleInput(application.scaling, name="cnn_scale_input")(image)
+    network = _load_application(application, scaled, weights)
+    return _join_convnext(network, image, scaled) if application.builder_name == "ConvNeXtTiny" else network
 
 
 def _load_application(application, scaled, weights):
@@ -167,9 +294,14 @@ def _load_application(application, scaled, weights):
             f"expected a copy of {application.weights_file}."
         )
     try:
-        return build(include_top=False, weights=None if weights == "none" else weights, input_tensor=scaled)
+        return build(
+            include_top=False,
+            weights=None if weights == "none" else weights,
+            input_tensor=scaled,
+            **application.options,
+        )
     except Exception as error:  # Keras reports a failed download and a misfit each in several classes
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:300]
         if weights == "imagenet":
             raise InputError(
                 f"The ImageNet weights {application.weights_file} could not be downloaded ({reason}). Bring the "
@@ -184,47 +316,56 @@ def _load_application(application, scaled, weights):
         ) from error
 
 
-def _build_small(image_size, num_labels):
-    """A pre-activation ResNet for CPUs: S -> 56 -> 28 -> X at 14x14x64 -> 7x7x128 -> y_cls.
+def _join_convnext(network, image, scaled):
+    """Joins the layers of keras.applications' ConvNeXt-Tiny anew: Liu et al., "A ConvNet for the 2020s", CVPR 2022.
+
+    Its builder reads the source of `input_tensor` and so leaves out `ScaleInput`; its sums and its last norm are
+    without names, and its strided convolutions lie in models of their own. Its depthwise convolutions are grouped ones,
+    which on CPUs need XLA and take 20 times as long as `DepthwiseConv2D`; its LayerScale is not to be loaded from a
+    .keras file. New layers with the same weights stand in for these.
+
+    Returns:
+        keras.Model image -> (B, S/32, S/32, 768), behind the last norm.
+    """
+
+    x = scaled
+    for stage, depth in enumerate(CONVNEXT_DEPTHS):
+        entry = "stem" if stage == 0 else f"downsampling_block_{stage - 1}"
+        for layer in network.get_layer(f"convnext_tiny_{entry}").layers:
+            x = layer(x)
+        for block in range(depth):
+            prefix = f"convnext_tiny_stage_{stage}_block_{block}"
+            convolution, scale = (network.get_layer(f"{prefix}_{name}") for name in ("depthwise_conv", "layer_scale"))
+            depthwise = keras.layers.DepthwiseConv2D(7, padding="same", name=convolution.name)
+            residual = _stand_in(depthwise, convolution, x)
+            for step in ("layernorm", "pointwise_conv_1", "gelu", "pointwise_conv_2"):
+                residual = network.get_layer(f"{prefix}_{step}")(residual)
+            residual = _stand_in(own_layers.LayerScale(name=scale.name), scale, residual)
+            x = keras.layers.Add(name=f"{prefix}_add")([x, residual])
+    norm = keras.layers.LayerNormalization(epsilon=1e-6, name="convnext_tiny_last_layernorm")
+    return keras.Model(image, _stand_in(norm, network.layers[-1], x))
+
+
+def _stand_in(new, layer, x):
+    """Calls a new layer on x and gives it another's weights: a depthwise kernel (k, k, D, 1) is (k, k, 1, D) there."""
+    y = new(x)
+    weights = zip(layer.get_weights(), new.weights, strict=True)
+    new.set_weights([value.reshape(weight.shape) for value, weight in weights])
+    return y
+
+
+def _build_small(image_size):
+    """A pre-activation ResNet for CPUs: S -> 56 -> 28 -> X at 14x14x64 -> 7x7x128.
 
     Blocks are those of He et al., "Identity mappings", ECCV 2016, Figure 4e, with two 3x3 convolutions.
-    The stem's stride is S/56, so that X is a 14x14 grid whatever the input.
+    The stem's stride is S/56, rounded down and at least 1, so that X is a 14x14 grid whatever multiple of 56 S is.
     """
-    stem_stride = image_size // 56
+    stem_stride = max(1, image_size // 56)
     image = keras.Input((image_size, image_size, 3), name="image")
-    x = ScaleInput("symmetric", name="cnn_scale_input")(image)
-    x = _conv(x, 16, 2 * stem_stride + 1, stem_stride, "cnn_stem")
-    x = _small_block(x, SMALL_CHANNELS[0], 2, "cnn_stage1_block1")
-    x = _small_block(x, SMALL_CHANNELS[1], 2, "cnn_stage2_block1")
-    X = _batch_norm_relu(x, "cnn_x")
-    x = _small_block(X, SMALL_CHANNELS[2], 2, "cls_stage3_block1")
-    x = _batch_norm_relu(x, "cls_last")
-    return keras.Model(image, {"X": X}, name="f_cnn"), _build_classifier({"X": X}, x, num_labels)
-
-
-def _build_classifier(features, last_map, num_labels):
-    pooled = keras.layers.GlobalAveragePooling2D(name="cls_pool")(last_map)
-    y_cls = keras.layers.Dense(num_labels, dtype="float32", name="cls_logits")(pooled)
-    return keras.Model(features, {"last_map": last_map, "pooled": pooled, "y_cls": y_cls}, name="f_cls")
-
-
-def _small_block(x, channels, stride, name):
-    preact = _batch_norm_relu(x, f"{name}_pre")
-    shortcut = x if stride == 1 else _conv(preact, channels, 1, stride, f"{name}_shortcut")
-    residual = _conv(preact, channels, 3, stride, f"{name}_1")
-    residual = _conv(_batch_norm_relu(residual, f"{name}_mid"), channels, 3, 1, f"{name}_2")
-    return keras.layers.Add(name=f"{name}_sum")([shortcut, residual])
-
-
-def _conv(x, channels, kernel, stride, name):
-    return keras.layers.Conv2D(
-        channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
-    )(x)
-
-
-def _batch_norm_relu(x, name):
-    return keras.layers.ReLU(name=f"{name}_relu")(_batch_norm(x, name))
-
-
-def _batch_norm(x, name):
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    x = own_layers.ScaleInput("symmetric", name="cnn_scale_input")(image)
+    x = blocks.conv(x, 16, 2 * stem_stride + 1, "cnn_stem", stem_stride)
+    x = blocks.small_block(x, SMALL_CHANNELS[0], 2, "cnn_stage1_block1")
+    x = blocks.small_block(x, SMALL_CHANNELS[1], 2, "cnn_stage2_block1")
+    X = blocks.norm_relu(x, "cnn_x")
+    x = blocks.small_block(X, SMALL_CHANNELS[2], 2, "cls_stage3_block1")
+    return keras.Model(image, blocks.norm_relu(x, "cls_last"))

@@ -6,6 +6,10 @@ import tensorflow as tf
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean of ImageNet's training images, blue green red, 0 to 255 (the ported ResNet v1 weights expect it)."""
 
+IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's training images, red green blue, 0 to 1."""
+
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class ScaleInput(keras.layers.Layer):
@@ -16,21 +20,24 @@ class ScaleInput(keras.layers.Layer):
     pixels themselves would be rounded first, and their mean.
 
     Args:
-        mode: "symmetric" for RGB in [-1, 1], or "caffe" for BGR minus `CAFFE_MEAN_BGR`.
+        mode: "symmetric" for RGB in [-1, 1], "caffe" for BGR minus `CAFFE_MEAN_BGR`, or "torch" for RGB in [0, 1]
+            minus `IMAGENET_MEAN_RGB` over `IMAGENET_STD_RGB`.
 
     Call: float32 (B, H, W, 3) RGB, 0 to 255 -> (B, H, W, 3) of the policy's compute type.
     """
 
     def __init__(self, mode, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if mode not in ("symmetric", "caffe"):
-            raise ValueError(f"mode must be one of symmetric, caffe. Received: {mode!r}.")
+        if mode not in ("symmetric", "caffe", "torch"):
+            raise ValueError(f"mode must be one of symmetric, caffe, torch. Received: {mode!r}.")
         self.mode = mode
 
     def call(self, image):
         image = tf.cast(image, tf.float32)
         if self.mode == "symmetric":
             scaled = image / 127.5 - 1.0
+        elif self.mode == "torch":
+            scaled = (image / 255.0 - tf.constant(IMAGENET_MEAN_RGB)) / tf.constant(IMAGENET_STD_RGB)
         else:
             scaled = tf.reverse(image, axis=[-1]) - tf.constant(CAFFE_MEAN_BGR)
         return tf.cast(scaled, self.compute_dtype)
@@ -115,3 +122,204 @@ class WeightedMean(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "learned": self.learned}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class SeededDropout(keras.layers.Layer):
+    """Dropout whose masks a continued run draws again as it would have: what decides them is a weight.
+
+    Keras' own draws from a generator outside the model, which a checkpoint does not hold. As a BatchNorm, the layer
+    does nothing where it is frozen.
+
+    Args:
+        rate: share of entries set to 0, in [0, 1); the others are divided by 1 - rate.
+        is_per_image: an image's entries are dropped together or not at all (stochastic depth), not each by itself.
+
+    Call: float (B, ...) -> the same shape and dtype.
+    """
+
+    def __init__(self, rate, is_per_image=False, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be in [0, 1). Received: {rate!r}.")
+        self.rate, self.is_per_image = rate, is_per_image
+
+    def build(self, input_shape):
+        # Counts the masks drawn, from a start of its own; as float32, exact to 2^24, since it is a weight among others.
+        self.draws = self.add_weight(
+            name="draws",
+            shape=(),
+            initializer=keras.initializers.RandomUniform(0.0, 1000.0),
+            trainable=False,
+            dtype="float32",
+        )
+        super().build(input_shape)
+
+    def call(self, x, training=None):
+        if not training or not self.trainable or self.rate == 0:
+            return x
+        draws = tf.convert_to_tensor(self.draws)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.experimental.stateless_fold_in(tf.stack([tf.bitcast(draws, tf.int32), 0]), replica)
+        self.draws.assign(draws + 1.0)
+        shape = [tf.shape(x)[0], *[1] * (x.shape.rank - 1)] if self.is_per_image else None
+        return tf.nn.experimental.stateless_dropout(x, self.rate, seed, noise_shape=shape)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "is_per_image": self.is_per_image}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class HeadAttention(keras.layers.Layer):
+    """How much each query looks at each token, head by head: a softmax over the tokens.
+
+    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, Eq. (1), with its products of features left to
+    `HeadMix`.
+
+    Args:
+        num_heads: heads; D must be a multiple of it.
+
+    Call: queries (B, Q, D), keys (B, N, D) -> float32 (B, num_heads, Q, N), each query of each head sums to 1.
+    """
+
+    def __init__(self, num_heads, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.num_heads = num_heads
+
+    def call(self, inputs):
+        queries, keys = (_split_heads(values, self.num_heads) for values in inputs)  # (B, heads, Q or N, D / heads)
+        scores = tf.matmul(queries, keys, transpose_b=True) / queries.shape[-1] ** 0.5
+        return tf.nn.softmax(scores, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class HeadMix(keras.layers.Layer):
+    """The tokens' values as each query of each head attends to them, heads side by side.
+
+    Call: attention (B, num_heads, Q, N), values (B, N, D) -> (B, Q, D).
+    """
+
+    def call(self, inputs):
+        attention, values = inputs
+        num_heads, channels = attention.shape[1], values.shape[-1]
+        mixed = tf.matmul(tf.cast(attention, values.dtype), _split_heads(values, num_heads))  # (B, heads, Q, D / heads)
+        return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, attention.shape[2], channels])
+
+
+def _split_heads(x, num_heads):
+    """(B, N, D) -> (B, num_heads, N, D / num_heads)."""
+    return tf.transpose(tf.reshape(x, [-1, x.shape[1], num_heads, x.shape[2] // num_heads]), [0, 2, 1, 3])
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class Vectors(keras.layers.Layer):
+    """Vectors that are the same for every image, such as one a label: weights.
+
+    Args:
+        count, channels: Q and D.
+        stddev: of their normal initial values, mean 0.
+        is_learned: whether they are trained.
+
+    Call: any (B, ...), for B alone -> (B, Q, D).
+    """
+
+    def __init__(self, count, channels, stddev=1.0, is_learned=True, **kwargs):
+        super().__init__(**kwargs)
+        self.count, self.channels, self.stddev, self.is_learned = count, channels, stddev, is_learned
+
+    def build(self, input_shape):
+        self.vectors = self.add_weight(
+            name="vectors",
+            shape=(self.count, self.channels),
+            initializer=keras.initializers.RandomNormal(stddev=self.stddev),
+            trainable=self.is_learned,
+        )
+        super().build(input_shape)
+
+    def call(self, x):
+        vectors = tf.convert_to_tensor(self.vectors)
+        return tf.tile(tf.cast(vectors, self.compute_dtype)[None], [tf.shape(x)[0], 1, 1])
+
+    def get_config(self):
+        own = {"count": self.count, "channels": self.channels, "stddev": self.stddev, "is_learned": self.is_learned}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class GroupLinear(keras.layers.Layer):
+    """A linear layer of its own for each query, which answers for a group of labels that follow one another.
+
+    Source: Ridnik et al., "ML-Decoder", WACV 2023, group fully-connected pooling. With Q = C it is one linear layer a
+    label.
+
+    Args:
+        num_labels: C.
+        group: labels a query answers for; what Q * group exceeds C by is cut off.
+
+    Call: (B, Q, D) -> float32 (B, C).
+    """
+
+    def __init__(self, num_labels, group, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.num_labels, self.group = num_labels, group
+
+    def build(self, input_shape):
+        _, queries, channels = input_shape
+        # Xavier's normal values as PyTorch counts the fans of (Q, D, group): D * group and Q * group.
+        stddev = (2.0 / ((queries + channels) * self.group)) ** 0.5
+        initializer = keras.initializers.RandomNormal(stddev=stddev)
+        self.kernel = self.add_weight(name="kernel", shape=(queries, channels, self.group), initializer=initializer)
+        self.bias = self.add_weight(name="bias", shape=(self.num_labels,), initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, x):
+        answers = tf.einsum("bqd,qdg->bqg", x, tf.convert_to_tensor(self.kernel))
+        flat = tf.reshape(answers, [-1, x.shape[1] * self.group])
+        return flat[:, : self.num_labels] + tf.convert_to_tensor(self.bias)
+
+    def get_config(self):
+        return {**super().get_config(), "num_labels": self.num_labels, "group": self.group}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class AttentionMaps(keras.layers.Layer):
+    """What queries look at as maps of the labels that each of them answers for: the mean over heads.
+
+    Args:
+        grid: (H, W) of the tokens, row by row.
+        num_labels: C.
+        group: labels a query answers for, see `GroupLinear`.
+
+    Call: (B, num_heads, Q, H * W) -> float32 (B, H, W, C), each label sums to 1 over (H, W).
+    """
+
+    def __init__(self, grid, num_labels, group, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.grid, self.num_labels, self.group = tuple(grid), num_labels, group
+
+    def call(self, attention):
+        of_queries = tf.transpose(tf.reduce_mean(attention, axis=1), [0, 2, 1])  # (B, HW, Q)
+        of_labels = tf.gather(of_queries, [label // self.group for label in range(self.num_labels)], axis=2)
+        return tf.reshape(of_labels, [-1, *self.grid, self.num_labels])
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid, "num_labels": self.num_labels, "group": self.group}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class LayerScale(keras.layers.Layer):
+    """One learned factor for each channel, 1e-6 at first: float32 (B, H, W, D) -> float32 (B, H, W, D).
+
+    Source: Touvron et al., "Going deeper with image transformers", ICCV 2021, Eq. (4); ConvNeXt ends its blocks so.
+    """
+
+    def build(self, input_shape):
+        initializer = keras.initializers.Constant(1e-6)
+        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer=initializer, trainable=True)
+        super().build(input_shape)
+
+    def call(self, x):
+        return x * tf.convert_to_tensor(self.gamma)

@@ -1,30 +1,42 @@
-"""The main net alone: the paper's baseline "ResNet-101", and the first stage of every SRN."""
+"""The main net alone: the paper's baseline "ResNet-101", and the first stage of every SRN.
 
-import keras
+Equations (1) and (2) of Zhu et al., CVPR 2017: a trunk, its last map pooled, a linear layer.
+"""
 
-from srn_tf.models.backbones import build_backbone
-from srn_tf.models.model import MultiLabelModel, Stage
+import dataclasses
+
+from srn_tf.models.classifier import ClassifierSettings, build_classifier
+from srn_tf.models.model import MultiLabelModel, Stage, label_loss
 
 STAGES = {
-    "cls": Stage(trains=("f_cnn", "f_cls"), fixed=(), losses={"y_cls": 1.0}, watched="y_cls"),
+    "cls": Stage(trains=("trunk", "classifier"), fixed=(), terms=(label_loss("y_cls"),), watched="y_cls"),
 }
 
 
-def build_main_net(backbone, image_size, num_labels, backbone_weights="none"):
+@dataclasses.dataclass(frozen=True)
+class MainNetSettings(ClassifierSettings):
+    @property
+    def stages(self):
+        return STAGES
+
+
+def build(trunk, labels, settings):
     """Builds the main net as a model of its own.
 
-    Args and errors: see `build_backbone`.
+    Args:
+        trunk: backbones.Trunk.
+        labels: labels.LabelSpace.
+        settings: MainNetSettings.
     Returns:
         MultiLabelModel with the logits y_cls, the pooled features they come of, and no maps.
     """
-    f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
-    image = keras.Input((image_size, image_size, 3), name="image")
-    main_net = f_cls(f_cnn(image))
+    classifier = build_classifier(trunk.maps["c5"], len(labels), settings.pooling)
+    answer = classifier(trunk.model(trunk.image)["c5"])
     return MultiLabelModel(
-        image=image,
-        outputs={"y_cls": main_net["y_cls"], "pooled": main_net["pooled"]},
-        parts={"f_cnn": f_cnn, "f_cls": f_cls},
-        stages=STAGES,
+        image=trunk.image,
+        outputs={"y_cls": answer["y_cls"], "pooled": answer["pooled"]},
+        parts={"trunk": trunk.model, "classifier": classifier},
+        stages=settings.stages,
         logits=("y_cls",),
         embedding="pooled",
     )

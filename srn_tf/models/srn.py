@@ -1,43 +1,52 @@
-"""The Spatial Regularization Network: the paper's equations, in the paper's order.
+"""The Spatial Regularization Network: the paper's equations, in the paper's order; then its heads and its stages.
 
 Zhu, Li, Ouyang, Yu, Wang: Learning Spatial Regularization with Image-level Supervisions for
 Multi-label Image Classification, CVPR 2017 (arXiv 1702.05891).
+
+Two architectures share the name. "paper" is the text of sections 3.2 and 3.3. "released" is the net the authors
+published numbers from: two more bottlenecks before the heads, a two-layer confidence, BatchNorm before each ReLU.
 """
 
 import dataclasses
 
-import keras
+from srn_tf.lazy import LazyModule
+from srn_tf.models.classifier import ClassifierSettings, build_classifier
+from srn_tf.models.model import Map, MultiLabelModel, Stage, label_loss
+from srn_tf.models.settings import setting
 
-from srn_tf.errors import InputError
-from srn_tf.models import heads
-from srn_tf.models.backbones import build_backbone
-from srn_tf.models.layers import SoftmaxOverGrid, SumOverGrid, WeightedMean
-from srn_tf.models.model import MultiLabelModel, Stage
+keras = LazyModule("keras")
+blocks = LazyModule("srn_tf.models.blocks")
+layers = LazyModule("srn_tf.models.layers")
+
+CONV4_KERNELS_PER_CHANNEL = 4  # "each group of 4 kernels", section 3.3
+
+ATTENTION = Map("A", "attention A", "Attention A says where a label is looked for.")
+WEIGHTED = Map("U", "weighted U", "Weighted attention U keeps of it what speaks for the label.")
 
 # Section 3.4 as printed.
 PAPER_STAGES = {
     "cls": Stage(
-        trains=("f_cnn", "f_cls"),
+        trains=("trunk", "classifier"),
         fixed=("f_att", "f_conf", "f_sr", "mix"),
-        losses={"y_cls": 1.0},
+        terms=(label_loss("y_cls"),),
         watched="y_cls",
     ),
     "att": Stage(
         trains=("f_att", "f_conf"),
-        fixed=("f_cnn", "f_cls", "f_sr", "mix"),
-        losses={"y_att": 1.0},
+        fixed=("trunk", "classifier", "f_sr", "mix"),
+        terms=(label_loss("y_att"),),
         watched="y_att",
     ),
     "sr": Stage(
         trains=("f_sr",),
-        fixed=("f_cnn", "f_cls", "f_att", "f_conf", "mix"),
-        losses={"y_sr": 1.0},
+        fixed=("trunk", "classifier", "f_att", "f_conf", "mix"),
+        terms=(label_loss("y_sr"),),
         watched="y_sr",
     ),
     "all": Stage(
-        trains=("f_cnn", "f_cls", "f_att", "f_conf", "f_sr", "mix"),
+        trains=("trunk", "classifier", "f_att", "f_conf", "f_sr", "mix"),
         fixed=(),
-        losses={"y_hat": 1.0, "y_att": 1.0},
+        terms=(label_loss("y_hat"), label_loss("y_att")),
         watched="y_hat",
     ),
 }
@@ -46,105 +55,195 @@ PAPER_STAGES = {
 # three separate losses ("slightly better and stable", the author in his repository's issue 13).
 RELEASED_STAGES = {
     "cls": Stage(
-        trains=("f_cnn", "f_cls"),
+        trains=("trunk", "classifier"),
         fixed=("f_neck", "f_att", "f_conf", "f_sr", "mix"),
-        losses={"y_cls": 1.0},
+        terms=(label_loss("y_cls"),),
         watched="y_cls",
     ),
     "att": Stage(
         trains=("f_neck", "f_att", "f_conf"),
-        fixed=("f_cnn", "f_cls", "f_sr", "mix"),
-        losses={"y_att": 1.0},
+        fixed=("trunk", "classifier", "f_sr", "mix"),
+        terms=(label_loss("y_att"),),
         watched="y_att",
     ),
     "sr": Stage(
         trains=("f_sr",),
-        fixed=("f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "mix"),
-        losses={"y_sr": 1.0},
+        fixed=("trunk", "classifier", "f_neck", "f_att", "f_conf", "mix"),
+        terms=(label_loss("y_sr"),),
         watched="y_sr",
     ),
     "all": Stage(
-        trains=("f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "f_sr", "mix"),
+        trains=("trunk", "classifier", "f_neck", "f_att", "f_conf", "f_sr", "mix"),
         fixed=(),
-        losses={"y_att": 1.0, "y_sr": 1.0, "y_cls": 1.0},
+        terms=(label_loss("y_att"), label_loss("y_sr"), label_loss("y_cls")),
         watched="y_hat",
     ),
 }
 
 
-def build_srn(
-    backbone,
-    image_size,
-    num_labels,
-    backbone_weights="none",
-    head="released",
-    use_weighted_attention=True,
-    head_channels=512,
-    learn_alpha=False,
-):
-    """Builds ResNet-SRN (or ResNet-SRN-att) on a main net.
+@dataclasses.dataclass(frozen=True)
+class SRNSettings(ClassifierSettings):
+    srn_head: str = setting("released", "Heads of the released nets, or of the paper's text.", ("released", "paper"))
+    head_channels: int = setting(512, "Width of the heads' hidden convolutions, channels. Paper: 512.", lowest=1)
+    learn_alpha: bool = setting(False, "Learn the weight of y_cls in y_hat. Paper: fixed at 0.5.")
+    x_stride: int = setting(
+        16,
+        "Stride of the map X that the heads read, pixels. Paper: 16. 32 is the last map, for larger images.",
+        (16, 32),
+    )
+
+    @property
+    def stages(self):
+        table = RELEASED_STAGES if self.srn_head == "released" else PAPER_STAGES
+        if self.learn_alpha and "y_hat" not in table["all"].reads:
+            # The released net's last stage does not train y_hat, the one output that alpha is in.
+            terms = (label_loss("y_hat"), *table["all"].terms)
+            table = {**table, "all": dataclasses.replace(table["all"], terms=terms)}
+        return table
+
+
+def build(trunk, labels, settings, use_weighted_attention=True):
+    """Builds ResNet-SRN (or ResNet-SRN-att) on a trunk.
 
     Args:
-        backbone: one of `backbones.BACKBONES`.
-        image_size: side S of the square input, pixels.
-        num_labels: C.
-        backbone_weights: "imagenet", "none" or a file, see `build_backbone`.
-        head: "released" or "paper", see `heads`.
+        trunk: backbones.Trunk.
+        labels: labels.LabelSpace.
+        settings: SRNSettings.
         use_weighted_attention: True: f_sr reads U (ResNet-SRN); False: f_sr reads A (ResNet-SRN-att).
-        head_channels: width of the heads' hidden convolutions, 512 in the paper.
-        learn_alpha: learn the mixing weight, in the last stage, which then has a loss on y_hat with either
-            head; False keeps it at 0.5.
     Returns:
         MultiLabelModel with logits y_hat, y_cls, y_att, y_sr, maps A, U, and beside them S and the main net's pooled
         features.
-    Raises:
-        InputError: a value outside its set.
     """
-    if head not in heads.SRN_HEADS:
-        raise InputError(f"srn_head must be one of {', '.join(heads.SRN_HEADS)}. Received: {head!r}.")
-    f_cnn, f_cls = build_backbone(backbone, image_size, num_labels, backbone_weights)
-    *grid, channels = f_cnn.output_shape["X"][1:]
-    f_att = heads.build_attention(grid, channels, num_labels, head_channels, head)
-    f_conf = heads.build_confidence(grid, channels, num_labels, head_channels, head)
-    f_sr = heads.build_regularizer(grid, num_labels, head_channels, head)
-    mix = WeightedMean(learned=learn_alpha, dtype="float32", name="mix")
-    parts = {"f_cnn": f_cnn, "f_cls": f_cls, "f_att": f_att, "f_conf": f_conf, "f_sr": f_sr, "mix": mix}
+    X_name = {16: "c4", 32: "c5"}[settings.x_stride]
+    *grid, channels = trunk.maps[X_name].shape[1:]
+    num_labels, width, head = len(labels), settings.head_channels, settings.srn_head
+    classifier = build_classifier(trunk.maps["c5"], num_labels, settings.pooling)
+    f_att = build_attention(grid, channels, num_labels, width, head)
+    f_conf = build_confidence(grid, channels, num_labels, width, head)
+    f_sr = build_regularizer(grid, num_labels, width, head)
+    mix = layers.WeightedMean(learned=settings.learn_alpha, dtype="float32", name="mix")
+    parts = {
+        **{"trunk": trunk.model, "classifier": classifier},
+        **{"f_att": f_att, "f_conf": f_conf, "f_sr": f_sr, "mix": mix},
+    }
     if head == "released":
-        parts["f_neck"] = heads.build_neck(grid, channels)
+        parts["f_neck"] = build_neck(grid, channels)
 
-    image = keras.Input((image_size, image_size, 3), name="image")
-    features = f_cnn(image)  # Eq. (1)
-    X = features["X"]
-    main_net = f_cls(features)
+    if X_name == "c5":
+        X = last_map = trunk.model(trunk.image)["c5"]  # Eq. (1)
+    else:  # in two, so that the heads alone need nothing behind X
+        features = trunk.until(X_name)(trunk.image)
+        X = features[X_name]  # Eq. (1)
+        last_map = trunk.after(X_name)(features)["c5"]
+    main_net = classifier(last_map)
     y_cls = main_net["y_cls"]  # Eq. (2)
     X_heads = parts["f_neck"](X) if head == "released" else X
     Z = f_att(X_heads)  # Eq. (3)
     exact = {"dtype": "float32"}  # under any Keras policy
-    A = SoftmaxOverGrid(**exact, name="attention")(Z)  # Eq. (4)
+    A = layers.SoftmaxOverGrid(**exact, name="attention")(Z)  # Eq. (4)
     S = f_conf(X_heads)
     AS = keras.layers.Multiply(**exact, name="att_product")([A, S])
-    y_att = SumOverGrid(**exact, name="att_sum")(AS)  # Eq. (5) to (7)
+    y_att = layers.SumOverGrid(**exact, name="att_sum")(AS)  # Eq. (5) to (7)
     p_S = keras.layers.Activation("sigmoid", **exact, name="conf_sigmoid")(S)
     U = keras.layers.Multiply(**exact, name="weighted_attention")([p_S, A])  # Eq. (8)
     y_sr = f_sr(U if use_weighted_attention else A)  # Eq. (9)
     y_hat = mix([y_cls, y_sr])  # section 3.4
 
-    stages = RELEASED_STAGES if head == "released" else PAPER_STAGES
-    if learn_alpha and "y_hat" not in stages["all"].losses:
-        # The released net's last stage does not train y_hat, the one output that alpha is in.
-        losses = {"y_hat": 1.0, **stages["all"].losses}
-        stages = {**stages, "all": dataclasses.replace(stages["all"], losses=losses)}
     return MultiLabelModel(
-        image=image,
+        image=trunk.image,
         outputs={
             **{"y_hat": y_hat, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr},
             **{"A": A, "S": S, "U": U, "pooled": main_net["pooled"]},
         },
         parts=parts,
-        stages=stages,
+        stages=settings.stages,
         logits=("y_hat", "y_cls", "y_att", "y_sr"),
-        maps=("A", "U"),
-        attention="A",
-        explanation=("A", "S", "U", "y_cls", "y_att", "y_sr", "y_hat"),
+        maps=(ATTENTION, WEIGHTED),
+        explained=("S",),
         embedding="pooled",
+        label_free=("trunk", "f_neck"),
     )
+
+
+def build_neck(grid, channels):
+    """The released nets' two bottlenecks D - D/4 - D and a last BatchNorm and ReLU, before both heads.
+
+    Args:
+        grid: (H, W) of X.
+        channels: D, a multiple of 4.
+    Returns:
+        keras.Model f_neck: (B, H, W, D) -> (B, H, W, D).
+    """
+    X = x = keras.Input((*grid, channels), name="neck_input")
+    for name in ("neck_block1", "neck_block2"):
+        x = blocks.preactivation_bottleneck(x, channels, name)
+    return keras.Model(X, blocks.norm_relu(x, "neck_last"), name="f_neck")
+
+
+def build_attention(grid, channels, num_labels, head_channels=512, head="released"):
+    """f_att, Eq. (3): 1x1, 3x3 and 1x1 convolutions.
+
+    Args:
+        grid: (H, W) of X.
+        channels: D.
+        num_labels: C.
+        head_channels: width of the hidden convolutions, 512 in the paper.
+        head: "released" or "paper".
+    Returns:
+        keras.Model f_att: (B, H, W, D) -> scores Z (B, H, W, C).
+    """
+    X = keras.Input((*grid, channels), name="att_input")
+    x = _conv_relu(X, head_channels, 1, "att_1", head)
+    x = _conv_relu(x, head_channels, 3, "att_2", head)
+    return keras.Model(X, blocks.conv(x, num_labels, 1, "att_3", use_bias=True, dtype="float32"), name="f_att")
+
+
+def build_confidence(grid, channels, num_labels, head_channels=512, head="released"):
+    """The label-specific linear classifiers of Eq. (7), "conv1"; two layers in the released nets.
+
+    Args: as `build_attention`.
+    Returns:
+        keras.Model f_conf: (B, H, W, D) -> confidences S (B, H, W, C), logits.
+    """
+    X = keras.Input((*grid, channels), name="conf_input")
+    x = _conv_relu(X, head_channels, 1, "conf_1", head) if head == "released" else X
+    return keras.Model(X, blocks.conv(x, num_labels, 1, "conf_2", use_bias=True, dtype="float32"), name="f_conf")
+
+
+def build_regularizer(grid, num_labels, head_channels=512, head="released"):
+    """f_sr, Eq. (9) and Figure 4: two 1x1 convolutions, conv4 over the whole grid, a linear layer.
+
+    A sums to 1 over the grid, so U is about 1/(H*W) a cell: fed plainly, its signal drowns in the
+    biases (and in BatchNorm's epsilon), and f_sr stays at chance. The first layer multiplies by H*W,
+    which is the same function with conv2's kernel written in other units.
+
+    Args:
+        grid: (H, W) of the maps; conv4's kernel is as large.
+        num_labels: C.
+        head_channels: channels of conv2 and conv3, 512 in the paper.
+        head: "released" or "paper".
+    Returns:
+        keras.Model f_sr: U (B, H, W, C) -> y_sr, logits (B, C).
+    """
+    height, width = grid
+    U = keras.Input((height, width, num_labels), name="sr_input")
+    x = keras.layers.Rescaling(float(height * width), name="sr_units")(U)
+    x = _conv_relu(x, head_channels, 1, "sr_conv2", head)
+    x = _conv_relu(x, head_channels, 1, "sr_conv3", head)
+    x = layers.DepthwiseOverGrid(
+        (height, width),
+        depth_multiplier=CONV4_KERNELS_PER_CHANNEL,
+        use_bias=head == "paper",
+        # Each output sees H*W inputs; Keras' own fan counts the channels too and would start far too small.
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=(2.0 / (height * width)) ** 0.5),
+        name="sr_conv4",
+    )(x)
+    x = blocks.norm_relu(x, "sr_conv4") if head == "released" else keras.layers.ReLU(name="sr_conv4_relu")(x)
+    x = keras.layers.Flatten(name="sr_flatten")(x)  # (B, 4 * head_channels)
+    return keras.Model(U, keras.layers.Dense(num_labels, dtype="float32", name="sr_logits")(x), name="f_sr")
+
+
+def _conv_relu(x, channels, kernel, name, head):
+    if head == "released":
+        return blocks.norm_relu(blocks.conv(x, channels, kernel, name), name)
+    return keras.layers.ReLU(name=f"{name}_relu")(blocks.conv(x, channels, kernel, name, use_bias=True))

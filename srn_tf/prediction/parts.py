@@ -1,7 +1,6 @@
 """What a prediction has answered so far, kept beside its output: a killed run goes on from there."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ import shutil
 from tqdm import tqdm
 
 from srn_tf.errors import InputError
-from srn_tf.evaluation.report import write_json
+from srn_tf.files import lock, write_json, written_whole
 
 _PLAN = "plan.json"
 
@@ -92,13 +91,9 @@ class Parts:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, path, write):
-        temporary = os.path.join(self._folder, "writing")
-        with _written(self._output):
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        # Written among the parts: what a killed process leaves is removed with them.
+        with _written(self._output), written_whole(path, os.path.join(self._folder, "writing")) as file:
+            write(file)
 
 
 @contextlib.contextmanager
@@ -121,7 +116,11 @@ def open_parts(output, plan, restart=False):
             os.makedirs(folder, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            _lock(descriptor, output)
+            if lock(descriptor) is False:
+                raise InputError(
+                    f"Only one process can write an output. Received: {output}, at which another one is at work. Wait "
+                    "until it is done, or give another output."
+                )
             stored = _read_plan(folder)
             if restart or stored is None:
                 for name in os.listdir(folder):
@@ -135,18 +134,6 @@ def open_parts(output, plan, restart=False):
         finally:
             if not parts.done:
                 parts.remove()
-
-
-def _lock(descriptor, output):
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"Only one process can write an output. Received: {output}, at which another one is at work. Wait until it "
-            "is done, or give another output."
-        ) from None
-    except OSError:  # A file system without locks.
-        pass
 
 
 def _read_plan(folder):

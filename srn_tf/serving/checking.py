@@ -8,7 +8,6 @@ from srn_tf.errors import InputError
 from srn_tf.serving.inference_graph import round_weights
 from srn_tf.serving.signatures import PIXELS
 from srn_tf.tensor_float import tensor_float_32
-from srn_tf.training.checkpoint import named_weights
 
 TOLERANCES = {
     "float32": {"probabilities": 1e-5, "other outputs": 1e-4},
@@ -137,7 +136,7 @@ def check_finite(model, answers):
     bad = next((name for name, values in answers.items() if values is not None and not np.isfinite(values).all()), None)
     if bad is None:
         return
-    weights = (name for name, weight in named_weights(model).items() if not np.isfinite(weight.numpy()).all())
+    weights = (name for name, weight in model.weights.items() if not np.isfinite(weight.numpy()).all())
     culprit = next(weights, None)
     reason = (
         f"the weight {culprit} holds values that are not"

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import srn_tf
-from srn_tf.evaluation.report import COLUMNS, write_json
+from srn_tf.evaluation.report import COLUMNS
+from srn_tf.files import write_json
 
 DESCRIPTION = "export.json"
 MODEL_CARD = "model_card.md"
@@ -65,6 +66,7 @@ def describe(model, labels, thresholds, made, signatures, checks, provenance):
         "image_size": model.image_size,
         **made,
         "output": model.final,
+        "maps": [dataclasses.asdict(a_map) for a_map in model.maps],
         "signatures": signatures,
         "check": checks[""],
         "files": {name: check for name, check in checks.items() if name},

@@ -8,9 +8,9 @@ from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.metrics import check_k, log_odds
 from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.labels import check_same_labels
 from srn_tf.serving.predictor import Predictor
 from srn_tf.tensor_float import tensor_float_32
-from srn_tf.training.checkpoint import check_same_labels
 
 _BATCH = 64  # images a request
 
@@ -50,7 +50,7 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
     for batch in tqdm(_batches(records), f"evaluate {split}", total=total, unit="batch", leave=False, disable=None):
         scores.append(log_odds(predictor.predict([record["image"] for record in batch])))
         labels.append(np.stack([record["labels"] for record in batch]))
-    predictions = Predictions({"served": scores.matrix()}, labels.matrix(), None)
+    predictions = Predictions({"served": scores.matrix()}, labels.matrix(), {})
     is_other = predictor.trained_on is not None and predictor.trained_on != dataset.fingerprint
     return {
         "dataset": dataset_name,

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.errors import InputError
+from srn_tf.models.model import Map
+from srn_tf.runs.work_dir import WorkDir, versions_in
 from srn_tf.serving.images import refusal, to_image_files
-from srn_tf.training.work_dir import WorkDir, versions_in
 
 DESCRIPTION = os.path.join("assets.extra", "export.json")
 """Where an export describes itself, below its folder."""
@@ -30,7 +31,8 @@ class Explanation:
         probability: float in [0, 1], of the final answer.
         threshold: float in (0, 1).
         predicted: whether the probability exceeds it.
-        maps: name -> float32 (H, W) over the grid of the network, row 0 at the top of the image.
+        maps: name -> float32 (H, W) over the grid of the network, row 0 at the top of the image: those of the model's
+            maps, such as A (attention, sums to 1) and U (A * sigmoid(S)), and what else it has, such as S (confidence).
         logits: name -> float, the label's logit in every output.
     """
 
@@ -40,21 +42,6 @@ class Explanation:
     predicted: bool
     maps: dict
     logits: dict
-
-    @property
-    def A(self):
-        """Attention, sums to 1; None if the model has none."""
-        return self.maps.get("A")
-
-    @property
-    def S(self):
-        """Confidence, a logit a cell; None if the model has none."""
-        return self.maps.get("S")
-
-    @property
-    def U(self):
-        """Attention weighted by sigmoid(S); None if the model has none."""
-        return self.maps.get("U")
 
 
 class Predictor:
@@ -71,6 +58,7 @@ class Predictor:
         labels: list of C str, the label names in order.
         thresholds: float64 (C,), in (0, 1).
         image_size: side of the square the network sees, pixels.
+        maps: list of models.model.Map, what `explain` gives of each label as a map; empty if the model has none.
         trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
 
     Raises:
@@ -80,7 +68,7 @@ class Predictor:
     def __init__(self, saved_model_dir):
         self._path = os.fspath(saved_model_dir)
         self._loaded = _load(self._path)  # kept: the signatures do not keep the variables alive
-        self.labels, self.thresholds, self.image_size, self.trained_on = _read_description(self._path)
+        self.labels, self.thresholds, self.image_size, self.maps, self.trained_on = _read_description(self._path)
 
     @functools.cached_property
     def identity(self):
@@ -183,8 +171,6 @@ class Predictor:
             specs = signature.structured_outputs
             outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
         arrays = {name: values.numpy() for name, values in outputs.items() if name != "labels"}
-        if "probabilities" in arrays:  # exports of earlier versions do not decide
-            arrays.setdefault("predicted", arrays["probabilities"] > 0.5)
         return arrays
 
     def _find_refused(self, files, error):
@@ -238,10 +224,10 @@ def _read_description(path):
         with open(os.path.join(path, DESCRIPTION), encoding="utf-8") as file:
             description = json.load(file)
         labels = [str(label) for label in description["labels"]]
-        # Exports of earlier versions have no thresholds: they decide by 0.5.
-        thresholds = np.broadcast_to(np.float64(description.get("thresholds", 0.5)), [len(labels)])
-        trained_on = description.get("run", {}).get("fingerprint")
-        return labels, thresholds, int(description["image_size"]), trained_on
+        thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
+        maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
+        trained_on = description["run"].get("fingerprint")
+        return labels, thresholds, int(description["image_size"]), maps, trained_on
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} cannot be used ({type(error).__name__}: {error}). "

@@ -15,11 +15,14 @@ def apply_stage(model, stage):
         list of the variables that the stage trains, in a fixed order.
     """
     for name, part in model.parts.items():
-        is_trained = name in stage.trains
-        part.trainable = is_trained
-        for layer in getattr(part, "layers", ()):
-            layer.trainable = is_trained
+        _set_trainable(part, name in stage.trains)
     return [variable for name in stage.trains for variable in model.parts[name].trainable_variables]
+
+
+def _set_trainable(layer, is_trained):
+    layer.trainable = is_trained
+    for inner in getattr(layer, "layers", ()):
+        _set_trainable(inner, is_trained)
 
 
 def untrained_parts(model, outputs, trained):
@@ -30,11 +33,12 @@ def untrained_parts(model, outputs, trained):
         outputs: names of outputs.
         trained: names of parts whose weights were learned.
     Returns:
-        list of names, in the model's order; parts without weights are not among them.
+        list of names, in the model's order; parts that no stage trains are as they should be, and not among them.
     """
+    can_train = {name for stage in model.stages.values() for name in stage.trains}
     used = {id(weight) for weight in model.network_for(outputs).weights}
     return [
         name
         for name, part in model.parts.items()
-        if name not in trained and any(id(weight) in used for weight in part.weights)
+        if name in can_train - set(trained) and any(id(weight) in used for weight in part.weights)
     ]

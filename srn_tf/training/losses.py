@@ -20,11 +20,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from srn_tf.choices import LOSSES
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
-
-LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
-POSITIVE_WEIGHTS = ("none", "balanced")
 
 MAX_POSITIVE_WEIGHT = 100.0  # a choice of this project: COCO's rarest label would weigh 547
 MARGIN = 1.0  # of the ranking losses

@@ -5,9 +5,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from srn_tf.choices import OPTIMIZERS
 from srn_tf.errors import InputError
-
-OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 class StageOptimizer:

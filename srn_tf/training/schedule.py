@@ -7,9 +7,8 @@ are all its state: JSON-ready by dataclasses.asdict, brought back by setattr.
 import dataclasses
 import math
 
+from srn_tf.choices import SCHEDULES
 from srn_tf.errors import InputError
-
-SCHEDULES = ("plateau", "cosine")
 
 
 def make_schedule(plan, stage_index, steps_per_epoch):

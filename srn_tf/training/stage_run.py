@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 
 
 @dataclasses.dataclass
@@ -20,10 +20,11 @@ class StageRun:
         epoch: finished epochs of the stage.
         steps: steps of the epoch that is running.
         total_steps: steps of the stage.
-        sums: output -> sum of its losses over the steps of this epoch.
+        sums: term's name -> sum of its values over the steps of this epoch.
         skipped: steps of the stage that moved nothing, as their gradient was not finite; without float16's overflows.
         skipped_in_epoch, skipped_in_row: steps that moved nothing, of this epoch, and since the last one that did.
-        best_map: highest validation mAP of an epoch, percent, or None.
+        best_score: of what the stage watches, higher being better: the highest validation mAP of an epoch, percent, or
+            a term's lowest mean times -1; None before the first epoch's end.
         best_epoch: that epoch, from 1, or None.
         timed_steps, data_wait_s, compute_s: of this epoch, since this program runs.
     """
@@ -40,7 +41,7 @@ class StageRun:
     skipped: int = 0
     skipped_in_epoch: int = 0
     skipped_in_row: int = 0
-    best_map: float | None = None
+    best_score: float | None = None
     best_epoch: int | None = None
     timed_steps: int = 0
     data_wait_s: float = 0.0
@@ -54,18 +55,18 @@ class StageRun:
         "skipped",
         "skipped_in_epoch",
         "skipped_in_row",
-        "best_map",
+        "best_score",
         "best_epoch",
     )
 
     def begin_epoch(self):
         """Sets back what is counted within an epoch."""
         self.steps = self.skipped_in_epoch = self.timed_steps = 0
-        self.sums = dict.fromkeys(self.stage.losses, 0.0)
+        self.sums = dict.fromkeys((term.name for term in self.stage.terms), 0.0)
         self.data_wait_s = self.compute_s = 0.0
 
     def mean_losses(self):
-        """Output -> mean loss over the steps of this epoch that counted."""
+        """Term's name -> its mean over the steps of this epoch that counted."""
         counted = max(self.steps - self.skipped_in_epoch, 1)
         return {name: value / counted for name, value in self.sums.items()}
 
@@ -109,5 +110,5 @@ class StageRun:
             setattr(self.schedule, name, value)
 
     def _variables(self, model):
-        weights = {f"model/{name}": weight for name, weight in checkpoint.named_weights(model).items()}
+        weights = {f"model/{name}": weight for name, weight in model.weights.items()}
         return weights | {f"step/{name}": variable for name, variable in self.step.variables.items()}

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.training.averages import WeightAverage
-from srn_tf.training.checkpoint import named_weights
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.loss_scale import LossScale
 from srn_tf.training.losses import step_seed
@@ -19,7 +18,7 @@ class Outcome:
     """What n steps gave.
 
     Attributes:
-        losses: output name -> float32 (n,), the unweighted loss, mean over the step's images.
+        losses: term's name -> float32 (n,), its unweighted value, mean over the step's images.
         is_finite: bool (n,); False: a loss or the gradient was not finite and the step moved nothing.
         gradient_norm: float32 (n,), Euclidean norm of the whole gradient before it is clipped, without weight decay.
     """
@@ -58,13 +57,14 @@ class StageStep:
     def __init__(self, model, strategy, stage, stage_index, plan, loss):
         self._strategy, self._stage, self._stage_index = strategy, stage, stage_index
         self._plan, self._loss = plan, loss
-        self._network = model.network_for(stage.losses)
+        self._names = [term.name for term in stage.terms]
+        self._network = model.network_for(stage.reads)
         self.traces = 0
         with strategy.scope():
             apply_stage(model, stage)
             self._optimizer = StageOptimizer(model, stage, plan)
             self._weights = {
-                name: weight for name, weight in named_weights(model).items() if name.split("/")[0] in stage.trains
+                name: weight for name, weight in model.weights.items() if name.split("/")[0] in stage.trains
             }
             self.average = WeightAverage(self._weights.values(), plan.ema_decay) if plan.ema_decay else None
             self._loss_scale = LossScale() if plan.precision == "mixed_float16" else None
@@ -108,16 +108,16 @@ class StageStep:
             specs = tf.nest.map_structure(lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype), shares)
             self._graph = tf.function(self._take_steps, [specs, tf.TensorSpec([None], tf.float32)], autograph=False)
         *losses, norm = self._graph(shares, tf.constant(rates, tf.float32)).numpy().T
-        return Outcome(dict(zip(self._stage.losses, losses)), np.isfinite([*losses, norm]).all(axis=0), norm)
+        return Outcome(dict(zip(self._names, losses)), np.isfinite([*losses, norm]).all(axis=0), norm)
 
     def _take_steps(self, shares, rates):
-        """float32 (n, number of losses + 1): the losses and the gradient's norm of n steps."""
+        """float32 (n, number of terms + 1): the terms and the gradient's norm of n steps."""
         self.traces += 1
         stack = self._strategy.experimental_distribute_values_from_function(
             lambda context: shares[context.replica_id_in_sync_group % len(shares)]
         )
         num_steps = tf.size(rates)
-        rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._stage.losses) + 1])
+        rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._names) + 1])
         _, rows = tf.while_loop(
             lambda i, _: i < num_steps,
             lambda i, rows: (i + 1, rows.write(i, self._take_step(stack, i, rates[i]))),
@@ -163,13 +163,13 @@ class StageStep:
         norm = tf.linalg.global_norm(gradients)
         if self._plan.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._plan.clip_norm, norm)
-        return gradients, kept, tf.stack([*(parts[name] for name in self._stage.losses), norm])
+        return gradients, kept, tf.stack([*(parts[name] for name in self._names), norm])
 
     def _share(self, batch, seed, loss_scale):
         plan = self._plan
         return accumulated_gradients(
             self._network,
-            self._stage.losses,
+            self._stage.terms,
             self._optimizer.variables,
             batch,
             plan.batch_size,

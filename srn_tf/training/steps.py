@@ -1,51 +1,84 @@
-"""What one replica computes of a training step, and one evaluation step; callable with or without a strategy."""
+"""What one replica computes of a training step; callable with or without a strategy."""
 
 import tensorflow as tf
 
 from srn_tf.training.losses import sigmoid_loss, step_seed
 
 
-def loss_gradients(
-    network, losses, variables, batch, global_batch_size, loss=sigmoid_loss, seed=(0, 0), loss_scale=None
-):
-    """The losses of some images and the gradient of their weighted sum.
-
-    The replicas' results, and those of a replica's pieces, add up to the whole batch's: of the loss the mean over its
-    images.
+def term_values(term, outputs, batch, label_loss, seed):
+    """What a term of a stage's loss gives: float32 (b,), a value per image, or a scalar if it is per step.
 
     Args:
-        network: keras.Model, image -> dict of the outputs named in `losses`.
-        losses: output name -> weight of its loss.
+        term: models.model.Term.
+        outputs: name -> tensor, those of `term.reads` at least.
+        batch: see `models.model.Term`.
+        label_loss: the loss that --loss names, see `training.losses`.
+        seed: two integers.
+    """
+    read = {name: tf.cast(outputs[name], tf.float32) for name in term.reads}
+    if term.function is not None:
+        return term.function(read, batch, seed)
+    (logits,) = read.values()
+    return label_loss(batch["y"], logits, batch.get("counted"), seed)
+
+
+def loss_gradients(
+    network, terms, variables, batch, global_batch_size, label_loss=sigmoid_loss, seed=(0, 0), loss_scale=None
+):
+    """The terms of the loss of some images and the gradient of their weighted sum.
+
+    The replicas' results, and those of a replica's pieces, add up to the whole batch's: of a term its mean over the
+    images, or the term itself if it is per step.
+
+    Args:
+        network: keras.Model, image -> dict of the outputs that the terms read.
+        terms: tuple of models.model.Term.
         variables: the trainable variables of this stage; nothing else is differentiated.
         batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `training.losses`).
         global_batch_size: images of the step over all replicas.
-        loss: the loss of every output, see `training.losses`; its logits are float32 under mixed precision as well.
+        label_loss: see `term_values`.
         seed: two integers; another one in every step, replica and piece.
         loss_scale: float32 scalar, the factor of the loss in the backward pass, where float16 would lose what is
             small; None is 1.
     Returns:
-        (parts, gradients): dict, output name -> unweighted loss, float32 scalar; list of the gradients of `variables`
-        without any weight decay and without `loss_scale`, float32.
+        (parts, gradients): dict, term's name -> its unweighted value, float32 scalar; list of the gradients of
+        `variables` without any weight decay and without `loss_scale`, float32.
+    Raises:
+        ValueError: no term depends on one of the variables.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(variables)
         outputs = network(batch["image"], training=True)
-        # Sum over these images, divided by the images of all replicas: the sum over all is a mean.
-        parts = {
-            name: tf.reduce_sum(loss(batch["y"], tf.cast(outputs[name], tf.float32), batch.get("counted"), seed))
-            / global_batch_size
-            for name in losses
-        }
-        total = tf.add_n([weight * parts[name] for name, weight in losses.items()])
+        num_images = tf.cast(tf.shape(batch["image"])[0], tf.float32)
+        parts = {}
+        for term in terms:
+            values = term_values(term, outputs, batch, label_loss, seed)
+            # Sum over these images, divided by the images of all replicas: the sum over all is a mean.
+            parts[term.name] = (values * num_images if term.is_per_step else tf.reduce_sum(values)) / global_batch_size
+        total = tf.add_n([term.weight * parts[term.name] for term in terms])
         scaled = total if loss_scale is None else loss_scale * total
     gradients = tape.gradient(scaled, variables)
+    idle = [variable.name for variable, gradient in zip(variables, gradients) if gradient is None]
+    if idle:
+        raise ValueError(
+            f"Every weight that a stage trains must move one of its terms ({', '.join(parts)}). "
+            f"Received: {len(idle)} that do not, first {idle[0]}."
+        )
     if loss_scale is not None:
         gradients = [gradient / loss_scale for gradient in gradients]
     return parts, gradients
 
 
 def accumulated_gradients(
-    network, losses, variables, batch, global_batch_size, num_pieces=1, loss=sigmoid_loss, seed=(0, 0), loss_scale=None
+    network,
+    terms,
+    variables,
+    batch,
+    global_batch_size,
+    num_pieces=1,
+    label_loss=sigmoid_loss,
+    seed=(0, 0),
+    loss_scale=None,
 ):
     """As `loss_gradients`, with the images in pieces one after the other: in the memory that one piece takes.
 
@@ -57,18 +90,20 @@ def accumulated_gradients(
         Others and return value: see `loss_gradients`.
     """
     if num_pieces == 1:
-        return loss_gradients(network, losses, variables, batch, global_batch_size, loss, seed, loss_scale)
+        return loss_gradients(network, terms, variables, batch, global_batch_size, label_loss, seed, loss_scale)
     pieces = {name: tf.reshape(value, [num_pieces, -1, *value.shape[1:]]) for name, value in batch.items()}
 
     def add_piece(i, parts, gradients):
         piece = {name: value[i] for name, value in pieces.items()}
+        piece_seed = step_seed(*tf.unstack(seed), i)
         more_parts, more_gradients = loss_gradients(
-            network, losses, variables, piece, global_batch_size, loss, step_seed(*tf.unstack(seed), i), loss_scale
+            network, terms, variables, piece, global_batch_size, label_loss, piece_seed, loss_scale
         )
-        parts = {name: parts[name] + more_parts[name] for name in losses}
+        parts = {name: value + more_parts[name] for name, value in parts.items()}
         return i + 1, parts, [total + more for total, more in zip(gradients, more_gradients)]
 
-    start = (0, dict.fromkeys(losses, tf.constant(0.0)), [tf.zeros(variable.shape) for variable in variables])
+    nothing = {term.name: tf.constant(0.0) for term in terms}
+    start = (0, nothing, [tf.zeros(variable.shape) for variable in variables])
     _, parts, gradients = tf.while_loop(
         lambda i, parts, gradients: i < num_pieces,
         add_piece,
@@ -76,23 +111,3 @@ def accumulated_gradients(
         parallel_iterations=1,  # else pieces would take memory side by side
     )
     return parts, gradients
-
-
-def evaluate_step(network, image, attention=None):
-    """Runs the network in inference mode.
-
-    Args:
-        network: keras.Model, image -> dict of outputs.
-        image: float32 (B, S, S, 3) RGB, 0 to 255.
-        attention: name of the (B, H, W, C) output whose maxima are wanted, or None.
-    Returns:
-        dict of the (B, C) outputs, and "attention_cell" int64 (B, C), the flat index of each label's
-        maximum in H*W, if `attention` is given.
-    """
-    outputs = network(image, training=False)
-    results = {name: value for name, value in outputs.items() if value.shape.rank == 2}
-    if attention is not None:
-        maps = outputs[attention]
-        grid_first = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
-        results["attention_cell"] = tf.argmax(grid_first, axis=1)
-    return results

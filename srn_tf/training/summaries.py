@@ -29,7 +29,7 @@ class Summaries:
         self._writer = tf.summary.create_file_writer(folder) if is_writer else tf.summary.create_noop_writer()
         self._model, self._labels, self._protocol = model, dataset.labels, protocol_named(dataset.protocol)
         self._batch = None
-        if model.attention is not None:
+        if model.maps:
             records = dataset.records("validation").take(NUM_PICTURES)
             self._batch = next(iter(evaluation_batches(records, model.image_size, NUM_PICTURES)))
 
@@ -44,16 +44,13 @@ class Summaries:
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
         scalars |= {name: entry[name] for name in ("learning_rate", "skipped_steps")}
         scalars |= {f"speed/{name}": value for name, value in entry["speed"].items()}
-        scalars |= {f"validation/{name}": validation[name] for name in ("loss", "mAP", "F1-macro", "F1-micro")}
-        table = ["| label | true - | false + | false - | true + |", "|---|---|---|---|---|"]
-        table += [
-            f"| {label} | {' | '.join(map(str, row))} |"
-            for label, row in zip(labels, validation["confusion"], strict=True)
-        ]
+        metrics = [name for name in ("loss", "mAP", "F1-macro", "F1-micro") if name in validation]
+        scalars |= {f"validation/{name}": validation[name] for name in metrics}
         with self._writer.as_default(step=step):
             for name, value in scalars.items():
                 tf.summary.scalar(f"{stage}/{name}", value)
-            tf.summary.text(f"{stage}/validation/confusion", "\n".join(table))
+            if "confusion" in validation:
+                tf.summary.text(f"{stage}/validation/confusion", _confusion_table(labels, validation["confusion"]))
         self._writer.flush()
 
     def write_attention(self, stage, step):
@@ -61,7 +58,8 @@ class Summaries:
         if self._batch is None:
             return
         image, labels = self._batch["image"], self._batch["labels"].numpy()
-        network = self._model.network_for((self._model.final, *self._model.maps))
+        maps = self._model.maps
+        network = self._model.network_for((self._model.final, *(a_map.name for a_map in maps)))
         outputs = {name: values.numpy() for name, values in network(image, training=False).items()}
         probabilities = tf.sigmoid(outputs[self._model.final]).numpy()
         pixels = np.clip(image.numpy(), 0, 255).round().astype(np.uint8)
@@ -74,16 +72,23 @@ class Summaries:
                 predicted=probabilities[row] > _THRESHOLD,
                 labels=labels[row],
                 maps={
-                    label: tuple(outputs[name][row, ..., label] for name in self._model.maps)
+                    label: tuple(outputs[a_map.name][row, ..., label] for a_map in maps)
                     for label in most_probable(probabilities[row], _NUM_LABELS)
                 },
             )
             for row in np.flatnonzero(self._batch["is_real"].numpy())
         ]
-        figure = draw_attention(explained, self._labels, np.full(len(self._labels), _THRESHOLD), self._protocol)
+        figure = draw_attention(explained, self._labels, np.full(len(self._labels), _THRESHOLD), maps, self._protocol)
         with self._writer.as_default(step=step):
             tf.summary.image(f"{stage}/attention", to_pixels(figure)[None])
         self._writer.flush()
 
     def close(self):
         self._writer.close()
+
+
+def _confusion_table(labels, confusion):
+    """Markdown, a row per label."""
+    table = ["| label | true - | false + | false - | true + |", "|---|---|---|---|---|"]
+    table += [f"| {label} | {' | '.join(map(str, row))} |" for label, row in zip(labels, confusion, strict=True)]
+    return "\n".join(table)

@@ -1,6 +1,7 @@
 """The loop over a model's stage table under a distribution strategy."""
 
 import contextlib
+import functools
 import glob
 import itertools
 import json
@@ -19,17 +20,19 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import Derived, row_blocks
 from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.protocols import is_constant, mean_average_precision, protocol_named
-from srn_tf.training import checkpoint
+from srn_tf.labels import check_same_labels
+from srn_tf.runs import checkpoint
+from srn_tf.runs.states import States
 from srn_tf.training.addons import f1_and_confusion
 from srn_tf.training.freezing import untrained_parts
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
+from srn_tf.training.mean_term import MeanTerm
 from srn_tf.training.preemption import PreemptionNotice
 from srn_tf.training.profiling import Profile
 from srn_tf.training.schedule import make_schedule
 from srn_tf.training.stage_run import StageRun
 from srn_tf.training.stage_step import StageStep
-from srn_tf.training.states import States
 
 logger = logging.getLogger("srn_tf")
 
@@ -95,7 +98,7 @@ class Trainer:
         """
         first, state = 0, self._states.newest()
         if state is not None:
-            checkpoint.check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
+            check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
             first = state[1]["stage_index"]
             self._meta["trained"] = state[1].get("trained", list(self._model.parts))
         else:
@@ -119,7 +122,7 @@ class Trainer:
         if state is not None:
             run.restore(*state, model, self._strategy, self._work.states)
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
-        evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
+        validate = self._validator(stage)
         logger.info(
             "Stage %s (%d of %d): trains %s; %d weights in %d tensors; at most %d epochs of %d steps.",
             name,
@@ -134,12 +137,15 @@ class Trainer:
         with tqdm(total=total, initial=run.total_steps, desc=f"stage {name}", unit="step", disable=None) as bar:
             while not self._is_over(run):
                 self._train_epoch(run, bar)
-                self._finish_epoch(run, evaluator)
+                self._finish_epoch(run, validate)
         best = self._work.best_weights(name, run.best_epoch)
         if self._is_chief:
             checkpoint.copy_file(best, self._work.stage_weights(name))
         checkpoint.load_weights(best, model, self._dataset.labels)
-        logger.info("Stage %s ends with its best weights: validation mAP %.2f.", name, run.best_map)
+        best = (
+            f"mAP {run.best_score:.2f}" if stage.watched in model.logits else f"{stage.watched} {-run.best_score:.4f}"
+        )
+        logger.info("Stage %s ends with its best weights: validation %s.", name, best)
         self._summaries.write_attention(name, run.total_steps)
 
     def _is_over(self, run):
@@ -237,15 +243,16 @@ class Trainer:
             self._interruption.signal, f"Stopped by {name} in {where}: all is saved; the same command continues."
         )
 
-    def _finish_epoch(self, run, evaluator):
+    def _finish_epoch(self, run, validate):
         """Validates, keeps the weights if they are the best, moves the schedule, logs and saves the state."""
         self._align_replicas()
         run.epoch += 1
         averaged = run.step.average.swapped_in() if run.step.average is not None else contextlib.nullcontext()
         with averaged:
-            validation = self._validate(run, evaluator)
-            if run.best_map is None or validation["mAP"] > run.best_map:
-                run.best_map, run.best_epoch = validation["mAP"], run.epoch
+            validation = validate(run)
+            score = validation.get("mAP", -validation["loss"])
+            if run.best_score is None or score > run.best_score:
+                run.best_score, run.best_epoch = score, run.epoch
                 weights = checkpoint.weight_arrays(self._model)  # which takes all workers
                 if self._is_chief:
                     meta = {**self._meta, "stage": run.name, "epoch": run.epoch}
@@ -275,18 +282,13 @@ class Trainer:
         }
         left_s = seconds / max(run.timed_steps, 1) * self._steps_per_epoch * (self._plan.epochs[run.index] - run.epoch)
         logger.info(
-            "%s %3d/%d  lr %g  loss %s  "
-            "validation: loss %.3f mAP %.2f F1 macro %.1f micro %.1f  "
-            "%.0f img/s (data wait %.1f s, compute %.1f s)  ETA %d:%02d",
+            "%s %3d/%d  lr %g  loss %s  validation: %s  %.0f img/s (data wait %.1f s, compute %.1f s)  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
             rate,
             " ".join(f"{name} {value:.3f}" for name, value in entry["losses"].items()),
-            validation["loss"],
-            validation["mAP"],
-            validation["F1-macro"],
-            validation["F1-micro"],
+            _in_words(validation),
             entry["speed"]["images_per_second"],
             run.data_wait_s,
             run.compute_s,
@@ -303,6 +305,30 @@ class Trainer:
             for weight in self._model.network.non_trainable_weights:
                 weight.assign(weight.numpy())
 
+    def _validator(self, stage):
+        """A function, StageRun -> dict: the validation of a stage's epoch."""
+        model = self._model
+        if stage.watched in model.logits:
+            evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
+            return functools.partial(self._validate, evaluator=evaluator)
+        (term,) = [term for term in stage.terms if term.name == stage.watched]
+        mean = MeanTerm(model, term, self._loss, self._dataset.ignores_unspecified)
+        return functools.partial(self._validate_term, mean=mean)
+
+    def _validate_term(self, run, mean):
+        """The watched term, its mean over the validation images."""
+        records = self._dataset.records("validation")
+        loss = mean(records, self._plan.batch_size)
+        if not np.isfinite(loss):
+            raise InputError(self._not_finite(run))
+        return {"output": run.stage.watched, "images": int(records.cardinality()), "loss": loss}
+
+    def _not_finite(self, run):
+        return (
+            f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}. "
+            "Use a smaller --learning_rate."
+        )
+
     def _validate(self, run, evaluator):
         """The watched output on the validation images: loss as in training, mAP by the data set's protocol, F1 and
         confusion with unspecified entries as negatives.
@@ -310,10 +336,7 @@ class Trainer:
         predictions = evaluator.predict(self._dataset.records("validation"), self._plan.batch_size)
         logits, labels = predictions.logits[run.stage.watched], predictions.labels
         if not all(np.isfinite(logits[rows]).all() for rows in row_blocks(logits)):
-            raise InputError(
-                f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}. "
-                "Use a smaller --learning_rate."
-            )
+            raise InputError(self._not_finite(run))
         protocol = protocol_named(self._dataset.protocol)
         values = validation_metrics(logits, labels, protocol, self._loss, self._dataset.ignores_unspecified)
         if values["mAP"] is None:
@@ -344,6 +367,14 @@ class Trainer:
             for path in glob.glob(f"{glob.escape(self._work.stage_weights(name)[:-4])}-*.npz"):
                 if path not in known:
                     os.remove(path)
+
+
+def _in_words(validation):
+    """A line's part of what validation found; of a term there is only its mean."""
+    text = f"loss {validation['loss']:.3f}"
+    if "mAP" in validation:
+        text += f" mAP {validation['mAP']:.2f} F1 macro {validation['F1-macro']:.1f} micro {validation['F1-micro']:.1f}"
+    return text
 
 
 def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):
@@ -437,7 +468,7 @@ def warn_of_untrained(plan, model, trained):
     for name in plan.stages:
         stage = model.stages[name]
         trained.update(stage.trains)
-        untrained = untrained_parts(model, stage.losses, trained)
+        untrained = untrained_parts(model, stage.reads, trained)
         if untrained:
             logger.warning(
                 "Stage %s trains %s on top of random weights: %s stay as they are and have never been trained. Start "

@@ -11,10 +11,6 @@ COLOURS = "jet"  # as the author draws them
 _OPACITY = (0.2, 0.85)  # of a map over its photograph, where it is 0 and where it is highest
 _MAX_LETTERS = 17  # of a label's name
 _MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
-_MAPS = ("attention A", "weighted U")
-_EXPLANATION = (
-    "Attention A says where a label is looked for; weighted attention U keeps of it what speaks for the label."
-)
 # What a label is -> (sign, colour, meaning); the colours can be told apart by everyone.
 _KINDS = {
     "right": ("✓", "#0072b2", "predicted, and true"),
@@ -31,30 +27,31 @@ _MARGIN, _TITLE, _HEAD, _FOOT = 0.25, 0.5, 0.7, 0.8
 _BAR, _LOWEST_ROW = 0.25, 1.75
 
 
-def draw_attention(images, labels, thresholds, protocol=None, highest=None):
-    """Draws a row an image: the photograph, its labels as bars of probability, then A over U of each label it has.
+def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None):
+    """Draws a row per image: the photograph, its labels as bars of probability, then the maps of each label it has.
 
     Everything is drawn in the photograph's own aspect ratio: the network saw it squashed to a square, so its grid is
     stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph in grey, on one constant
-    colour scale for the whole drawing, from 0 to the highest attention. Colours go by the square root: most
+    colour scale for the whole drawing, from 0 to the highest value. Colours go by the square root: most
     attention is spread over many cells, and would else have the colour of none.
 
     Args:
         images: list of explained.Explained, at least one, each with maps.
         labels: C label names.
         thresholds: float (C,), marked in the bars.
+        maps: list of models.model.Map, what the images' maps are, at least one.
         protocol: evaluation.protocols.Protocol of the images' labels; None where the truth is not known.
-        highest: float, end of the colour scale where several drawings share one; None is `highest_attention`.
+        highest: float, end of the colour scale where several drawings share one; None is `highest_value`.
     Returns:
         matplotlib Figure; save it with `pictures.save_png` or turn it into pixels with `pictures.to_pixels`.
     """
     columns = max(_MIN_COLUMNS, *(len(image.maps) for image in images))
     boxes = [_map_box(image.photo) for image in images]
-    rows = [max(2 * height + _GAP, _LOWEST_ROW) for _, height in boxes]
+    rows = [max(len(maps) * (height + _GAP) - _GAP, _LOWEST_ROW) for _, height in boxes]
     width = 2 * _MARGIN + _PHOTO + _NAMES + _BARS + _NUMBERS + columns * (_MAP + _GAP) - _GAP
     height = _HEAD + len(images) * _TITLE + sum(rows) + _FOOT
     sheet = Sheet(width, height)
-    highest = highest or highest_attention(images)
+    highest = highest or highest_value(images)
     drawn_kinds, top = set(), _HEAD
     for image, box, row in zip(images, boxes, rows, strict=True):
         top += _TITLE
@@ -63,26 +60,26 @@ def draw_attention(images, labels, thresholds, protocol=None, highest=None):
         left = _MARGIN + _PHOTO + _NAMES
         drawn_kinds |= _draw_bars(sheet.panel(left, top, _BARS, row), image, kinds, labels, thresholds, row)
         left += _BARS + _NUMBERS
-        for column, (label, maps) in enumerate(image.maps.items()):
+        for column, (label, values_of) in enumerate(image.maps.items()):
             title = f"{_short(labels[label])} {image.probabilities[label]:.2f}"
             colour = _KINDS[kinds[label]][1]
-            for line, values in enumerate(maps):
+            for line, values in enumerate(values_of):
                 panel = sheet.panel(left + column * (_MAP + _GAP), top + line * (box[1] + _GAP), *box)
                 _draw_map(panel, image.photo, values, highest)
                 if line == 0:
                     panel.set_title(title, fontsize=9.5, color=colour, weight="bold", parse_math=False)
                 if column == 0:
-                    panel.set_ylabel(_MAPS[line], fontsize=8.5)
+                    panel.set_ylabel(maps[line].title, fontsize=8.5)
         top += row
     sheet.write(_MARGIN, 0.15, "Where the model looks for a label", fontsize=13, weight="bold")
-    sheet.write(_MARGIN, 0.42, _EXPLANATION, fontsize=9)
+    sheet.write(_MARGIN, 0.42, " ".join(a_map.meaning for a_map in maps), fontsize=9)
     _draw_keys(sheet, highest, [kind for kind in _KINDS if kind in drawn_kinds], width, height)
     return sheet.figure
 
 
-def highest_attention(images):
-    """The highest value in the maps A of a list of explained.Explained."""
-    return max(float(A.max()) for image in images for A, _ in image.maps.values())
+def highest_value(images):
+    """The highest value in the maps of a list of explained.Explained."""
+    return max(float(values.max()) for image in images for maps in image.maps.values() for values in maps)
 
 
 def colour_map(values, highest):
@@ -169,7 +166,7 @@ def _draw_keys(sheet, highest, kinds, width, height):
     scale.imshow(colour_map(shades[None], 1.0), extent=(0, 1, 0, 1), aspect="auto")
     marks = np.array([0.0, 0.1, 0.5, 1.0])
     scale.set_xticks(np.sqrt(marks), [f"{100 * highest * mark:.3g}" for mark in marks], fontsize=8)
-    scale.set_title("attention in one cell, percent of the label's whole", fontsize=8.5)
+    scale.set_title("value of one cell, percent", fontsize=8.5)
 
 
 def _short(name):

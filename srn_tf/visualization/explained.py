@@ -7,8 +7,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from srn_tf.errors import InputError
-
 _BATCH = 32  # images a request
 
 
@@ -38,7 +36,8 @@ class Explained:
         probabilities: float32 (C,).
         predicted: bool (C,).
         labels: int8 (C,) as stored, or None.
-        maps: label index -> (A, U), float32 (H, W) each, of the labels asked for; empty if the model has none.
+        maps: label index -> tuple of float32 (H, W), one for each of the model's maps, of the labels asked for; empty
+            if the model has none.
     """
 
     position: int
@@ -48,18 +47,6 @@ class Explained:
     predicted: np.ndarray
     labels: np.ndarray | None
     maps: dict
-
-
-def has_maps(predictor):
-    """Whether a model gives attention A and weighted attention U.
-
-    Args:
-        predictor: serving.predictor.Predictor.
-    """
-    try:
-        return {"A", "U"} <= set(predictor.explain_batch([]))
-    except InputError:  # it explains nothing
-        return False
 
 
 def answer_all(predictor, source):
@@ -111,16 +98,17 @@ def explain(predictor, source, positions, choose, photo_px):
     Raises:
         InputError: an image that cannot be read.
     """
-    ask = predictor.explain_batch if has_maps(predictor) else predictor.answer
+    ask = predictor.explain_batch if predictor.maps else predictor.answer
     explained = {}
     for batch in _batches(source, set(positions), "explain"):
         answer = ask([image for _, image, _ in batch])
         for row, (position, image, labels) in enumerate(batch):
             probabilities, predicted = answer["probabilities"][row], answer["predicted"][row]
             maps = {}
-            if "A" in answer:  # copied, so that the maps of all other labels can be forgotten
+            if predictor.maps:  # copied, so that the maps of all other labels can be forgotten
+                names = [a_map.name for a_map in predictor.maps]
                 chosen = choose(probabilities, predicted, labels)
-                maps = {label: tuple(answer[name][row, ..., label].copy() for name in "AU") for label in chosen}
+                maps = {label: tuple(answer[name][row, ..., label].copy() for name in names) for label in chosen}
             photo = _shrunk(image, photo_px)
             explained[position] = Explained(
                 position, source.names[position], photo, probabilities, predicted, labels, maps

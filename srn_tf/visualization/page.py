@@ -31,6 +31,7 @@ class Page:
         summary: str, a few sentences on them: how many, which are shown, the protocol.
         labels: C label names.
         thresholds: float (C,), of the export.
+        maps: list of models.model.Map, the model's; empty if it has none.
         images: list of explained.Explained, those shown, at least one.
         total: int, images in all.
         protocol: evaluation.protocols.Protocol, or None where the truth is not known.
@@ -42,6 +43,7 @@ class Page:
     summary: str
     labels: list
     thresholds: np.ndarray
+    maps: list
     images: list
     total: int
     protocol: object = None
@@ -78,22 +80,24 @@ def _digest(text):
 def _data(page):
     """What the page's script reads, ready for JSON; arrays are base64 of their bytes, little-endian."""
     images = page.images
-    maps = [values for image in images for pair in image.maps.values() for values in pair]
+    values = [values for image in images for maps in image.maps.values() for values in maps]
     data = {
         "summary": page.summary,
         "labels": list(page.labels),
         "thresholds": np.asarray(page.thresholds).tolist(),
         "total": page.total,
-        "has_maps": bool(maps),
-        "grid": list(maps[0].shape) if maps else None,
-        "highest": float(max((values.max() for values in maps), default=0.0)),
+        "maps": [
+            {"name": a_map.name, "title": a_map.title, "meaning": a_map.meaning, "grid": _grid(images, number)}
+            for number, a_map in enumerate(page.maps)
+        ],
+        "highest": float(max((one.max() for one in values), default=0.0)),
         "palette": _base64(np.rint(255 * colour_map(np.linspace(0.0, 1.0, 256) ** 2, 1.0)), np.uint8),
         "probabilities": _base64([image.probabilities for image in images], np.float32),
         "predicted": _base64([image.predicted for image in images], np.uint8),
         "truth": None,
         "unknown_is_false": page.protocol is None or page.protocol.zero_in_rates == "negative",
         "metrics": None if page.scores is None else _metrics(page.scores),
-        "images": [_image(image) for image in images],
+        "images": [_image(image, page.maps) for image in images],
     }
     if page.protocol is not None:
         labels = np.stack([image.labels for image in images])
@@ -124,19 +128,26 @@ def _notes(scores):
     return text
 
 
-def _image(image):
+def _grid(images, number):
+    """[H, W] of a model's map by its number; None if it is of no image."""
+    shapes = [maps[number].shape for image in images for maps in image.maps.values()]
+    return list(shapes[0]) if shapes else None
+
+
+def _image(image, maps):
     jpeg = io.BytesIO()
     photo = image.photo
     photo.save(jpeg, format="JPEG", quality=_QUALITY)
-    quantized = [_quantized(values) for pair in image.maps.values() for values in pair]
+    quantized = [[_quantized(values[number]) for values in image.maps.values()] for number in range(len(maps))]
     return {
         "name": image.name,
         "photo": base64.b64encode(jpeg.getvalue()).decode(),
         "width": photo.width,
         "height": photo.height,
         "labels": list(image.maps),
-        "highest": [highest for highest, _ in quantized],
-        "maps": _base64([values for _, values in quantized], np.uint8),
+        # Of each of the model's maps, one after the other: for each label that is kept.
+        "highest": [[highest for highest, _ in of_map] for of_map in quantized],
+        "maps": [_base64([values for _, values in of_map], np.uint8) for of_map in quantized],
     }
 
 

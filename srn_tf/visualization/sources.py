@@ -5,7 +5,7 @@ import os
 from srn_tf.data.image_files import list_images, read_image_file
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import protocol_named
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.labels import check_same_labels
 
 
 class ImageFiles:
@@ -99,7 +99,7 @@ def split_of_run(work, data_dir, role, prepared_dir=""):
     """A split of a run's data set, divided as the run divided it.
 
     Args:
-        work: training.work_dir.WorkDir.
+        work: runs.work_dir.WorkDir.
         data_dir, prepared_dir: as in training; prepared_dir is <work_dir>/dataset by default.
         role: "train", "validation" or "test".
     Returns:
@@ -107,7 +107,7 @@ def split_of_run(work, data_dir, role, prepared_dir=""):
     Raises:
         InputError: no run, no such data set, or one with other labels than the run's.
     """
-    from srn_tf.training.run_data import open_run_data  # late: TensorFlow
+    from srn_tf.runs.run_data import open_run_data  # late: TensorFlow
 
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
     return DataSplit(dataset, role, "" if is_own else _other(data_dir))

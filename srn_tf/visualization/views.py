@@ -40,10 +40,10 @@ def label_indices(predictor, names):
 
 def check_can_draw(predictor, model_name):
     """Raises InputError if a model has no attention to draw."""
-    if not explained.has_maps(predictor):
+    if not predictor.maps:
         raise InputError(
-            f"Only attention maps can be drawn. Received: {model_name}, a model without. Export an SRN, or write the "
-            "page of its answers."
+            f"Only a model with maps can be drawn. Received: {model_name}, a model without. Export one that has, such "
+            "as an SRN, or write the page of its answers."
         )
 
 
@@ -70,10 +70,12 @@ def drawings(predictor, source, chosen_labels, num_images, order):
         lambda probabilities, *_: chosen_labels or explained.most_probable(probabilities, _DRAWN_LABELS),
         _DRAWN_PX,
     )
-    highest = attention.highest_attention(images)
+    highest = attention.highest_value(images)
     for start in range(0, len(images), _ROWS):
         rows = images[start : start + _ROWS]
-        yield attention.draw_attention(rows, predictor.labels, predictor.thresholds, source.protocol, highest)
+        yield attention.draw_attention(
+            rows, predictor.labels, predictor.thresholds, predictor.maps, source.protocol, highest
+        )
 
 
 def answers_page(predictor, source, model_name, kept_labels, num_images, order):
@@ -116,6 +118,7 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
         summary=_summary(predictor, source, images, how),
         labels=predictor.labels,
         thresholds=predictor.thresholds,
+        maps=predictor.maps,
         images=images,
         total=len(source),
         protocol=protocol,
@@ -147,5 +150,5 @@ def _summary(predictor, source, images, how):
     else:
         text.append(f"Protocol: {source.protocol.name}.")
     if not images[0].maps:
-        text.append("The model has no attention maps.")
+        text.append("The model has no maps.")
     return " ".join(text)

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.models.heads import build_regularizer
 from srn_tf.models.layers import SoftmaxOverGrid
-from srn_tf.models.model import MultiLabelModel, Stage
+from srn_tf.models.model import MultiLabelModel, Stage, label_loss
+from srn_tf.models.srn import ATTENTION, WEIGHTED, build_regularizer
 
 LABELS = ("spot", "other", "rare")
 SIDE_PX, GRID = 56, 14
@@ -30,8 +30,8 @@ def build_model():
     cells = keras.layers.AveragePooling2D(SIDE_PX // GRID)(image)
     A = SoftmaxOverGrid(name="attention")(cells)
     outputs = {"y_sr": f_sr(A), "A": A, "U": A}
-    stages = {"sr": Stage(trains=("f_sr",), fixed=(), losses={"y_sr": 1.0}, watched="y_sr")}
-    return MultiLabelModel(image, outputs, {"f_sr": f_sr}, stages, ("y_sr",), ("A", "U"), "A")
+    stages = {"sr": Stage(trains=("f_sr",), fixed=(), terms=(label_loss("y_sr"),), watched="y_sr")}
+    return MultiLabelModel(image, outputs, {"f_sr": f_sr}, stages, ("y_sr",), (ATTENTION, WEIGHTED))
 
 
 def first_channel(*shape):

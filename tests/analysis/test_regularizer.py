@@ -102,7 +102,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("changes", "reads"),
-    [({}, "U"), ({"model": "srn_att"}, "A"), ({"regularize_from": "attention"}, "A")],  # the last of an older run
+    [({}, "U"), ({"model": "srn_att"}, "A")],
 )
 def test_what_the_regularizer_of_a_run_reads(run, tiny_scenes_dir, tmp_path, monkeypatch, changes, reads):
     description = json.loads((run / "run.json").read_text())

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from srn_tf.analysis.responses import neuron_network, places_of_boxes, places_of_maps, read_responses
 from srn_tf.errors import InputError
-from srn_tf.models.srn import build_srn
 from tests.analysis import spots
+from tests.models.small import small_model
 
 NAN = np.nan
 
@@ -15,7 +15,7 @@ NAN = np.nan
 @pytest.mark.parametrize(("head", "reads"), [("released", "U"), ("paper", "A")])
 def test_neurons_are_those_of_conv4_in_numpy(head, reads):
     tf.keras.utils.set_random_seed(1)
-    model = build_srn("small", 56, 3, head=head, head_channels=6, use_weighted_attention=reads == "U")
+    model = small_model("srn" if reads == "U" else "srn_att", 3, srn_head=head, head_channels=6)
     f_sr = model.parts["f_sr"]
     for layer in f_sr.layers:  # no weight as it starts
         layer.set_weights([np.random.uniform(0.2, 1.0, weight.shape) for weight in layer.get_weights()])

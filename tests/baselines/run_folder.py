@@ -5,17 +5,17 @@ import dataclasses
 import keras
 
 from srn_tf.data.scene_drawing import LABELS
-from srn_tf.evaluation.report import write_json
-from srn_tf.models.build import ModelConfig, build_model
-from srn_tf.training.checkpoint import save_weights
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.models.registry import METHODS, ModelConfig, build_model
+from srn_tf.runs.checkpoint import save_weights
+from srn_tf.runs.work_dir import WorkDir
 
 
 def write_run(path, model="main_net", **changes):
     """Writes flags.txt, run.json and the final weights, always the same; returns the model."""
     keras.utils.set_random_seed(1)
-    config = ModelConfig(model, "small", 56, head_channels=8)
-    network = build_model(config, len(LABELS))
+    settings = {"head_channels": 8} if model.startswith("srn") else {}
+    config = ModelConfig(model, "small", 56, METHODS[model].settings(**settings))
+    network = build_model(config, LABELS)
     work = WorkDir(str(path))
     work.claim(f"--model={model}\n--dataset=scenes\n--seed=3\n")
     description = {
@@ -28,6 +28,6 @@ def write_run(path, model="main_net", **changes):
         "seed": 3,
         **changes,
     }
-    write_json(work.run, description)
+    work.write_run(description)
     save_weights(work.final, network, {"labels": list(LABELS)})
     return network

@@ -10,7 +10,7 @@ from srn_tf.baselines.knn_run import Images, evaluate_knn
 from srn_tf.comparison.rows import compare_runs
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.work_dir import WorkDir
 
 
 def images(role, values, labels):

@@ -6,32 +6,13 @@ import numpy as np
 import pytest
 
 from srn_tf.baselines import pooled_features
-from srn_tf.baselines.pooled_features import PooledFeatures, pooled_network
+from srn_tf.baselines.pooled_features import PooledFeatures
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.preprocessing import preprocess
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
-from srn_tf.models.build import MODELS, ModelConfig, build_model
-from srn_tf.training import run_data
+from srn_tf.runs import run_data
 from tests.baselines.run_folder import write_run
-from tests.training.small import build_two_parts, random_batch, randomize
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_the_classifier_makes_its_logits_of_them(name):
-    model = build_model(ModelConfig(name, "small", 56, head_channels=8), 3)
-    randomize(model)
-    image = random_batch()["image"]
-    pooled = pooled_network(model)(image, training=False).numpy()
-    assert pooled.shape == (4, 128)
-    kernel, bias = (weight.numpy() for weight in model.parts["f_cls"].get_layer("cls_logits").weights)
-    y_cls = model.network_for(["y_cls"])(image, training=False)["y_cls"].numpy()
-    np.testing.assert_allclose(pooled @ kernel + bias, y_cls, rtol=1e-4, atol=1e-4)
-
-
-def test_a_model_of_other_parts():
-    with pytest.raises(InputError, match="KNN needs a model with the parts f_cnn and f_cls. Received: first, last."):
-        pooled_network(build_two_parts())
 
 
 def test_images_of_every_role(tiny_scenes_dir, tmp_path, monkeypatch):
@@ -53,7 +34,7 @@ def test_images_of_every_role(tiny_scenes_dir, tmp_path, monkeypatch):
         assert found.features.shape == (count, 128)
         assert (found.labels.dtype, found.features.dtype) == (np.int8, np.float32)
         batch = np.stack([preprocess(record["image"], 56) for record in records])
-        last_map = model.parts["f_cls"](model.parts["f_cnn"](batch, training=False), training=False)["last_map"]
+        last_map = model.parts["trunk"](batch, training=False)["c5"]
         np.testing.assert_allclose(found.features, last_map.numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
     assert np.ptp(images["test"].features, axis=0).max() > 0.01  # the images differ
 

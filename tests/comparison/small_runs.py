@@ -43,7 +43,7 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flags.txt").write_text("".join(f"--{flag}={value}\n" for flag, value in flags.items()))
-    run = {"dataset": dataset, "protocol": protocol, **({"final": final} if final else {})}
+    run = {"format": 2, "dataset": dataset, "protocol": protocol, **({"final": final} if final else {})}
     (folder / "run.json").write_text(json.dumps(run))
     predictions = SavedPredictions(
         names=np.array(saved.get("names", IMAGES)),

@@ -70,7 +70,15 @@ def test_no_predictions(tmp_path):
         read_run(path, "train")
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"dataset": "scenes"}', "7"])
+@pytest.mark.parametrize("content", ["[]", "{}", "7", '{"format": 1}'])
+def test_a_run_of_another_version(tmp_path, content):
+    path = write_run(tmp_path, FLAGS)
+    (tmp_path / "run.json").write_text(content)
+    with refused("run.json must be of this version of srn_tf, format 2. Received: format 1. Train the run again"):
+        read_run(path, "test")
+
+
+@pytest.mark.parametrize("content", ['{"format": 2}', '{"format": 2, "dataset": "scenes"}'])
 def test_run_json_that_says_nothing(tmp_path, content):
     path = write_run(tmp_path, FLAGS)
     (tmp_path / "run.json").write_text(content)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from srn_tf.choices import DATASETS
 from srn_tf.data import scenes
 from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.coco_annotations import LABEL_NAMES
 from srn_tf.data.csv_file import CsvFile
-from srn_tf.data.datasets import DATASETS, make_builder, open_dataset, open_prepared, open_stored, protocol_of
+from srn_tf.data.datasets import make_builder, open_dataset, open_prepared, open_stored, protocol_of
 from srn_tf.data.examples import stored_metadata
 from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS

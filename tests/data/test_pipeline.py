@@ -11,9 +11,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from srn_tf.choices import CACHES
 from srn_tf.data import pipeline
 from srn_tf.data.pipeline import (
-    CACHES,
     cached,
     evaluation_batches,
     read_records,

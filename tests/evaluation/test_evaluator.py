@@ -14,8 +14,9 @@ import tensorflow as tf
 from srn_tf.data.datasets import open_dataset
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.protocols import protocol_named
-from srn_tf.models.srn import build_srn
+from srn_tf.models.srn import ATTENTION
 from tests.evaluation import reference
+from tests.models.small import small_model
 
 GRID = 14
 
@@ -28,7 +29,7 @@ def dataset(tiny_scenes_dir):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return build_srn("small", 56, 16, head_channels=8)
+    return small_model("srn", 16, head_channels=8)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def one_by_one(model, records):
 @pytest.fixture(scope="module")
 def predictions(model, dataset):
     """Batches of 6: the last one holds 4 images and 2 blanks."""
-    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_attention=True)
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_maps=True)
     return evaluator.predict(dataset.records("test"), 6)
 
 
@@ -65,7 +66,7 @@ def test_every_image_once_in_stored_order(predictions, records, one_by_one):
 def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size):
     evaluator = Evaluator(model, tf.distribute.get_strategy(), names=("y_sr",))
     received = evaluator.predict(dataset.records("test"), batch_size)
-    assert list(received.logits) == ["y_sr"] and received.pointing is None
+    assert list(received.logits) == ["y_sr"] and received.pointing == {}
     np.testing.assert_allclose(received.logits["y_sr"], predictions.logits["y_sr"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(received.labels, predictions.labels)
 
@@ -76,9 +77,9 @@ def test_images_without_boxes_have_no_game(predictions, model, dataset):
     def drop_boxes(record):
         return {**record, "objects": {name: value[:0] for name, value in record["objects"].items()}}
 
-    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_attention=True)
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_maps=True)
     received = evaluator.predict(dataset.records("test").map(drop_boxes), 6)
-    assert received.pointing is None
+    assert received.pointing == {}
     np.testing.assert_array_equal(received.labels, predictions.labels)
     for name, logits in predictions.logits.items():
         np.testing.assert_allclose(received.logits[name], logits, rtol=1e-5, atol=1e-5, err_msg=name)
@@ -95,7 +96,7 @@ def test_two_devices_give_what_one_gives(predictions, tiny_scenes_dir, tmp_path)
     np.testing.assert_array_equal(received["labels"], predictions.labels)
     for name, logits in predictions.logits.items():
         np.testing.assert_allclose(received[name], logits, rtol=1e-5, atol=1e-5, err_msg=name)
-    assert json.loads(str(received["pointing"])) == predictions.pointing.result()
+    assert json.loads(str(received["pointing"])) == {name: game.result() for name, game in predictions.pointing.items()}
 
 
 def test_a_model_of_mixed_precision_gives_float32(model, predictions, dataset):
@@ -103,17 +104,17 @@ def test_a_model_of_mixed_precision_gives_float32(model, predictions, dataset):
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        mixed = build_srn("small", 56, 16, head_channels=8)
+        mixed = small_model("srn", 16, head_channels=8)
     finally:
         keras.mixed_precision.set_global_policy(policy)
     mixed.network.set_weights(model.network.get_weights())
-    evaluator = Evaluator(mixed, tf.distribute.get_strategy(), with_attention=True)
+    evaluator = Evaluator(mixed, tf.distribute.get_strategy(), with_maps=True)
     received = evaluator.predict(dataset.records("test"), 6)
     for name, logits in predictions.logits.items():
         assert received.logits[name].dtype == np.float32
         difference = np.abs(received.logits[name] - logits).max()
         assert 0 < difference < 0.05 * np.abs(logits).max(), name
-    assert received.pointing.result()["pairs"] == predictions.pointing.result()["pairs"]
+    assert received.pointing["U"].result()["pairs"] == predictions.pointing["U"].result()["pairs"]
 
 
 def play_by_hand(records, A):
@@ -135,9 +136,10 @@ def play_by_hand(records, A):
     return hits, pairs, shares
 
 
-def test_the_pointing_game_equals_one_counted_by_hand(predictions, records, one_by_one):
-    hits, pairs, shares = play_by_hand(records, one_by_one["A"])
-    result = predictions.pointing.result()
+@pytest.mark.parametrize("name", ["A", "U"])
+def test_the_pointing_game_equals_one_counted_by_hand(predictions, records, one_by_one, name):
+    hits, pairs, shares = play_by_hand(records, one_by_one[name])
+    result = predictions.pointing[name].result()
     assert (result["hits"], result["pairs"]) == (hits.sum(), pairs.sum())
     assert result["pairs"] == sum((record["labels"] == 1).sum() for record in records)
     assert result["accuracy"] == pytest.approx(100 * hits.sum() / pairs.sum())
@@ -148,15 +150,15 @@ def test_the_pointing_game_equals_one_counted_by_hand(predictions, records, one_
 
 def test_perfect_attention_hits_every_pair(dataset, records):
     """The hits above may be few; a network whose A marks each label's own box must hit every pair."""
-    game = Evaluator(BoxPainter(records), tf.distribute.get_strategy(), with_attention=True)
+    game = Evaluator(BoxPainter(records), tf.distribute.get_strategy(), with_maps=True)
     predictions = game.predict(dataset.records("test"), 6)
-    assert predictions.pointing.result()["accuracy"] == 100.0
+    assert predictions.pointing["A"].result()["accuracy"] == 100.0
 
 
 class BoxPainter:
     """Stands for a model: an image's A is 1 at the centre of each label's first box. Images are told by their sum."""
 
-    logits, attention, image_size, num_labels = ("y",), "A", 56, 16
+    logits, maps, image_size, num_labels = ("y",), (ATTENTION,), 56, 16
     outputs = {"A": tf.zeros((1, GRID, GRID, 16))}
 
     def __init__(self, records):
@@ -189,9 +191,9 @@ def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, re
                 assert ap == pytest.approx(100 * reference.ap_voc(scores, labels))
             else:
                 assert ap is None
-    assert metrics["pointing"] == predictions.pointing.result()
+    assert metrics["pointing"] == {name: game.result() for name, game in predictions.pointing.items()}
 
 
-def test_without_attention_no_game_is_played(model, dataset):
+def test_without_maps_no_game_is_played(model, dataset):
     predictions = Evaluator(model, tf.distribute.get_strategy(), ("y_cls",)).predict(dataset.records("test"), 16)
     assert "pointing" not in score(predictions, protocol_named(dataset.protocol), dataset.labels)

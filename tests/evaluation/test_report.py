@@ -1,9 +1,5 @@
-import json
-
 import numpy as np
-import pytest
 
-from srn_tf.errors import InputError
 from srn_tf.evaluation import protocols, report
 
 LABELS = ["dog", "cat", "007", "umbrella"]
@@ -140,45 +136,8 @@ def test_pointing_game_is_reported():
     metrics = _metrics(protocols.COCO, outputs=["y_hat"])
     none = {"hits": 0, "pairs": 0, "accuracy": None, "chance": None}
     one = {"hits": 3, "pairs": 4, "accuracy": 75.0, "chance": 12.5}
-    metrics["pointing"] = {**one, "per_label": [one, none, none, none]}
-    assert "Pointing game: accuracy 75.00, chance 12.50 (3 of 4 pairs)." in report.summary_table(metrics)
+    metrics["pointing"] = {"A": {**one, "per_label": [one, none, none, none]}}
+    assert "Pointing game, map A: accuracy 75.00, chance 12.50 (3 of 4 pairs)." in report.summary_table(metrics)
     text = report.per_label_table(metrics)
     assert _row(text, "dog")[1:] == ["75.00", "4"]
     assert _row(text, "cat")[1:] == ["-", "0"]
-
-
-def test_write_json_round_trip_replaces_the_file(tmp_path):
-    path = tmp_path / "metrics.json"
-    path.write_text("old")
-    value = {"mAP": None, "AP": [1.5, None], "labels": ["caf\u00e9"]}
-    report.write_json(path, value)
-    text = path.read_text(encoding="utf-8")
-    assert text == '{\n "mAP": null,\n "AP": [\n  1.5,\n  null\n ],\n "labels": [\n  "caf\u00e9"\n ]\n}\n'
-    assert json.loads(text) == value
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_write_json_refuses_what_json_does_not_have(tmp_path, number):
-    path = tmp_path / "metrics.json"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        report.write_json(path, {"mAP": number})
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("place", "reason"),
-    [
-        ("none/metrics.json", "No such file or directory"),
-        ("file/metrics.json", "Not a directory"),
-        ("folder", "Is a directory"),
-    ],
-)
-def test_write_json_to_an_unwritable_path(tmp_path, place, reason):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"must be a file that can be written: {reason}; check its folder"):
-        report.write_json(tmp_path / place, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

@@ -12,17 +12,17 @@ import numpy as np
 from srn_tf.data.datasets import open_dataset
 from srn_tf.distribution import make_strategy
 from srn_tf.evaluation.evaluator import Evaluator
-from srn_tf.models.srn import build_srn
+from tests.models.small import small_model
 
 
 def main(data_dir, output):
     strategy = make_strategy(logical_cpus=2)
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        model = build_srn("small", 56, 16, head_channels=8)
-    evaluator = Evaluator(model, strategy, with_attention=True)
+        model = small_model("srn", 16, head_channels=8)
+    evaluator = Evaluator(model, strategy, with_maps=True)
     predictions = evaluator.predict(open_dataset("scenes", data_dir, data_dir).records("test"), 5)
-    game = json.dumps(predictions.pointing.result())
+    game = json.dumps({name: game.result() for name, game in predictions.pointing.items()})
     np.savez(output, labels=predictions.labels, pointing=game, **predictions.logits)
 
 

@@ -1,39 +1,88 @@
-"""The main nets: where X lies, that cutting changes nothing, and weights from a file or not to be had."""
+"""The trunks: where their maps lie, that cutting changes nothing, and weights from a file or not to be had."""
+
+import dataclasses
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.models.backbones import BACKBONES, build_backbone, build_more_blocks
+from srn_tf.models.backbones import BACKBONES, MAPS, build_trunk
+from srn_tf.models.layers import SeededDropout
 from tests.models import reference
 
-S_PX, C = 64, 5
+S_PX = 64
+IS_KERAS_2 = keras.__version__.startswith("2.")
+RELU_NETWORKS = ("resnet101v2", "resnet50v2", "resnet101", "resnet50", "small")
 
-# name -> builder and module in keras.applications, residual blocks behind X, all blocks, and the weights of the
-# network without its classifier (trainable or not), as in Keras' own documentation.
-UNCUT = {
-    "resnet50v2": ("ResNet50V2", "resnet_v2", 3 + 4 + 5, 16, 23_564_800),
-    "resnet50": ("ResNet50", "resnet", 3 + 4 + 6, 16, 23_587_712),
-    "resnet101v2": ("ResNet101V2", "resnet_v2", 3 + 4 + 22, 33, 42_626_560),
-    "resnet101": ("ResNet101", "resnet", 3 + 4 + 23, 33, 42_658_176),
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a network: builder and module in keras.applications, weights without its classifier as in
+    Keras' documentation, channels of c3, c4 and c5, and how many sums of residual blocks lie before each.
+    """
+
+    builder: str
+    module: str
+    num_weights: int
+    channels: tuple
+    sums: tuple
+    block: str
+
+
+RESNET = (512, 1024, 2048)
+FACTS = {
+    "resnet101v2": Facts("ResNet101V2", "resnet_v2", 42_626_560, RESNET, (6, 29, 33), "preactivation"),
+    "resnet50v2": Facts("ResNet50V2", "resnet_v2", 23_564_800, RESNET, (6, 12, 16), "preactivation"),
+    "resnet101": Facts("ResNet101", "resnet", 42_658_176, RESNET, (7, 30, 33), "postactivation"),
+    "resnet50": Facts("ResNet50", "resnet", 23_587_712, RESNET, (7, 13, 16), "postactivation"),
+    "efficientnetv2_b0": Facts(
+        "EfficientNetV2B0", "efficientnet_v2", 5_919_312, (4 * 48, 6 * 112, 1280), (2, 8, 15), "postactivation"
+    ),
+    "convnext_tiny": Facts("ConvNeXtTiny", "convnext", 27_820_128, (192, 384, 768), (6, 15, 18), "postactivation"),
+    "mobilenetv3_large": Facts(
+        "MobileNetV3Large", "mobilenet_v3", 2_996_352, (6 * 40, 6 * 112, 960), (4, 8, 10), "postactivation"
+    ),
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet101v2", "resnet101")]
+# Layers of the uncut network whose outputs c3 and c4 are, where they have names.
+LAYERS = {
+    "resnet101v2": ("conv3_block4_preact_relu", "conv4_block23_preact_relu"),
+    "resnet50v2": ("conv3_block4_preact_relu", "conv4_block6_preact_relu"),
+    "resnet101": ("conv3_block4_out", "conv4_block23_out"),
+    "resnet50": ("conv3_block4_out", "conv4_block6_out"),
+    "efficientnetv2_b0": ("block4a_expand_activation", "block6a_expand_activation"),
+}
+FAST = ("resnet50v2", "mobilenetv3_large")
+NETWORKS = pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in FACTS]
+)
 
 
 class Built:
-    """A cut network that was built from the file of an uncut one, beside that uncut one."""
+    """A trunk that was built from the file of an uncut network with its own preprocessing, beside that network."""
 
     def __init__(self, name, folder):
-        builder, module, self.blocks_behind_x, self.blocks, self.num_weights = UNCUT[name]
-        self.uncut = getattr(keras.applications, builder)(
-            include_top=False, weights=None, input_shape=(S_PX, S_PX, 3), pooling="avg"
+        self.facts = FACTS[name]
+        self.uncut = getattr(keras.applications, self.facts.builder)(
+            include_top=False, weights=None, input_shape=(S_PX, S_PX, 3)
         )
         reference.randomise(self.uncut, seed=1)
-        self.preprocess_input = getattr(keras.applications, module).preprocess_input
-        self.file = str(folder / f"{name}_notop.h5")
+        if name == "mobilenetv3_large":  # whose random weights let little of an image through
+            for weight in self.uncut.weights:
+                if "gamma" in weight.name:
+                    weight.assign(3.0 * weight)
+        self.preprocess_input = getattr(keras.applications, self.facts.module).preprocess_input
+        self.file = str(folder / f"{name}_notop{'' if IS_KERAS_2 else '.weights'}.h5")  # Keras 3 writes no other name
         self.uncut.save_weights(self.file)
-        self.f_cnn, self.f_cls = build_backbone(name, S_PX, C, self.file)
+        self.trunk = build_trunk(name, S_PX, self.file)
+        images = np.random.default_rng(0).uniform(0, 255, (2, S_PX, S_PX, 3)).astype(np.float32)
+        self.images = images
+        self.maps = as_numpy(self.trunk.model(images))
+
+
+def as_numpy(tensors):
+    return {key: np.asarray(value) for key, value in tensors.items()}
 
 
 @pytest.fixture(scope="module")
@@ -49,173 +98,166 @@ def built(tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).uniform(0, 255, (2, S_PX, S_PX, 3)).astype(np.float32)
+def check_maps(maps, side_px, channels):
+    """c3, c4 and c5 at three strides, each half as large as the one before."""
+    sides = (side_px, side_px // 2, side_px // 4)
+    expected = {name: (side, side, depth) for name, side, depth in zip(MAPS, sides, channels, strict=True)}
+    assert {name: tuple(value.shape[1:]) for name, value in maps.items()} == expected
 
 
-def sums(model, prefix=""):
+def check_cuts(trunk, images):
+    """Every cut gives the maps of the whole trunk to the bit, and both pieces together have its weights, each once."""
+    whole = as_numpy(trunk.model(images))
+    for index, name in enumerate(MAPS):
+        until = trunk.until(name)
+        features = until(images)
+        received = {name: np.asarray(features[name])}
+        assert until.name == f"trunk_until_{name}"
+        assert set(features) == ({name, "shortcut"} if trunk.block == "preactivation" and name != "c5" else {name})
+        if name != "c5":
+            after = trunk.after(name)
+            assert after.name == f"trunk_after_{name}"
+            rest = after(features)
+            assert set(rest) == set(MAPS[index + 1 :])
+            received.update(as_numpy(rest))
+            pieces = [*until.weights, *after.weights]
+            assert len({id(weight) for weight in pieces}) == len(pieces)
+            assert {id(weight) for weight in pieces} == {id(weight) for weight in trunk.model.weights}
+        for key, value in received.items():
+            np.testing.assert_array_equal(value, whole[key])
+
+
+def check_gradients(trunk, images):
+    """Gradients of c5 reach every trainable weight through the cut at c4."""
+    until, after = trunk.until("c4"), trunk.after("c4")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(after(until(images))["c5"] ** 2)
+    variables = trunk.model.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    assert all(gradient is not None for gradient in gradients)
+    # A bias in front of a BatchNorm that sees one cell, or a ReLU that is shut, has none: most have one.
+    assert np.mean([np.abs(gradient).max() > 0 for gradient in gradients]) > 0.9
+
+
+def names_of(trunk):
+    return [layer.name for layer in trunk.model.layers]
+
+
+def sums(model):
     """The sums that end residual blocks."""
-    layers = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Add)]
-    return [name for name in layers if name.startswith(prefix)]
-
-
-RESNETS = pytest.mark.parametrize("name", ["resnet50v2", pytest.param("resnet50", marks=pytest.mark.slow), *SLOW])
+    return sum(isinstance(layer, keras.layers.Add) for layer in model.layers)
 
 
 def test_the_list():
-    assert set(BACKBONES) == {*UNCUT, "small"}
+    assert BACKBONES == (*FACTS, "small")
 
 
-@RESNETS
-def test_x_is_at_stride_16_with_1024_channels(built, images, name):
+@NETWORKS
+def test_maps(built, name):
     network = built(name)
-    X = network.f_cnn(images)["X"].numpy()
-    assert X.shape == (2, S_PX // 16, S_PX // 16, 1024)
-    assert X.min() == 0.0 and X.max() > 0.0  # behind a ReLU
-    assert (network.f_cnn.name, network.f_cls.name) == ("f_cnn", "f_cls")
-    side = S_PX // 32
-    assert network.f_cls.output_shape == {
-        "last_map": (None, side, side, 2048),
-        "pooled": (None, 2048),
-        "y_cls": (None, C),
-    }
+    trunk, facts = network.trunk, network.facts
+    assert (trunk.name, trunk.block, trunk.model.name) == (name, facts.block, "trunk")
+    assert set(trunk.maps) == set(network.maps) == set(MAPS)
+    check_maps(trunk.maps, S_PX // 8, facts.channels)
+    check_maps(network.maps, S_PX // 8, facts.channels)
+    for value in network.maps.values():
+        assert np.isfinite(value).all() and np.ptp(value, axis=0).max() > 1e-3  # two images, two maps
+        assert value.max() > 0.0 and (name not in RELU_NETWORKS or value.min() == 0.0)
+    assert tuple(sums(trunk.until(map_name)) for map_name in MAPS) == facts.sums
 
 
-@RESNETS
-def test_the_cut_network_equals_the_uncut_one_on_the_same_file(built, images, name):
+@NETWORKS
+def test_the_trunk_equals_the_uncut_network_on_the_same_file(built, name):
+    """Weights, layers and scaling: the uncut network reads pixels through its own preprocessing."""
     network = built(name)
-    kernel, bias = network.f_cls.get_layer("cls_logits").get_weights()
-    features = network.uncut(network.preprocess_input(images.copy())).numpy()
-    expected = features @ kernel + bias
-    received = network.f_cls(network.f_cnn(images))["y_cls"].numpy()
-    assert np.abs(expected).max() > 1e-3 and np.ptp(expected, axis=0).max() > 1e-6
-    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    uncut, pixels = network.uncut, network.preprocess_input(network.images.copy())
+    outputs = {"c5": uncut.outputs[0]}
+    for map_name, layer in zip(MAPS, LAYERS.get(name, ()), strict=False):
+        outputs[map_name] = uncut.get_layer(layer).output
+    for map_name, expected in as_numpy(keras.Model(uncut.inputs[0], outputs)(pixels)).items():
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(network.maps[map_name], expected, rtol=1e-3, atol=1e-4 * largest)
 
 
-@RESNETS
-def test_what_y_cls_comes_of(built, images, name):
-    network = built(name)
-    received = {key: value.numpy() for key, value in network.f_cls(network.f_cnn(images)).items()}
-    kernel, bias = network.f_cls.get_layer("cls_logits").get_weights()
-    assert received["last_map"].min() == 0.0 and received["last_map"].max() > 0.0  # behind a ReLU
-    np.testing.assert_allclose(received["pooled"], received["last_map"].mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
-    expected = received["pooled"] @ kernel + bias
-    np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-
-
-@RESNETS
-def test_residual_blocks_behind_x(built, name):
-    network = built(name)
-    assert len(sums(network.f_cnn)) == network.blocks_behind_x
-    assert len(sums(network.f_cls)) == network.blocks - network.blocks_behind_x
-    # All of stage 4 for v1; all but the block that strides for v2.
-    behind = {"resnet50v2": 5, "resnet50": 6, "resnet101v2": 22, "resnet101": 23}[name]
-    assert len(sums(network.f_cnn, "conv4_")) == behind
-    assert len(sums(network.f_cls, "conv4_")) == (1 if name.endswith("v2") else 0)
-
-
-@RESNETS
+@NETWORKS
 def test_no_weight_is_lost_or_doubled(built, name):
     network = built(name)
-    classifier = 2048 * C + C
-    assert network.f_cnn.count_params() + network.f_cls.count_params() == network.num_weights + classifier
-    in_f_cnn = {id(weight) for weight in network.f_cnn.weights}
-    assert not in_f_cnn & {id(weight) for weight in network.f_cls.weights}
+    weights = network.trunk.model.weights
+    dropouts = sum(isinstance(layer, SeededDropout) for layer in network.trunk.model.layers)  # one count of draws each
+    assert len({id(weight) for weight in weights}) == len(weights) == len(network.uncut.weights) + dropouts
+    assert network.uncut.count_params() == network.facts.num_weights
+    assert network.trunk.model.count_params() == network.facts.num_weights + dropouts
 
 
-def test_another_size_has_another_grid():
-    f_cnn, f_cls = build_backbone("resnet50", 96, C)
-    assert f_cnn.output_shape["X"] == (None, 6, 6, 1024)
-    assert f_cls.output_shape["last_map"] == (None, 3, 3, 2048)
+@NETWORKS
+def test_a_cut_changes_nothing(built, name):
+    check_cuts(built(name).trunk, built(name).images)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
+def test_gradients_cross_the_cut(built, name):
+    check_gradients(built(name).trunk, built(name).images)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "mobilenetv3_large" else pytest.param(name, marks=pytest.mark.slow) for name in FACTS],
+)
+def test_another_size_has_another_grid_and_the_same_names(built, name):
+    """Weights are addressed by the names of layers: two trunks in one process must not differ in them."""
+    trunk = build_trunk(name, 96)
+    check_maps(trunk.maps, 12, FACTS[name].channels)
+    names = names_of(trunk)
+    assert names == names_of(built(name).trunk) and len(set(names)) == len(names)
+    assert not [layer for layer in names if "/" in layer]
+    uncounted = {"add", "multiply", "re_lu", "activation", "layer_normalization", "max_pooling2d"}
+    assert not [layer for layer in names if layer.startswith("tf.") or layer.rstrip("_0123456789") in uncounted]
 
 
 @pytest.mark.slow
 def test_the_grid_of_the_paper():
-    f_cnn, _ = build_backbone("resnet101v2", 224, 80)
-    assert f_cnn.output_shape["X"] == (None, 14, 14, 1024)
+    check_maps(build_trunk("resnet101v2", 224).maps, 28, RESNET)
 
 
 # small.
 
 
-@pytest.mark.parametrize("size_px", [56, 112, 224])
-def test_small_has_a_grid_of_14_whatever_the_input(size_px):
-    f_cnn, f_cls = build_backbone("small", size_px, C)
-    images = np.random.default_rng(0).uniform(0, 255, (2, size_px, size_px, 3)).astype(np.float32)
-    features = f_cnn(images)
-    assert set(features) == {"X"}
-    assert features["X"].shape == (2, 14, 14, 64)
-    shapes = {name: value.shape for name, value in f_cls(features).items()}
-    assert shapes == {"last_map": (2, 7, 7, 128), "pooled": (2, 128), "y_cls": (2, C)}
-    assert len(sums(f_cnn)) == 2 and len(sums(f_cls)) == 1  # one block a stage
+@pytest.mark.parametrize(
+    "size_px, side", [(56, 28), (112, 28), (224, 28), (448, 28), (32, 16), (64, 32), (96, 48), (128, 32)]
+)
+def test_small_has_a_c4_of_14_for_multiples_of_56(size_px, side):
+    trunk = build_trunk("small", size_px)
+    check_maps(trunk.maps, side, (32, 64, 128))
+    assert (trunk.name, trunk.block) == ("small", "small")
+    assert tuple(sums(trunk.until(name)) for name in MAPS) == (1, 2, 3)  # one block a stage
+
+
+def test_small_cut_and_its_gradients():
+    trunk = build_trunk("small", S_PX)
+    reference.randomise(trunk.model, seed=1)
+    images = np.random.default_rng(0).uniform(0, 255, (2, S_PX, S_PX, 3)).astype(np.float32)
+    check_cuts(trunk, images)
+    check_gradients(trunk, images)
+    for value in as_numpy(trunk.model(images)).values():
+        assert value.min() == 0.0 and value.max() > 0.0
+
+
+def test_small_keeps_its_names():
+    """Weights are addressed by them."""
+    with_weights = [layer.name for layer in build_trunk("small", 56).model.layers if layer.weights]
+    blocks = ("cnn_stage1_block1", "cnn_stage2_block1", "cls_stage3_block1")
+    of_blocks = [
+        f"{block}_{end}" for block in blocks for end in ("pre_bn", "shortcut_conv", "1_conv", "mid_bn", "2_conv")
+    ]
+    assert sorted(with_weights) == sorted(["cnn_stem_conv", *of_blocks, "cnn_x_bn", "cls_last_bn"])
 
 
 def test_small_tells_images_apart_at_initialisation():
     keras.utils.set_random_seed(0)
-    f_cnn, f_cls = build_backbone("small", 56, C)
     images = np.random.default_rng(1).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
     images[1, :28] = 0.0
-    first, second = f_cls(f_cnn(images))["y_cls"].numpy()
+    first, second = np.asarray(build_trunk("small", 56).model(images)["c5"]).mean(axis=(1, 2))
     assert np.abs(first - second).max() > 0.05
-
-
-def test_how_smalls_layers_start():
-    for part in (*build_backbone("small", 56, C), build_more_blocks("small", (7, 7, 128))):
-        reference.assert_starts(part)
-
-
-# The two blocks that ResNet-107 has more.
-
-
-def more_blocks(weights, x, kind):
-    """What they compute, in NumPy. Pre-activation: BatchNorm, ReLU, convolution, and a last BatchNorm and ReLU."""
-
-    def norm(x, name):
-        return reference.batch_norm(x, *weights[f"{name}_bn"])
-
-    def convolve(x, name):
-        return reference.convolve(x, *weights[f"{name}_conv"])
-
-    for block in ("more_block1", "more_block2"):
-        if kind == "v1":
-            residual = reference.relu(norm(convolve(x, f"{block}_1"), f"{block}_1"))
-            residual = reference.relu(norm(convolve(residual, f"{block}_2"), f"{block}_2"))
-            x = reference.relu(x + norm(convolve(residual, f"{block}_3"), f"{block}_3"))
-        else:
-            residual = convolve(reference.relu(norm(x, f"{block}_pre")), f"{block}_1")
-            names = (("mid", "2"),) if kind == "small" else (("1", "2"), ("2", "3"))
-            for before, after in names:
-                residual = convolve(reference.relu(norm(residual, f"{block}_{before}")), f"{block}_{after}")
-            x = x + residual
-    return x if kind == "v1" else reference.relu(norm(x, "more_last"))
-
-
-KINDS = pytest.mark.parametrize(
-    "name, kind",
-    [("resnet101v2", "v2"), ("resnet50v2", "v2"), ("resnet101", "v1"), ("resnet50", "v1"), ("small", "small")],
-)
-
-
-@KINDS
-def test_more_blocks_equal_numpy(name, kind):
-    f_more = build_more_blocks(name, (3, 2, 8))
-    reference.randomise(f_more, seed=2)
-    x = np.random.default_rng(3).uniform(0, 2, (2, 3, 2, 8)).astype(np.float32)
-    expected = more_blocks(reference.weights_of(f_more), x, kind)
-    assert np.abs(expected - x).max() > 0.1
-    np.testing.assert_allclose(f_more(x), expected, rtol=1e-4, atol=1e-4)
-
-
-@KINDS
-def test_weights_of_more_blocks(name, kind):
-    """A bottleneck's kernels have 2048 * 512 + 9 * 512 * 512 + 512 * 2048 = 4,456,448 weights, its BatchNorms 4 a
-    channel: 4 * (2048 + 512 + 512). Small's block has two kernels of 9 * 128 * 128 and BatchNorms of 4 * 256.
-    """
-    f_more = build_more_blocks(name, (7, 7, 128 if kind == "small" else 2048))
-    expected = {"v1": 2 * 4_468_736, "v2": 2 * 4_468_736 + 4 * 2048, "small": 2 * 295_936 + 4 * 128}
-    assert f_more.count_params() == expected[kind]
-    assert f_more.output_shape == f_more.input_shape and len(sums(f_more)) == 2
 
 
 # Bad input: one message of one line.
@@ -223,44 +265,13 @@ def test_weights_of_more_blocks(name, kind):
 
 def message_of(*arguments):
     with pytest.raises(InputError) as error:
-        build_backbone(*arguments)
+        build_trunk(*arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_name_must_be_known():
-    assert message_of("resnet152", 224, C) == (
-        "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, small. Received: 'resnet152'."
-    )
-
-
-@pytest.mark.parametrize("name, size_px, unit_px", [("resnet101v2", 100, 32), ("resnet50", 0, 32), ("small", 64, 56)])
-def test_size_must_be_a_multiple(name, size_px, unit_px):
-    expected = f"image_size must be a multiple of {unit_px} for backbone {name}. Received: {size_px}."
-    assert message_of(name, size_px, C) == expected
-
-
-@pytest.mark.parametrize("weights", ["imagenet", "weights.h5"])
-def test_small_has_no_weights_to_load(weights):
-    message = message_of("small", 56, C, weights)
-    assert "small has no pre-trained weights" in message and "--backbone_weights=none" in message
-    assert repr(weights) in message
-
-
-@pytest.mark.parametrize("name", UNCUT)
-def test_weight_file_missing(name, tmp_path):
-    path = str(tmp_path / "missing.h5")
-    message = message_of(name, S_PX, C, path)
-    assert message.startswith(f"backbone_weights must be imagenet, none or a file. Received: {path!r}")
-    assert f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
-
-
-@pytest.mark.slow
-def test_weight_file_of_another_architecture(built):
-    path = built("resnet50").file
-    message = message_of("resnet50v2", S_PX, C, path)
-    assert message.startswith(f"The weight file {path} does not fit ResNet50V2")
-    assert "Expected a copy of resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5." in message
+def test_how_smalls_layers_start():
+    reference.assert_starts(build_trunk("small", 56).model)
 
 
 @pytest.mark.parametrize("is_file", [True, False])
@@ -274,27 +285,96 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch, is_file):
     path = tmp_path / "weights.h5"
     path.touch()
     source = path if is_file else "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    message = message_of("resnet50v2", S_PX, C, str(path) if is_file else "imagenet")
-    assert message.startswith(
-        f"The weights in {source} must be finite numbers. Received: 54 of 54 values of conv1_conv/"
+    with pytest.raises(InputError) as error:
+        build_trunk("resnet50v2", S_PX, str(path) if is_file else "imagenet")
+    assert str(error.value).startswith(
+        f"The weights in {source} must be finite numbers. Received: 54 of 54 values of trunk/conv1_conv/kernel"
     )
 
 
+def test_name_must_be_known():
+    assert message_of("resnet152", 224) == (
+        "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, efficientnetv2_b0, convnext_tiny, "
+        "mobilenetv3_large, small. Received: 'resnet152'."
+    )
+
+
+@pytest.mark.parametrize(
+    "name, size_px, units",
+    [("resnet101v2", 100, "32"), ("convnext_tiny", 56, "32"), ("resnet50", 0, "32"), ("small", 80, "32 or 56")],
+)
+def test_size_must_be_a_multiple(name, size_px, units):
+    expected = f"image_size must be a multiple of {units} for backbone {name}. Received: {size_px}."
+    assert message_of(name, size_px) == expected
+
+
+def test_map_must_be_known():
+    trunk = build_trunk("small", 32)
+    with pytest.raises(ValueError, match="map must be one of c3, c4, c5. Received: 'c6'"):
+        trunk.until("c6")
+    with pytest.raises(ValueError, match="map must be one of c3, c4. Received: 'c5'"):
+        trunk.after("c5")
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "weights.h5"])
+def test_small_has_no_weights_to_load(weights):
+    message = message_of("small", 56, weights)
+    assert "small has no pre-trained weights" in message and "--backbone_weights=none" in message
+    assert repr(weights) in message
+
+
+WEIGHT_FILES = {
+    "resnet101v2": "resnet101v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet50v2": "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet101": "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet50": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "efficientnetv2_b0": "efficientnetv2-b0_notop.h5",
+    "convnext_tiny": "convnext_tiny_notop.h5",
+    "mobilenetv3_large": "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+}
+
+
+@pytest.mark.parametrize("name", WEIGHT_FILES)
+def test_weight_file_missing(name, tmp_path):
+    path = str(tmp_path / "missing.h5")
+    message = message_of(name, S_PX, path)
+    assert message.startswith(f"backbone_weights must be imagenet, none or a file. Received: {path!r}")
+    assert message.endswith(f"expected a copy of {WEIGHT_FILES[name]}.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, other", [("resnet50v2", "resnet50"), ("convnext_tiny", "mobilenetv3_large")])
+def test_weight_file_of_another_architecture(built, name, other):
+    path = built(other).file
+    message = message_of(name, S_PX, path)
+    assert message.startswith(f"The weight file {path} does not fit {FACTS[name].builder}")
+    assert f"Expected a copy of {WEIGHT_FILES[name]}." in message
+
+
+@pytest.mark.slow
 def test_weight_file_that_is_no_weight_file(tmp_path):
     path = tmp_path / "weights.h5"
     path.write_text("<html>not found</html>")
-    message = message_of("resnet50", S_PX, C, str(path))
-    assert message.startswith(f"The weight file {path} does not fit ResNet50")
-    assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
+    message = message_of("mobilenetv3_large", S_PX, str(path))
+    assert message.startswith(f"The weight file {path} does not fit MobileNetV3Large")
+    assert WEIGHT_FILES["mobilenetv3_large"] in message
 
 
-def test_imagenet_without_network(monkeypatch):
-    def fail(name, origin, **options):
+@pytest.mark.parametrize(
+    "name", [name if name == "resnet50v2" else pytest.param(name, marks=pytest.mark.slow) for name in FACTS]
+)
+def test_imagenet_without_network(monkeypatch, name):
+    """The name in the message is that of the file that Keras asks for."""
+    asked = []
+
+    def fail(fname, origin, **options):
+        asked.append(fname)
         # Word for word what Keras raises.
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -3] Temporary failure in name resolution")
 
-    monkeypatch.setattr("keras.src.utils.data_utils.get_file", fail)
-    message = message_of("resnet50v2", S_PX, C, "imagenet")
-    assert "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5 could not be downloaded" in message
+    monkeypatch.setattr(f"keras.src.utils.{'data' if IS_KERAS_2 else 'file'}_utils.get_file", fail)
+    message = message_of(name, S_PX, "imagenet")
+    assert asked == [WEIGHT_FILES[name]]
+    assert f"{WEIGHT_FILES[name]} could not be downloaded" in message
     assert "--backbone_weights=FILE" in message and "--backbone_weights=none" in message
     assert "Temporary failure in name resolution" in message

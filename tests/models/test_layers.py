@@ -9,7 +9,9 @@ import tensorflow as tf
 from srn_tf.models.layers import (
     CAFFE_MEAN_BGR,
     DepthwiseOverGrid,
+    LayerScale,
     ScaleInput,
+    SeededDropout,
     SoftmaxOverGrid,
     SumOverGrid,
     WeightedMean,
@@ -66,7 +68,13 @@ def test_caffe_scaling_is_blue_green_red_minus_the_mean():
     np.testing.assert_allclose(ScaleInput("caffe")(image), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode, module", [("symmetric", "resnet_v2"), ("caffe", "resnet")])
+def test_torch_scaling_is_red_green_blue_in_standard_deviations():
+    image = np.array([[[[0, 127.5, 255], [51, 102, 204]]]], np.float32)
+    expected = [[[[-0.485 / 0.229, 0.044 / 0.224, 0.594 / 0.225], [-0.285 / 0.229, -0.056 / 0.224, 0.394 / 0.225]]]]
+    np.testing.assert_allclose(ScaleInput("torch")(image), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode, module", [("symmetric", "resnet_v2"), ("caffe", "resnet"), ("torch", "densenet")])
 def test_scaling_is_that_of_keras_applications(mode, module):
     image = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype(np.float32)
     expected = getattr(keras.applications, module).preprocess_input(image.copy())
@@ -88,8 +96,8 @@ def test_scaling_rounds_once_under_mixed_precision(mode, policy, dtype):
 
 
 def test_scaling_mode_must_be_known():
-    with pytest.raises(ValueError, match="mode must be one of symmetric, caffe. Received: 'torch'"):
-        ScaleInput("torch")
+    with pytest.raises(ValueError, match="mode must be one of symmetric, caffe, torch. Received: 'bgr'"):
+        ScaleInput("bgr")
 
 
 # SoftmaxOverGrid, Eq. (4).
@@ -157,18 +165,31 @@ def test_gradient_of_the_learned_weight():
     assert float(tape.gradient(y_hat, mix.alpha_logit)) == pytest.approx(0.75)
 
 
+# LayerScale.
+
+
+def test_layer_scale_starts_small_and_has_one_factor_for_each_channel():
+    maps = random(2, 3, 4, 5)
+    scale = LayerScale()
+    np.testing.assert_allclose(scale(maps), 1e-6 * maps, rtol=1e-6)
+    scale.set_weights([np.arange(5, dtype=np.float32)])
+    np.testing.assert_allclose(scale(maps), maps * [0, 1, 2, 3, 4], rtol=1e-6)
+
+
 # Files.
 
 
 @pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("mode", ["symmetric", "caffe"])
+@pytest.mark.parametrize("mode", ["symmetric", "caffe", "torch"])
 def test_a_saved_model_loads_without_custom_objects(tmp_path, mode, learned):
     image = keras.Input((6, 8, 3))
     Z = keras.layers.Conv2D(4, 3, padding="same")(ScaleInput(mode)(image))
+    Z = LayerScale(name="scale")(Z)
     A = SoftmaxOverGrid()(Z)
     first, second = SumOverGrid()(keras.layers.Multiply()([A, Z])), SumOverGrid()(Z)
     mix = WeightedMean(learned=learned, name="mix")
     model = keras.Model(image, {"A": A, "y_hat": mix([first, second])})
+    model.get_layer("scale").set_weights([np.array([1.0, 2.0, 3.0, 4.0], np.float32)])
     if learned:
         mix.alpha_logit.assign(-1.3)
     model.save(tmp_path / "model.keras")
@@ -177,4 +198,43 @@ def test_a_saved_model_loads_without_custom_objects(tmp_path, mode, learned):
     expected, received = model(pixels), loaded(pixels)
     for name in expected:
         np.testing.assert_array_equal(received[name], expected[name])
-    assert len(loaded.weights) == 2 + learned
+    assert len(loaded.weights) == 3 + learned
+
+
+# Dropout whose draws are weights.
+
+
+def test_dropout_draws_on_from_its_weight():
+    layer = SeededDropout(0.25)
+    x = tf.ones([50, 40])
+    assert layer(x, training=True).shape == x.shape
+    start = layer.draws.numpy()
+    masks = [layer(x, training=True).numpy() for _ in range(2)]
+    assert set(np.unique(masks)) == {np.float32(0.0), np.float32(1 / 0.75)}
+    assert abs((masks[0] == 0).mean() - 0.25) < 4 * (0.25 * 0.75 / x.shape.num_elements()) ** 0.5
+    assert (masks[0] != masks[1]).any() and layer.draws.numpy() == start + 2
+    layer.draws.assign(start)
+    np.testing.assert_array_equal(layer(x, training=True), masks[0])
+
+
+def test_dropout_does_nothing_where_it_is_frozen_or_answers():
+    layer = SeededDropout(0.5)
+    x = tf.ones([4, 3])
+    layer(x, training=True)
+    before = layer.draws.numpy()
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), x)
+    assert layer.draws.numpy() == before
+
+
+def test_dropout_of_whole_images():
+    y = SeededDropout(0.5, is_per_image=True)(tf.ones([64, 2, 2, 3]), training=True).numpy()
+    per_image = y.reshape(64, -1)
+    assert (per_image == per_image[:, :1]).all() and set(np.unique(y)) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_of_a_rate_outside_0_to_1(rate):
+    with pytest.raises(ValueError, match="rate must be in"):
+        SeededDropout(rate)

@@ -1,4 +1,4 @@
-"""SRN and the main net: every equation against NumPy, the parts, the stage tables, and bad values by message."""
+"""SRN: every equation against NumPy, the parts, the stage tables."""
 
 import dataclasses
 
@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.main_net import build_main_net
-from srn_tf.models.model import Stage
-from srn_tf.models.srn import build_srn
+from srn_tf.models.model import Stage, label_loss
 from tests.models import reference
+from tests.models.small import losses_of, main_net_outputs, small_model
 
 C, S_PX, B = 5, 56, 3
 PARTS = {
-    "paper": {"f_cnn", "f_cls", "f_att", "f_conf", "f_sr", "mix"},
-    "released": {"f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "f_sr", "mix"},
+    "paper": {"trunk", "classifier", "f_att", "f_conf", "f_sr", "mix"},
+    "released": {"trunk", "classifier", "f_neck", "f_att", "f_conf", "f_sr", "mix"},
 }
 
 
-def build(head="released", **values):
-    return build_srn("small", S_PX, C, head=head, head_channels=8, **values)
+def build(head="released", reads="U", **settings):
+    return small_model("srn" if reads == "U" else "srn_att", C, srn_head=head, head_channels=8, **settings)
 
 
 def randomised(model):
@@ -32,11 +31,7 @@ def randomised(model):
 @pytest.fixture(scope="module")
 def models():
     """(head, what f_sr reads) -> model whose biases and BatchNorm values are neither 0 nor 1."""
-    return {
-        (head, source): randomised(build(head, use_weighted_attention=source == "U"))
-        for head in ("paper", "released")
-        for source in ("U", "A")
-    }
+    return {(head, source): randomised(build(head, source)) for head in ("paper", "released") for source in ("U", "A")}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +45,7 @@ def outputs_of(model, images):
 
 def heads_input(model, images):
     """What f_att and f_conf read: X, or in the released nets what f_neck makes of it."""
-    X = model.parts["f_cnn"](images)["X"].numpy()
+    X = main_net_outputs(model, images)["X"]
     return model.parts["f_neck"](X).numpy() if "f_neck" in model.parts else X
 
 
@@ -69,7 +64,8 @@ def test_outputs(models, images, head):
         **{"y_hat": logits, "y_cls": logits, "y_att": logits, "y_sr": logits},
         **{"A": grid, "S": grid, "U": grid, "pooled": (B, 128)},
     }
-    assert (model.logits, model.maps, model.attention) == (("y_hat", "y_cls", "y_att", "y_sr"), ("A", "U"), "A")
+    assert model.logits == ("y_hat", "y_cls", "y_att", "y_sr")
+    assert [(a_map.name, a_map.range) for a_map in model.maps] == [("A", (0.0, 1.0)), ("U", (0.0, 1.0))]
     assert (model.final, model.image_size, model.num_labels) == ("y_hat", S_PX, C)
     assert model.embedding == "pooled" and set(model.explanation) == set(shapes) - {"pooled"}
     assert set(model.parts) == PARTS[head]
@@ -84,8 +80,8 @@ def test_equations_4_to_9_equal_numpy(models, images, head, source):
     model = models[head, source]
     X = heads_input(model, images)
     Z, S = model.parts["f_att"](X).numpy(), model.parts["f_conf"](X).numpy()
-    main_net = model.parts["f_cls"](model.parts["f_cnn"](images))
-    y_cls = main_net["y_cls"].numpy()
+    main_net = main_net_outputs(model, images)
+    y_cls = main_net["y_cls"]
     A = np.exp(Z) / np.exp(Z).sum(axis=(1, 2), keepdims=True)  # Eq. (4)
     y_att = (A * S).sum(axis=(1, 2))  # Eq. (7)
     U = A / (1 + np.exp(-S))  # Eq. (8)
@@ -102,7 +98,7 @@ def test_equations_4_to_9_equal_numpy(models, images, head, source):
 def test_heads_read_x(models, images, head):
     """f_att, f_conf and f_neck sit where the equations put them: all from X, in NumPy."""
     model = models[head, "U"]
-    X = model.parts["f_cnn"](images)["X"].numpy()
+    X = main_net_outputs(model, images)["X"]
     if head == "released":
         X = reference.neck(model.parts["f_neck"], X)
     A = reference.softmax_over_grid(reference.attention_scores(model.parts["f_att"], X, head))
@@ -137,7 +133,7 @@ def test_the_two_models_differ_in_what_f_sr_reads(images):
     received = {}
     for source in ("U", "A"):
         keras.utils.set_random_seed(0)
-        received[source] = outputs_of(build("paper", use_weighted_attention=source == "U"), images)
+        received[source] = outputs_of(build("paper", source), images)
     for name in ("A", "U", "y_cls", "y_att"):
         np.testing.assert_array_equal(received["U"][name], received["A"][name])
     assert np.abs(received["U"]["y_sr"] - received["A"]["y_sr"]).max() > 1e-3
@@ -201,7 +197,7 @@ LAST_LOSS = {"paper": {"y_hat": 1.0, "y_att": 1.0}, "released": {"y_att": 1.0, "
 def test_stage_tables(models, head):
     model = models[head, "U"]
     expected = {
-        "cls": ({"f_cnn", "f_cls"}, {"y_cls": 1.0}, "y_cls"),
+        "cls": ({"trunk", "classifier"}, {"y_cls": 1.0}, "y_cls"),
         "att": (HEADS_ONLY[head], {"y_att": 1.0}, "y_att"),
         "sr": ({"f_sr"}, {"y_sr": 1.0}, "y_sr"),
         "all": (PARTS[head], LAST_LOSS[head], "y_hat"),
@@ -209,7 +205,7 @@ def test_stage_tables(models, head):
     assert list(model.stages) == list(expected)
     for name, (trains, losses, watched) in expected.items():
         stage = model.stages[name]
-        assert (set(stage.trains), stage.losses, stage.watched) == (trains, losses, watched)
+        assert (set(stage.trains), losses_of(stage), stage.watched) == (trains, losses, watched)
         assert set(stage.fixed) == PARTS[head] - trains
         assert len(stage.trains) + len(stage.fixed) == len(PARTS[head])
         assert stage.watched in model.outputs
@@ -225,13 +221,14 @@ def network_ops(network):
 @pytest.mark.parametrize("stage", ["att", "sr"])
 def test_nothing_past_x_runs_in_the_middle_stages(models, head, stage):
     model = models[head, "U"]
-    network = model.network_for(model.stages[stage].losses)
-    assert set(network.output) == set(model.stages[stage].losses)
+    network = model.network_for(model.stages[stage].reads)
+    assert set(network.output) == {f"y_{stage}"}
     in_network = {id(weight) for weight in network.weights}
-    assert not in_network & {id(weight) for weight in model.parts["f_cls"].weights}
+    behind_x = [weight for name, weight in model.weights.items() if name.startswith(("classifier/", "trunk/cls_"))]
+    assert len(behind_x) > 10 and not in_network & set(map(id, behind_x))
     names = network_ops(network)
     assert any("cnn_x_relu" in name for name in names)
-    assert not any("f_cls" in name or "cls_" in name for name in names)
+    assert not any("classifier" in name or "cls_" in name for name in names)
     if stage == "att":
         assert not any("sr_conv4" in name for name in names)
 
@@ -258,41 +255,27 @@ def test_a_stage_that_leaves_out_a_part_is_refused(models):
     with pytest.raises(ValueError, match="Stage sr must name every part once"):
         with_stage(model, dataclasses.replace(stage, trains=("f_sr", "f_att")))  # f_att is also fixed
     with pytest.raises(ValueError, match="Stage sr must name every part once"):
-        with_stage(model, Stage(stage.trains, (*stage.fixed, "f_other"), stage.losses, stage.watched))
+        with_stage(model, Stage(stage.trains, (*stage.fixed, "f_other"), stage.terms, stage.watched))
 
 
 def test_a_weight_in_no_part_or_in_two_is_refused(models):
     model = models["paper", "U"]
-    stages = {"only": Stage(tuple(name for name in model.parts if name != "f_sr"), (), {"y_sr": 1.0}, "y_sr")}
+    stages = {"only": Stage(tuple(name for name in model.parts if name != "f_sr"), (), (label_loss("y_sr"),), "y_sr")}
     parts = {name: part for name, part in model.parts.items() if name != "f_sr"}
     with pytest.raises(ValueError, match="Every weight must belong to exactly one part"):
         dataclasses.replace(model, parts=parts, stages=stages)
-    stages = {"only": Stage((*model.parts, "again"), (), {"y_sr": 1.0}, "y_sr")}
+    stages = {"only": Stage((*model.parts, "again"), (), (label_loss("y_sr"),), "y_sr")}
     with pytest.raises(ValueError, match="Every weight must belong to exactly one part"):
         dataclasses.replace(model, parts={**model.parts, "again": model.parts["f_sr"]}, stages=stages)
 
 
-# The main net.
+# X elsewhere.
 
 
-def test_main_net(images):
-    model = randomised(build_main_net("small", S_PX, C))
-    received = outputs_of(model, images)
-    assert {name: value.shape for name, value in received.items()} == {"y_cls": (B, C), "pooled": (B, 128)}
-    assert model.embedding == "pooled" and model.explanation == ()
-    assert (model.logits, model.maps, model.attention, model.final) == (("y_cls",), (), None, "y_cls")
-    assert {name: (stage.trains, stage.fixed, stage.losses, stage.watched) for name, stage in model.stages.items()} == {
-        "cls": (("f_cnn", "f_cls"), (), {"y_cls": 1.0}, "y_cls")
-    }
-    expected = model.parts["f_cls"](model.parts["f_cnn"](images))["y_cls"]
-    np.testing.assert_allclose(received["y_cls"], expected, rtol=1e-5, atol=1e-6)
-    kernel, bias = model.parts["f_cls"].get_layer("cls_logits").get_weights()
-    np.testing.assert_allclose(received["y_cls"], received["pooled"] @ kernel + bias, rtol=1e-4, atol=1e-5)
-    assert np.ptp(received["y_cls"], axis=0).min() > 1e-4  # the image matters
-
-
-def test_main_net_is_the_first_stage_of_srn(images):
-    srn, main_net = build(), build_main_net("small", S_PX, C)
-    for name in ("f_cnn", "f_cls"):
-        srn.parts[name].set_weights(main_net.parts[name].get_weights())
-    np.testing.assert_allclose(srn.network(images)["y_cls"], main_net.network(images)["y_cls"], rtol=1e-5, atol=1e-6)
+def test_x_may_be_the_last_map():
+    model = small_model("srn", C, image_size=112, head_channels=8, x_stride=32)
+    assert model.outputs["A"].shape[1:] == (7, 7, C)
+    image = np.random.default_rng(1).uniform(0, 255, (B, 112, 112, 3)).astype(np.float32)
+    X = model.parts["f_neck"](main_net_outputs(model, image)["last_map"]).numpy()
+    A = reference.softmax_over_grid(reference.attention_scores(model.parts["f_att"], X, "released"))
+    np.testing.assert_allclose(outputs_of(model, image)["A"], A, rtol=2e-3, atol=1e-6)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.srn import build_srn
 from srn_tf.serving import client_retry
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
+from tests.models.small import small_model
 from tests.serving.asking import IMAGES, LABELS
 from tests.serving.model_server import ServedModel
 from tests.serving.model_server_grpc import GrpcServer
@@ -19,7 +19,7 @@ def served_folder(tmp_path_factory):
     """A small SRN with the labels LABELS, exported; its thresholds lie amid its answers."""
     tf.keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    model = build_srn("small", 56, 3, head_channels=8)
+    model = small_model("srn", 3, head_channels=8)
     logits = model.network(np.random.default_rng(0).uniform(0, 255, (8, 56, 56, 3)), training=False)["y_hat"]
     export(model, LABELS, path, np.median(tf.sigmoid(logits), axis=0))
     return path

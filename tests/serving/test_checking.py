@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.checking import answer_in_memory, check_differences, probability_tolerance
+from tests.models.small import small_model
 
 
 def test_the_largest_of_all_differences_is_told():
@@ -31,7 +31,7 @@ def test_what_is_allowed_grows_with_the_logits():
 
 
 def test_answer_in_memory():
-    model = build_main_net("small", 56, 2)
+    model = small_model("main_net", 2)
     image = np.random.default_rng(0).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
     outputs = model.network(image, training=False)
     answer = answer_in_memory(model)(image)

@@ -9,9 +9,9 @@ import tensorflow as tf
 from srn_tf import __version__
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.protocols import COCO
-from srn_tf.models.srn import build_srn
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
+from tests.models.small import small_model
 
 LABELS = ["dog", "cat | small", "Straße"]
 RUN = {
@@ -29,7 +29,7 @@ FLAGS = {"backbone_weights": "none", "batch_size": "32"}
 
 @pytest.fixture(scope="module")
 def model():
-    return build_srn("small", 56, 3, head_channels=8)
+    return small_model("srn", 3, head_channels=8)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.protocols import SCENES
-from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import DESCRIPTION
+from tests.models.small import small_model
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def strategy():
 @pytest.fixture(scope="module")
 def model(strategy):
     with strategy.scope():
-        return build_main_net("small", 56, len(LABELS))
+        return small_model("main_net", len(LABELS))
 
 
 @pytest.fixture(scope="module")

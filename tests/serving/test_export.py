@@ -16,17 +16,16 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from srn_tf.data.preprocessing import preprocess, squash
+from srn_tf.data.preprocessing import preprocess_upright, squash
 from srn_tf.errors import InputError
-from srn_tf.models.main_net import build_main_net
-from srn_tf.models.model import MultiLabelModel, Stage
-from srn_tf.models.srn import build_srn
+from srn_tf.models.model import MultiLabelModel, Stage, label_loss
+from srn_tf.runs.checkpoint import load_weights
 from srn_tf.serving import export as export_module
 from srn_tf.serving.checking import answer_in_memory
 from srn_tf.serving.export import export
 from srn_tf.serving.inference_graph import fold_batch_norms, trace
-from srn_tf.training.checkpoint import load_weights
 from tests.data.test_coco2014 import REAL
+from tests.models.small import small_model
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["dog", "cat, small", "Straße"]
@@ -89,7 +88,7 @@ IMAGES = {
 @pytest.fixture(scope="module")
 def model():
     tf.keras.utils.set_random_seed(1)
-    model = build_srn("small", 56, 3, head_channels=8)
+    model = small_model("srn", 3, head_channels=8)
     for weight in model.network.weights:  # values that are not those of new layers
         if "moving_variance" in weight.name:
             weight.assign(tf.random.uniform(weight.shape, 0.5, 1.5))
@@ -100,13 +99,15 @@ def model():
 
 @pytest.fixture(scope="module")
 def main_net():
-    return build_main_net("small", 56, 2)
+    return small_model("main_net", 2)
 
 
 @pytest.fixture(scope="module")
 def thresholds(in_memory):
-    """For each label one that half of IMAGES exceed."""
-    return np.median(sigmoid(in_memory["y_hat"]), axis=0)
+    """For each label the middle of the widest gap among the probabilities of IMAGES, but for those at the ends."""
+    p = np.sort(sigmoid(in_memory["y_hat"]), axis=0)[2:-2]
+    place = np.argmax(np.diff(p, axis=0), axis=0)
+    return (p[place, range(3)] + p[place + 1, range(3)]) / 2
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def loaded(exported):
 @pytest.fixture(scope="module")
 def in_memory(model):
     """All outputs of the model by name, for every image of IMAGES, in order."""
-    image = tf.stack([preprocess(tf.constant(data), 56) for data in IMAGES.values()])
+    image = tf.stack([preprocess_upright(tf.constant(data), 56) for data in IMAGES.values()])
     return {name: values.numpy() for name, values in model.network(image, training=False).items()}
 
 
@@ -208,7 +209,7 @@ def test_labels_above_their_thresholds_are_predicted(loaded, in_memory, threshol
     for name in ("serving_default", "explain"):
         predicted = loaded.signatures[name](image_bytes=tf.constant(list(IMAGES.values())))["predicted"].numpy()
         np.testing.assert_array_equal(predicted, p > thresholds)
-        assert (predicted.sum(axis=0) == len(IMAGES) // 2).all()
+        assert (2 < predicted.sum(axis=0)).all() and (predicted.sum(axis=0) < len(IMAGES) - 2).all()
 
 
 def test_different_images_get_different_answers(in_memory):
@@ -272,7 +273,7 @@ def largest_difference_on(files, signature, model):
     for start in range(0, len(files), 8):
         batch = files[start : start + 8]
         received.append(signature(image_bytes=tf.constant(batch))["probabilities"].numpy())
-        image = tf.stack([preprocess(tf.constant(file), model.image_size) for file in batch])
+        image = tf.stack([preprocess_upright(tf.constant(file), model.image_size) for file in batch])
         expected.append(sigmoid(model.network(image, training=False)[model.final].numpy()))
     return np.abs(np.concatenate(received) - np.concatenate(expected)).max(), np.ptp(np.concatenate(expected), axis=0)
 
@@ -290,7 +291,7 @@ if REAL.is_dir():  # 256 images of COCO 2014, which do not belong to the reposit
     @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.05)])
     def test_photographs_on_resnet101_at_full_size(tmp_path, precision, tolerance):
         tf.keras.utils.set_random_seed(0)
-        model = build_srn("resnet101v2", 224, 80)
+        model = small_model("srn", 80, 224, "resnet101v2")
         export(model, [f"label {i}" for i in range(80)], tmp_path / "1", precision=precision)
         signature = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
         difference, spread = largest_difference_on(photographs(16), signature, model)
@@ -333,13 +334,12 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-from srn_tf.models.srn import build_srn
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
-from srn_tf.training.checkpoint import save_weights
+from srn_tf.runs.checkpoint import save_weights
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 with strategy.scope():
-    model = build_srn("small", 56, 3, head_channels=8)
+    model = small_model("srn", 3, head_channels=8)
 def step():
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     model.network(tf.random.stateless_uniform([2, 56, 56, 3], [0, replica], 0.0, 255.0), training=True)
@@ -354,10 +354,10 @@ save_weights(weights, model, {"labels": ["a", "b", "c"]})
     path, weights = str(tmp_path / "export" / "1"), str(tmp_path / "final.npz")
     result = subprocess.run([sys.executable, "-c", program, path, weights], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    model = build_srn("small", 56, 3, head_channels=8)
+    model = small_model("srn", 3, head_channels=8)
     load_weights(weights, model, ["a", "b", "c"])
     images = [IMAGES["jpeg"], IMAGES["grey_png"], IMAGES["rgba_png"]]
-    outputs = model.network(tf.stack([preprocess(tf.constant(image), 56) for image in images]), training=False)
+    outputs = model.network(tf.stack([preprocess_upright(tf.constant(image), 56) for image in images]), training=False)
     answer = tf.saved_model.load(path).signatures["explain"](image_bytes=tf.constant(images))
     np.testing.assert_allclose(answer["probabilities"], sigmoid(outputs["y_hat"].numpy()), rtol=0, atol=1e-5)
     np.testing.assert_allclose(answer["U"], outputs["U"], rtol=0, atol=1e-5)
@@ -462,7 +462,7 @@ def one_layer_model(offset, spread, logits):
     conv.bias.assign(tf.fill([4], offset))
     norm.moving_mean.assign(tf.fill([4], offset))
     norm.moving_variance.assign(tf.fill([4], spread**2))
-    stages = {"cls": Stage(trains=("all",), fixed=(), losses={"y": 1.0}, watched="y")}
+    stages = {"cls": Stage(trains=("all",), fixed=(), terms=(label_loss("y"),), watched="y")}
     return MultiLabelModel(image, {"y": part(image)}, {"all": part}, stages, logits=("y",))
 
 
@@ -483,10 +483,12 @@ def test_folding_that_costs_accuracy_is_left_out_and_said(tmp_path, caplog):
 
 
 def test_weights_that_are_not_finite_publish_nothing(main_net, tmp_path):
-    bias = main_net.network.get_layer("f_cls").get_layer("cls_logits").bias
+    bias = main_net.network.get_layer("classifier").get_layer("cls_logits").bias
     before = bias.numpy()
     bias.assign(tf.fill(bias.shape, np.nan))
-    with pytest.raises(InputError, match="its y_cls is not finite; the weight f_cls/cls_logits/bias holds values that"):
+    with pytest.raises(
+        InputError, match="its y_cls is not finite; the weight classifier/cls_logits/bias holds values that"
+    ):
         export(main_net, ["a", "b"], tmp_path / "1")
     bias.assign(before)
     assert not os.listdir(tmp_path)

@@ -149,7 +149,8 @@ def test_bfloat16_rounds_what_is_multiplied_and_what_lies_between(images):
     third = network.get_layer("third").get_weights()[0][0, 0]
     kernel, bias = network.get_layer("last").get_weights()
     scale = np.abs(x).max()
-    np.testing.assert_allclose(received["x"], x, rtol=0, atol=2**-8 * scale)
+    # On some processors sums are added in another order, and round to a neighbour: up to 2^-7 of the value away.
+    np.testing.assert_allclose(received["x"], x, rtol=0, atol=2**-7 * scale)
     np.testing.assert_array_equal(received["x"], rounded(received["x"]))
     np.testing.assert_allclose(received["pooled"], received["x"].mean(axis=(1, 2)) @ third, rtol=0, atol=1e-5 * scale)
     np.testing.assert_allclose(received["y"], received["pooled"] @ kernel + bias, rtol=0, atol=1e-5 * scale)

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.models.model import MultiLabelModel, Stage
-from srn_tf.models.srn import build_srn
+from srn_tf.models.model import MultiLabelModel, Stage, label_loss
 from srn_tf.serving.export import export
+from tests.models.small import small_model
 
 LABELS = ["dog", "cat, small", "Straße"]
 
@@ -19,7 +19,7 @@ LABELS = ["dog", "cat, small", "Straße"]
 @pytest.fixture(scope="module")
 def model():
     tf.keras.utils.set_random_seed(0)
-    return build_srn("small", 56, 3, head_channels=16)
+    return small_model("srn", 3, head_channels=16)
 
 
 def test_equals_the_model_in_memory(model, tmp_path):
@@ -50,7 +50,7 @@ def test_zeros_around_a_pooled_map_count(tmp_path):
     x = keras.layers.MaxPooling2D(3, 2)(keras.layers.ZeroPadding2D(1)(x))
     y = keras.layers.Dense(2, kernel_initializer=constant(0.01))(keras.layers.Flatten()(x))
     part = keras.Model(image, y)
-    stages = {"cls": Stage(trains=("all",), fixed=(), losses={"y": 1.0}, watched="y")}
+    stages = {"cls": Stage(trains=("all",), fixed=(), terms=(label_loss("y"),), watched="y")}
     model = MultiLabelModel(image, {"y": part(image)}, {"all": part}, stages, logits=("y",))
     export(model, ["a", "b"], tmp_path / "1", is_onnx_wanted=True)
     assert (tmp_path / "1" / "assets.extra" / "model.onnx").is_file()

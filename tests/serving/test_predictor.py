@@ -17,10 +17,9 @@ from benchmarks import mutated_images
 from srn_tf.data.image_files import read_image_file
 from srn_tf.data.preprocessing import preprocess, preprocess_upright
 from srn_tf.errors import ImageError, InputError
-from srn_tf.models.main_net import build_main_net
-from srn_tf.models.srn import build_srn
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
+from tests.models.small import small_model
 
 LABELS = ["dog", "cat, small", "Straße"]
 
@@ -36,7 +35,7 @@ IMAGES = [png(61, 97, 3), png(130, 35, 1), png(23, 71, 4), png(56, 56, 3), png(4
 @pytest.fixture(scope="module")
 def model():
     tf.keras.utils.set_random_seed(0)
-    return build_srn("small", 56, 3, head_channels=8)
+    return small_model("srn", 3, head_channels=8)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,8 @@ def test_images_of_every_kind_get_the_same_answer(predictor, tmp_path):
     (tmp_path / "a.png").write_bytes(IMAGES[0])
     image = Image.open(io.BytesIO(IMAGES[0]))
     p = predictor.predict([tmp_path / "a.png", str(tmp_path / "a.png"), IMAGES[0], image, np.asarray(image)])
-    np.testing.assert_array_equal(p, np.repeat(p[:1], 5, axis=0))
+    # Rows of one batch may round differently: which loop of a matrix product a row falls into depends on the processor.
+    np.testing.assert_allclose(p, np.repeat(p[:1], 5, axis=0), rtol=0, atol=1e-6)
     assert np.abs(p[0] - predictor.predict([IMAGES[1]])[0]).max() > 1e-3
 
 
@@ -83,10 +83,11 @@ def test_explanation_of_one_label(predictor):
         assert explanation.predicted is (explanation.probability > 0.5)
         assert sorted(explanation.maps) == ["A", "S", "U"]
         for name in ("A", "S", "U"):
-            received = getattr(explanation, name)
+            received = explanation.maps[name]
             assert received.shape == (14, 14)
             np.testing.assert_allclose(received, batch[name][1, :, :, index], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(explanation.U, explanation.A / (1 + np.exp(-explanation.S)), rtol=1e-4, atol=1e-7)
+        A, S, U = (explanation.maps[name] for name in "ASU")
+        np.testing.assert_allclose(U, A / (1 + np.exp(-S)), rtol=1e-4, atol=1e-7)
         expected = {name: batch[name][1, index] for name in ("y_hat", "y_cls", "y_att", "y_sr")}
         assert explanation.logits == pytest.approx(expected, abs=1e-4)
 
@@ -133,7 +134,7 @@ def test_predicted_labels_are_those_above_the_thresholds_of_the_export(model, pr
     assert predictor.predict_labels(IMAGES) == [[LABELS[label] for label in np.flatnonzero(row > 0.5)] for row in p]
 
 
-def save_earlier_version(folder, description):
+def save_plain_model(folder, description):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def answer(image_bytes):
         num_images = [tf.shape(image_bytes)[0], 1]
@@ -148,19 +149,22 @@ def save_earlier_version(folder, description):
     return folder
 
 
-def test_exports_of_earlier_versions_predict_above_one_half(tmp_path):
-    description = json.dumps({"labels": ["a", "b", "c"], "image_size": 56})
-    predictor = Predictor(save_earlier_version(tmp_path / "1", description))
-    assert predictor.predict_labels(IMAGES[:2]) == [["c"], ["c"]]
-    assert predictor.predict_labels([]) == []
-    assert predictor.thresholds.tolist() == [0.5] * 3
+def test_a_signature_that_is_not_there(tmp_path):
+    description = {"labels": ["a", "b", "c"], "image_size": 56, "thresholds": [0.5] * 3, "maps": [], "run": {}}
+    predictor = Predictor(save_plain_model(tmp_path / "1", json.dumps(description)))
     with pytest.raises(InputError, match="Received: .*1, which has no signature embed. Export it again."):
         predictor.embed(IMAGES[:1])
 
 
-@pytest.mark.parametrize("description", ["", "[]", "{}", '{"labels": ["a"], "image_size": null}', '{"labels": 3}'])
+@pytest.mark.parametrize(
+    "description",
+    [
+        *("", "[]", "{}", '{"labels": ["a"], "image_size": null}', '{"labels": 3}'),
+        '{"labels": ["a", "b", "c"], "image_size": 56}',  # as earlier versions wrote it
+    ],
+)
 def test_description_that_cannot_be_used(tmp_path, description):
-    save_earlier_version(tmp_path / "1", description)
+    save_plain_model(tmp_path / "1", description)
     with pytest.raises(InputError, match="1, whose assets.extra/export.json cannot be used .* Copy the whole folder"):
         Predictor(tmp_path / "1")
 
@@ -225,7 +229,7 @@ def test_every_kind_that_pillow_writes_is_seen_as_from_its_path_or_refused(tmp_p
 
 
 def test_model_without_maps(tmp_path):
-    export(build_main_net("small", 56, 2), ["a", "b"], tmp_path / "1")
+    export(small_model("main_net", 2), ["a", "b"], tmp_path / "1")
     predictor = Predictor(str(tmp_path / "1"))
     assert predictor.predict(IMAGES).shape == (5, 2)
     with pytest.raises(

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.models.srn import build_srn
 from srn_tf.serving import tflite
 from srn_tf.serving.export import export
+from tests.models.small import small_model
 
 LABELS = ["dog", "cat, small", "Straße"]
 
@@ -17,7 +17,7 @@ LABELS = ["dog", "cat, small", "Straße"]
 @pytest.fixture(scope="module")
 def model():
     tf.keras.utils.set_random_seed(0)
-    return build_srn("small", 56, 3, head_channels=16)
+    return small_model("srn", 3, head_channels=16)
 
 
 @pytest.mark.parametrize("kind, tolerance", [("float16", 0.01), pytest.param("dynamic", 0.1, marks=pytest.mark.slow)])

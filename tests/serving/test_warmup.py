@@ -5,15 +5,15 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from srn_tf.models.srn import build_srn
 from srn_tf.serving.export import export
 from srn_tf.serving.warmup import BATCH_SIZES
+from tests.models.small import small_model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "1"
-    export(build_srn("small", 56, 3, head_channels=8), ["a", "b", "c"], path)
+    export(small_model("srn", 3, head_channels=8), ["a", "b", "c"], path)
     return path
 
 

@@ -1,5 +1,6 @@
 """tools/export.py as a user calls it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess
-from srn_tf.models.build import ModelConfig
-from srn_tf.models.main_net import build_main_net
-from srn_tf.training.checkpoint import digest_of, save_weights
+from srn_tf.models.registry import ModelConfig
+from srn_tf.runs.checkpoint import digest_of, save_weights
+from tests.models.small import small_model
 from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
 
 IMAGE = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)).numpy()
@@ -19,14 +20,15 @@ IMAGE = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 61, 3), 
 
 @pytest.fixture(scope="module")
 def main_net():
-    return build_main_net("small", 56, 2)
+    return small_model("main_net", 2)
 
 
 def write_run(folder, model):
     """A run's folder as far as tools/export.py needs it."""
     save_weights(str(folder / "checkpoints" / "final.npz"), model, {"labels": ["a", "b"]})
     description = {"dataset": "photos", "labels": ["a", "b"], "stages": ["cls"]}
-    description["model"] = vars(ModelConfig("main_net", "small", 56))
+    description["model"] = dataclasses.asdict(ModelConfig("main_net", "small", 56))
+    description["format"] = 2
     (folder / "run.json").write_text(json.dumps(description))
     (folder / "flags.txt").write_text("--batch_size=8\n")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srn_tf.models.main_net import build_main_net
 from srn_tf.serving.export import export
+from tests.models.small import small_model
 from tests.prediction.pictures import DAMAGED, damage, read_csv
 from tests.tools.running import assert_refused, run_without_tensorflow
 
@@ -26,7 +26,7 @@ def run_tool(name, *arguments):
 
 @pytest.mark.slow
 def test_rows_are_those_of_predict(tmp_path):
-    export(build_main_net("small", 56, 3), LABELS, tmp_path / "1")
+    export(small_model("main_net", 3), LABELS, tmp_path / "1")
     folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(0)

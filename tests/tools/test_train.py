@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.work_dir import WorkDir
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--dataset=scenes", "--backbone=small", "--backbone_weights=none", "--image_size=56", "--head_channels=8"]

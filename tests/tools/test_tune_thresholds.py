@@ -1,6 +1,7 @@
 """tools/tune_thresholds.py as a user runs it, and its file on the way through evaluation, export and prediction."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -125,15 +126,21 @@ def untrained_run(tiny_scenes_dir, tmp_path):
 
     from srn_tf import run
     from srn_tf.data.scene_drawing import LABELS as SCENE_LABELS
-    from srn_tf.models.build import ModelConfig, build_model
-    from srn_tf.training.checkpoint import save_weights
+    from srn_tf.models.registry import ModelConfig, build_model
+    from srn_tf.runs.checkpoint import save_weights
 
     config = ModelConfig("main_net", "small", 56)
     keras.utils.set_random_seed(0)
-    model = build_model(config, len(SCENE_LABELS))
+    model = build_model(config, SCENE_LABELS)
     labels = list(SCENE_LABELS)
     save_weights(str(tmp_path / "checkpoints" / "final.npz"), model, {"labels": labels})
-    description = {"labels": labels, "model": vars(config), "dataset": "scenes", "protocol": "scenes"}
+    description = {
+        "labels": labels,
+        "model": dataclasses.asdict(config),
+        "format": 2,
+        "dataset": "scenes",
+        "protocol": "scenes",
+    }
     description |= {"stages": ["cls"], "validation_fraction": 0.1}
     (tmp_path / "run.json").write_text(json.dumps(description))
     run.evaluate_run(str(tmp_path), tiny_scenes_dir, "validation")

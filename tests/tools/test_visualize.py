@@ -12,10 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 from srn_tf.data.scene_drawing import LABELS
-from srn_tf.models.main_net import build_main_net
-from srn_tf.models.srn import build_srn
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
+from tests.models.small import small_model
 from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
 from tests.visualization.embedded import data_of
 
@@ -30,10 +29,10 @@ def run(tmp_path_factory):
     """A work folder as training leaves it; the folder of an older export is empty."""
     folder = tmp_path_factory.mktemp("run")
     tf.keras.utils.set_random_seed(0)
-    model = build_srn("small", 56, len(LABELS), head_channels=8)
+    model = small_model("srn", len(LABELS), head_channels=8)
     (folder / "export" / "2").mkdir(parents=True)
     export(model, LABELS, folder / "export" / "10", np.linspace(0.4, 0.6, len(LABELS)))
-    description = {"dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description = {"format": 2, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
     (folder / "run.json").write_text(json.dumps(description))
     return folder
 
@@ -109,7 +108,7 @@ for arguments in json.loads(sys.argv[2]):
 
 @pytest.mark.slow
 def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
-    export(build_main_net("small", 56, len(LABELS)), LABELS, tmp_path / "main_net" / "1")
+    export(small_model("main_net", len(LABELS)), LABELS, tmp_path / "main_net" / "1")
     shutil.copytree(tmp_path / "main_net", tmp_path / "other")
     described = tmp_path / "other" / "1" / "assets.extra" / "export.json"
     described.write_text(described.read_text().replace('"disk"', '"x"'))
@@ -126,10 +125,10 @@ def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
     )
     said = result.stdout.splitlines()
     assert "Received: 'disc'. Some of them: disk" in said[0]
-    assert f"Only attention maps can be drawn. Received: {tmp_path}/main_net/1, a model without" in said[1]
+    assert f"Only a model with maps can be drawn. Received: {tmp_path}/main_net/1, a model without" in said[1]
     assert said[2].startswith("16 images, ") and said[3] == "done"
     data = data_of((tmp_path / "OUT" / "page.html").read_text(encoding="utf-8"))
-    assert not data["has_maps"] and data["summary"].endswith("The model has no attention maps.")
+    assert data["maps"] == [] and data["summary"].endswith("The model has no maps.")
     assert "The data set scenes has other labels, first at position 0. Expected: 'x'. Received: 'disk'" in said[4]
     assert os.listdir(tmp_path / "OUT") == ["page.html"]
 
@@ -164,7 +163,7 @@ def test_bad_input_is_one_line_before_tensorflow_is_needed(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "run.json").write_text('{"format": 2}')
     (tmp_path / "file").write_text("")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     arguments, expected = BAD[name]

@@ -10,11 +10,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf.data.datasets import open_dataset
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
+from srn_tf.runs.states import States
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.training.plan import TrainingPlan
-from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer
-from srn_tf.training.work_dir import WorkDir
 from tests.training import small
 
 

@@ -11,15 +11,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.stage_step import StageStep
+from tests.models.toy import build_toy
 from tests.training import small
 
 BATCH_SIZE, STEPS, RATE = 8, 3, 0.002
 
 CASES = {
+    # A term per step, which must not count once for each replica or piece.
+    "toy": {},
+    "toy_in_pieces": {"accumulation_steps": 2},
     "sgd": {"ema_decay": 0.9},
     "clipped_adamw_in_pieces": {"optimizer": "adamw", "clip_norm": 1.0, "accumulation_steps": 2},
     "xla_with_factors": {"xla": True, "rate_scales": {"f_conf": 0.1}},
@@ -37,13 +41,23 @@ def main(folder):
             model = small.build_small_srn("paper")
         start = small.weights_of(model)
         # Stage att of the paper's heads moves no BatchNorm, whose statistics would be each replica's own.
+        with strategy.scope():
+            toy = build_toy()
+        toy_start = small.weights_of(toy)
+        srn = model
         for case, changes in CASES.items():
-            checkpoint.assign_weights(model, start, "the start")
-            plan = TrainingPlan(("att",), (1,), (RATE,), batch_size=BATCH_SIZE, weight_decay=0.05, **changes)
-            step = StageStep(model, strategy, model.stages["att"], 0, plan, sigmoid_loss)
+            is_toy = case.startswith("toy")
+            model, stage = (toy, "all") if is_toy else (srn, "att")
+            checkpoint.assign_weights(model, toy_start if is_toy else start, "the start")
+            plan = TrainingPlan((stage,), (1,), (RATE,), batch_size=BATCH_SIZE, weight_decay=0.05, **changes)
+            step = StageStep(model, strategy, model.stages[stage], 0, plan, sigmoid_loss)
             outcome = step.run(shares(strategy, has_unfinite=case == "skipped"), [RATE] * STEPS)
             state = {name: variable.numpy() for name, variable in step.variables.items()}
-            results = {"loss": outcome.losses["y_att"], "norm": outcome.gradient_norm, "is_finite": outcome.is_finite}
+            results = {
+                "loss": list(outcome.losses.values()),
+                "norm": outcome.gradient_norm,
+                "is_finite": outcome.is_finite,
+            }
             np.savez(f"{folder}/{case}-{number}.npz", **small.weights_of(model), **state, **results)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.training import checkpoint
 from srn_tf.training.averages import WeightAverage
 from tests.training import small
 
@@ -44,7 +43,7 @@ def test_the_first_update_by_hand():
 
 def test_swapped_in_restores_bit_for_bit():
     model = small.build_two_parts()
-    weights = list(checkpoint.named_weights(model).values())
+    weights = list(model.weights.values())
     average = WeightAverage(weights, 0.9)
     small.randomize(model)
     average.update()
@@ -53,7 +52,7 @@ def test_swapped_in_restores_bit_for_bit():
     with average.swapped_in():
         for weight, value in zip(weights, expected, strict=True):
             np.testing.assert_array_equal(weight, value)
-        assert all((weight.numpy() != raw[name]).any() for name, weight in checkpoint.named_weights(model).items())
+        assert all((weight.numpy() != raw[name]).any() for name, weight in model.weights.items())
     small.assert_bit_equal(small.weights_of(model), raw)
     for value, kept in zip(average.averages, expected, strict=True):
         np.testing.assert_array_equal(value, kept)

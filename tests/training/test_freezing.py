@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES, build_srn
+from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES
 from srn_tf.training.freezing import apply_stage, untrained_parts
 from srn_tf.training.steps import loss_gradients
+from tests.models.small import losses_of, small_model
 from tests.training import small
 
 
@@ -15,7 +16,7 @@ def has_gradient(name):
 
     The softmax over the grid ignores a constant, and so does every BatchNorm after a bias of ResNet V2.
     """
-    is_resnet_bias = name.startswith(("f_cnn/conv", "f_cls/conv")) and name.endswith("_conv/bias")
+    is_resnet_bias = name.startswith("trunk/conv") and name.endswith("_conv/bias")
     return name != "f_att/att_3_conv/bias" and not is_resnet_bias
 
 
@@ -69,11 +70,11 @@ def test_a_learned_alpha_moves_in_the_last_stage_alone(head):
 @pytest.mark.parametrize(
     "output, trained, expected",
     [
-        ("y_cls", (), ["f_cnn", "f_cls"]),
-        ("y_att", ("f_cnn",), ["f_neck", "f_att", "f_conf"]),
-        ("y_sr", ("f_cnn", "f_conf"), ["f_neck", "f_att", "f_sr"]),
-        ("y_hat", ("f_cnn", "f_cls", "f_neck", "f_att", "f_conf"), ["f_sr"]),
-        ("y_hat", ("f_cnn", "f_cls", "f_neck", "f_att", "f_conf", "f_sr"), []),
+        ("y_cls", (), ["trunk", "classifier"]),
+        ("y_att", ("trunk",), ["f_neck", "f_att", "f_conf"]),
+        ("y_sr", ("trunk", "f_conf"), ["f_neck", "f_att", "f_sr"]),
+        ("y_hat", ("trunk", "classifier", "f_neck", "f_att", "f_conf"), ["f_sr"]),
+        ("y_hat", ("trunk", "classifier", "f_neck", "f_att", "f_conf", "f_sr"), []),
     ],
 )
 def test_untrained_parts_are_those_an_output_comes_of(head_and_model, output, trained, expected):
@@ -87,22 +88,22 @@ def test_the_two_tables():
     """Section 3.4 of the paper; in the released nets the bottlenecks learn with the attention."""
     for stages, neck in ((PAPER_STAGES, ()), (RELEASED_STAGES, ("f_neck",))):
         assert list(stages) == ["cls", "att", "sr", "all"]
-        assert set(stages["cls"].trains) == {"f_cnn", "f_cls"}
+        assert set(stages["cls"].trains) == {"trunk", "classifier"}
         assert set(stages["att"].trains) == {"f_att", "f_conf", *neck}
         assert set(stages["sr"].trains) == {"f_sr"}
         assert not stages["all"].fixed
-    assert PAPER_STAGES["all"].losses == {"y_hat": 1.0, "y_att": 1.0}
-    assert RELEASED_STAGES["all"].losses == {"y_att": 1.0, "y_sr": 1.0, "y_cls": 1.0}
+    assert losses_of(PAPER_STAGES["all"]) == {"y_hat": 1.0, "y_att": 1.0}
+    assert losses_of(RELEASED_STAGES["all"]) == {"y_att": 1.0, "y_sr": 1.0, "y_cls": 1.0}
 
 
 def traced_step(model, stage):
     """The names and types of all operations of a stage's step."""
     variables = apply_stage(model, stage)
-    network = model.network_for(stage.losses)
+    network = model.network_for(stage.reads)
 
     @tf.function
     def step(batch):
-        return loss_gradients(network, stage.losses, variables, batch, 4)
+        return loss_gradients(network, stage.terms, variables, batch, 4)
 
     graph = step.get_concrete_function(small.random_batch()).graph
     assert not graph.as_graph_def().library.function  # else operations would hide in functions
@@ -121,25 +122,26 @@ def test_no_gradient_crosses_X_and_nothing_runs_past_it(head_and_model, stage_na
     names = [name for _, name in operations]
     is_conv4_trained = any(name.startswith("gradient_tape") and "/sr_conv4/" in name for name in names)
     assert is_conv4_trained == (stage_name == "sr")
-    assert any("/f_cnn/" in name for name in names)
-    assert not any("f_cls" in name or "/cls_" in name for name in names)
+    assert any("/trunk_until_c4/" in name for name in names)
+    assert not any("classifier" in name or "/cls_" in name for name in names)
     for fixed in stage.fixed:
         assert not [name for name in names if name.startswith("gradient_tape") and f"/{fixed}/" in name]
 
 
 def test_the_main_nets_stage_runs_no_head(head_and_model):
-    """Also the control of the test above: in this stage the names of f_cls are there."""
+    """Also the control of the test above: in this stage the names of what lies behind X are there."""
     _, model = head_and_model
     names = [name for _, name in traced_step(model, model.stages["cls"])]
-    assert any(name.startswith("gradient_tape") and "/f_cls/" in name for name in names)
-    assert any(name.startswith("gradient_tape") and "/f_cnn/" in name for name in names)
+    assert any(name.startswith("gradient_tape") and "/classifier/" in name for name in names)
+    assert any(name.startswith("gradient_tape") and "/cls_" in name for name in names)
+    assert any(name.startswith("gradient_tape") and "/trunk_until_c4/" in name for name in names)
     assert not any(f"/{part}/" in name for name in names for part in ("f_neck", "f_att", "f_conf", "f_sr"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["released", "paper"])
 def test_only_trained_parts_move_in_the_papers_net(head):
-    model = build_srn("resnet101v2", 224, 3, "none", head=head, head_channels=512)
+    model = small_model("srn", 3, 224, "resnet101v2", srn_head=head)
     batch = small.random_batch(2, side_px=224)
     for stage in model.stages.values():
         before = small.weights_of(model)

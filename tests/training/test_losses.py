@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.choices import LOSSES
 from srn_tf.errors import InputError
 from srn_tf.training import losses, trainer
 from tests.training import small, small_runs
 
 ZERO_ASL = {"asl_gamma_pos": 0.0, "asl_gamma_neg": 0.0, "asl_margin": 0.0}
 # Every loss, and those with an exponent also with one below 1, whose power has no slope at 0.
-EVERY_LOSS = {name: losses.make_loss(name) for name in losses.LOSSES} | {
+EVERY_LOSS = {name: losses.make_loss(name) for name in LOSSES} | {
     "sigmoid, weighted": losses.make_loss("sigmoid", positive_weights=np.array([0.1, 1, 9, 2, 3], np.float32)),
     "focal, 0.5": losses.make_loss("focal", focal_gamma=0.5),
     "asymmetric, 0.5": losses.make_loss("asymmetric", asl_gamma_pos=0.5, asl_gamma_neg=0.5),
@@ -322,7 +323,7 @@ def test_extreme_logits_have_finite_losses_and_gradients(name):
         assert np.isfinite(gradient_of(EVERY_LOSS[name], y, logits, counted)).all()
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_single_label_will_do(name):
     y, logits = np.float32([[1], [0]]), np.float32([[0.3], [0.2]])
     assert np.isfinite(EVERY_LOSS[name](y, logits)).all()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.choices import OPTIMIZERS
 from srn_tf.errors import InputError
-from srn_tf.training.optimizers import OPTIMIZERS, StageOptimizer
+from srn_tf.training.optimizers import StageOptimizer
 from srn_tf.training.plan import TrainingPlan
 
 RATE, DECAY, BETA_1, BETA_2, EPSILON = 0.05, 0.2, 0.8, 0.999, 1e-7

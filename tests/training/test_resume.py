@@ -10,11 +10,11 @@ import signal
 import pytest
 
 from srn_tf.errors import InputError
+from srn_tf.runs.states import States
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.training import trainer
 from srn_tf.training.interruption import Stopped
-from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer
-from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
 # Where a start of the program is stopped: by which summary call (stage, epoch or None for the stage's end), or at

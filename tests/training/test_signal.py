@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.evaluation.metrics import average_precision
-from srn_tf.models.srn import build_srn
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.stage_step import StageStep
+from tests.models.small import small_model
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 40], [50, 60, 230], [230, 220, 40]], np.float32)
 BATCH = 32
@@ -36,7 +36,7 @@ def test_f_sr_alone_beats_chance_after_stage_3(head):
     keras.utils.set_random_seed(1)
     images, y = _draw(768, 1)
     test_images, test_y = _draw(256, 2)
-    model = build_srn("small", 56, len(COLOURS), head=head, head_channels=16)
+    model = small_model("srn", len(COLOURS), head=head, head_channels=16)
     for name, epochs in (("cls", 3), ("att", 3), ("sr", 3)):
         _train(model, name, images, y, epochs)
     logits = model.network_for(["y_sr"])(test_images, training=False)["y_sr"].numpy()

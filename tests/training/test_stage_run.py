@@ -22,7 +22,7 @@ def make_run(model, **changes):
 def test_every_count_comes_back():
     model, strategy = small.build_two_parts(2), tf.distribute.get_strategy()
     names = [field.name for field in dataclasses.fields(StageRun) if field.name not in NOT_KEPT]
-    values = {name: 2 + number for number, name in enumerate(names)} | {"sums": {"y_last": 0.5}, "best_map": 61.5}
+    values = {name: 2 + number for number, name in enumerate(names)} | {"sums": {"y_last": 0.5}, "best_score": 61.5}
     run = make_run(model, **values)
     run.schedule.update(0.75)
     arrays, meta = run.collect(model, strategy)

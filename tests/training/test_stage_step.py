@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.losses import make_loss, sigmoid_loss, step_seed
 from srn_tf.training.plan import TrainingPlan
@@ -74,7 +74,7 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
     step = make_step(model, stage_name)
     stage = same.stages[stage_name]
     variables = apply_stage(same, stage)
-    network = same.network_for(stage.losses)
+    network = same.network_for(stage.reads)
     optimizer = keras.optimizers.SGD(RATE, momentum=0.9)
     optimizer.build(variables)
 
@@ -83,7 +83,7 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs = network(batch["image"], training=True)
-            parts = {name: tf.reduce_sum(sigmoid_loss(batch["y"], outputs[name])) / 4 for name in stage.losses}
+            parts = {name: tf.reduce_sum(sigmoid_loss(batch["y"], outputs[name])) / 4 for name in stage.reads}
             total = tf.add_n(list(parts.values()))
         gradients = tape.gradient(total, variables)
         optimizer.apply_gradients((g + 0.1 * v, v) for g, v in zip(gradients, variables))
@@ -187,7 +187,7 @@ def test_pieces_add_up_to_the_batch(stage_name):
 def gradients_of(model, stage_name, batch):
     stage = model.stages[stage_name]
     variables = apply_stage(model, stage)
-    _, gradients = loss_gradients(model.network_for(stage.losses), stage.losses, variables, batch, len(batch["y"]))
+    _, gradients = loss_gradients(model.network_for(stage.reads), stage.terms, variables, batch, len(batch["y"]))
     return variables, [gradient.numpy() for gradient in gradients]
 
 
@@ -210,7 +210,7 @@ def test_a_part_has_its_own_rate():
     variables, gradients = gradients_of(model, "att", batch)
     before = [variable.numpy() for variable in variables]
     own = {variable.ref() for variable in model.parts["f_conf"].trainable_variables}
-    make_step(model, "att", rate_scales={"f_conf": 0.1, "f_cnn": 5.0}).run(stacked([batch]), [RATE])
+    make_step(model, "att", rate_scales={"f_conf": 0.1, "trunk": 5.0}).run(stacked([batch]), [RATE])
     for variable, w, g in zip(variables, before, gradients):
         rate = RATE * (0.1 if variable.ref() in own else 1.0)
         expected = -rate * (g + 0.1 * w)
@@ -220,7 +220,7 @@ def test_a_part_has_its_own_rate():
 def test_averages_are_of_the_trained_parts_after_every_step():
     model = small.build_two_parts()
     step = make_step(model, "end", ema_decay=0.15)
-    weights = checkpoint.named_weights(model)
+    weights = model.weights
     expected = {name: value for name, value in small.weights_of(model).items() if name.startswith("last/")}
     for number in range(3):
         step.run(stacked([tiny_batch(number)]), [RATE])

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.training import checkpoint
+from srn_tf.evaluation.evaluator import evaluate_step
+from srn_tf.runs import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.losses import make_loss
-from srn_tf.training.steps import accumulated_gradients, evaluate_step, loss_gradients
+from srn_tf.training.steps import accumulated_gradients, loss_gradients
 from tests.training import small
 
 
 def compute(model, stage, batch, global_batch_size=4, function=loss_gradients, **options):
     """(parts, gradients) as arrays, by variable."""
     variables = apply_stage(model, stage)
-    network = model.network_for(stage.losses)
-    parts, gradients = function(network, stage.losses, variables, batch, global_batch_size, **options)
+    network = model.network_for(stage.reads)
+    parts, gradients = function(network, stage.terms, variables, batch, global_batch_size, **options)
     return {name: float(value) for name, value in parts.items()}, [gradient.numpy() for gradient in gradients]
 
 
@@ -31,13 +32,13 @@ def test_the_gradient_is_that_of_the_losses_definition(head):
     stage, batch = model.stages["all"], small.random_batch()
     variables = apply_stage(model, stage)
     with tf.GradientTape() as tape:
-        outputs = model.network_for(stage.losses)(batch["image"], training=True)
-        losses = {name: small.sum_over_labels_loss(batch["y"], outputs[name]) for name in stage.losses}
-        total = sum(weight * losses[name] for name, weight in stage.losses.items())
+        outputs = model.network_for(stage.reads)(batch["image"], training=True)
+        losses = {name: small.sum_over_labels_loss(batch["y"], outputs[name]) for name in stage.reads}
+        total = sum(term.weight * losses[term.name] for term in stage.terms)
     expected = [gradient.numpy() for gradient in tape.gradient(total, variables)]
     parts, gradients = compute(model, stage, batch)
     assert_close(gradients, expected)
-    assert list(parts) == list(stage.losses)
+    assert list(parts) == list(stage.reads)
     for name, value in losses.items():
         assert parts[name] == pytest.approx(float(value), rel=1e-5)
 
@@ -61,9 +62,9 @@ def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name, loss):
     model = small.build_small_srn("paper")
     stage, batch = model.stages[stage_name], small.random_batch(4)
     loss = make_loss(loss)
-    whole_parts, whole = compute(model, stage, batch, loss=loss)
+    whole_parts, whole = compute(model, stage, batch, label_loss=loss)
     halves = [{name: value[start : start + 2] for name, value in batch.items()} for start in (0, 2)]
-    (first_parts, first), (second_parts, second) = (compute(model, stage, half, loss=loss) for half in halves)
+    (first_parts, first), (second_parts, second) = (compute(model, stage, half, label_loss=loss) for half in halves)
     assert_close([one + other for one, other in zip(first, second)], whole)
     for name, value in whole_parts.items():
         assert first_parts[name] + second_parts[name] == pytest.approx(value, rel=1e-5)
@@ -89,7 +90,9 @@ def test_every_piece_has_its_images_and_a_seed_of_its_own():
         return tf.reduce_sum(logits, axis=1)
 
     before = small.weights_of(model)
-    compute(model, stage, batch, 6, accumulated_gradients, num_pieces=2, loss=loss, seed=tf.constant([3, 4], tf.int64))
+    compute(
+        model, stage, batch, 6, accumulated_gradients, num_pieces=2, label_loss=loss, seed=tf.constant([3, 4], tf.int64)
+    )
     np.testing.assert_array_equal(np.concatenate([y for y, _ in seen]), batch["y"])
     assert len({seed for _, seed in seen}) == 2
     in_pieces = small.weights_of(model)
@@ -119,8 +122,8 @@ def test_a_loss_gets_the_truth_the_logits_and_the_seed():
         received.append((y is batch["y"], logits.shape, logits.dtype, counted is batch["counted"], seed))
         return tf.reduce_sum(logits, axis=1) + 2.0
 
-    parts, _ = compute(model, stage, batch, 8, loss=loss, seed=(1, 2))
-    assert received == [(True, (4, 3), tf.float32, True, (1, 2))] * 3 and list(parts) == list(stage.losses)
+    parts, _ = compute(model, stage, batch, 8, label_loss=loss, seed=(1, 2))
+    assert received == [(True, (4, 3), tf.float32, True, (1, 2))] * 3 and list(parts) == list(stage.reads)
 
 
 def test_evaluate_step_names_the_cell_of_the_maximum():
@@ -128,12 +131,11 @@ def test_evaluate_step_names_the_cell_of_the_maximum():
     image = small.random_batch(3)["image"]
     network = model.network_for(("y_hat", "y_cls", "A"))
     expected = {name: value.numpy() for name, value in network(image, training=False).items()}
-    results = evaluate_step(network, image, "A")
-    assert sorted(results) == ["attention_cell", "y_cls", "y_hat"]
+    results = evaluate_step(network, image)
+    assert sorted(results) == ["A", "y_cls", "y_hat"]
     for name in ("y_hat", "y_cls"):
         np.testing.assert_array_equal(results[name], expected[name])
     for index in range(3):
         for label in range(3):
             row, column = np.unravel_index(expected["A"][index, :, :, label].argmax(), (14, 14))
-            assert int(results["attention_cell"][index, label]) == row * 14 + column
-    assert "attention_cell" not in evaluate_step(network, image)
+            assert int(results["A"][index, label]) == row * 14 + column

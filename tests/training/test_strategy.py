@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 from tests.training import small_runs
 
 pytestmark = pytest.mark.slow  # test_stage_step.py compares the steps themselves

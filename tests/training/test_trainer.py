@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
-from srn_tf.training import checkpoint, trainer
+from srn_tf.models.model import label_loss
+from srn_tf.runs import checkpoint
+from srn_tf.runs.states import States
+from srn_tf.runs.work_dir import WorkDir
+from srn_tf.training import trainer
 from srn_tf.training.stage_run import StageRun
 from srn_tf.training.stage_step import Outcome
-from srn_tf.training.states import States
 from srn_tf.training.trainer import Trainer, warn_of_untrained
-from srn_tf.training.work_dir import WorkDir
 from tests.training import small, small_runs
 
 
@@ -366,7 +368,7 @@ def count(run, *steps, **plan):
 
 
 def make_run():
-    stage = types.SimpleNamespace(losses={"y_first": 1.0})
+    stage = types.SimpleNamespace(terms=[label_loss("y_first")])
     run = StageRun(0, "begin", stage, None, None)
     run.begin_epoch()
     return run

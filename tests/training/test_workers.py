@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 from tests.training import small_runs, two_workers
 
 pytestmark = pytest.mark.slow

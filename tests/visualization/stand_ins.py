@@ -7,8 +7,10 @@ from PIL import Image
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.models.srn import ATTENTION, WEIGHTED
 
 GRID = (4, 5)
+MAPS = [ATTENTION, WEIGHTED]
 
 
 class StandInSource:
@@ -51,6 +53,7 @@ class StandInPredictor:
     def __init__(self, labels, probabilities, thresholds, maps=None):
         self.labels, self.probabilities, self.thresholds = labels, probabilities, thresholds
         self._maps = maps
+        self.maps = [] if maps is None else MAPS
         self.asked = np.zeros(len(probabilities), int)
 
     def answer(self, images):

@@ -8,8 +8,9 @@ from PIL import Image
 
 from srn_tf.evaluation.protocols import COCO, WIDER_ATTRIBUTE
 from srn_tf.pictures import to_pixels
-from srn_tf.visualization.attention import colour_map, draw_attention, highest_attention
+from srn_tf.visualization.attention import colour_map, draw_attention, highest_value
 from srn_tf.visualization.explained import Explained
+from tests.visualization.stand_ins import MAPS
 
 LABELS = ["disk", "square", "cross", "ring"]
 THRESHOLDS = np.array([0.5, 0.05, 0.5, 0.15])
@@ -33,7 +34,7 @@ def explained_image(seed=0, size_px=(60, 30), shown=(2, 0), labels=(1, 0, 0, 1))
 
 
 def draw(images, protocol=COCO, labels=LABELS, **options):
-    return draw_attention(images, labels, THRESHOLDS, protocol, **options)
+    return draw_attention(images, labels, THRESHOLDS, MAPS, protocol, **options)
 
 
 def texts(figure):
@@ -48,7 +49,7 @@ def texts(figure):
 
 def map_panels(figure):
     """The panels with a photograph and a map over it; A and U of the first label, of the second, ..."""
-    return [panel for panel in figure.axes if len(panel.images) == 2 and not panel.get_title().startswith("attention")]
+    return [panel for panel in figure.axes if len(panel.images) == 2 and not panel.get_title().startswith("value of")]
 
 
 def test_labels_are_named_with_probability_and_what_became_of_them():
@@ -113,7 +114,7 @@ def test_one_colour_scale_for_all():
     images = [explained_image(0), explained_image(1)]
     A = images[1].maps[0][0]
     A[3, 3] = 0.8
-    assert highest_attention(images) == pytest.approx(0.8)
+    assert highest_value(images) == pytest.approx(0.8)
     drawn = [panel.images[1].get_array() for panel in map_panels(draw(images))]
     maps = [values for image in images for pair in image.maps.values() for values in pair]
     for colours, values in zip(drawn, maps, strict=True):
@@ -126,7 +127,7 @@ def test_one_colour_scale_for_all():
 
 def test_scale_is_marked_in_percent():
     figure = draw([explained_image()], highest=0.4)
-    scale = next(panel for panel in figure.axes if panel.get_title().startswith("attention in one cell"))
+    scale = next(panel for panel in figure.axes if panel.get_title().startswith("value of one cell"))
     assert [text.get_text() for text in scale.get_xticklabels()] == ["0", "4", "20", "40"]
     np.testing.assert_allclose(scale.get_xticks(), np.sqrt([0, 0.1, 0.5, 1]))
 
@@ -145,7 +146,7 @@ def test_more_labels_than_there_is_room_for():
     probabilities = np.linspace(0.9, 0.1, num_labels).astype(np.float32)
     maps = np.ones((2, GRID, GRID), np.float32) / GRID**2
     image = Explained(0, "x", Image.new("RGB", (90, 30)), probabilities, probabilities > 0, None, {0: tuple(maps)})
-    figure = draw_attention([image], [f"label {i}" for i in range(num_labels)], np.full(num_labels, 0.5))
+    figure = draw_attention([image], [f"label {i}" for i in range(num_labels)], np.full(num_labels, 0.5), MAPS)
     found = texts(figure)
     assert "label 0 ✓" in found and "label 39 ✓" not in found
     shown = sum(text.endswith("✓") and text.startswith("label") for text in found)

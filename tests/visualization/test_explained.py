@@ -20,15 +20,6 @@ def predictor():
     return StandInPredictor(list("abc"), random.random((N, C), np.float32), np.full(C, 0.5), random_maps(N, C))
 
 
-def test_has_maps(predictor):
-    assert explained.has_maps(predictor)
-    no_maps = StandInPredictor(predictor.labels, predictor.probabilities, predictor.thresholds)
-    assert not explained.has_maps(no_maps)
-    only_confidence = StandInPredictor(predictor.labels, predictor.probabilities, predictor.thresholds, {"S": None})
-    only_confidence._maps = {"S": random_maps(N, C)["S"]}
-    assert not explained.has_maps(only_confidence)
-
-
 def test_answer_all(predictor, source):
     answers = explained.answer_all(predictor, source)
     np.testing.assert_array_equal(answers.probabilities, predictor.probabilities)

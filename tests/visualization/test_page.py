@@ -13,7 +13,7 @@ from srn_tf.evaluation.protocols import COCO, WIDER_ATTRIBUTE
 from srn_tf.visualization import explained, scores
 from srn_tf.visualization.page import Page, render
 from tests.visualization.embedded import array, data_of
-from tests.visualization.stand_ins import GRID, StandInPredictor, StandInSource, random_maps
+from tests.visualization.stand_ins import GRID, MAPS, StandInPredictor, StandInSource, random_maps
 
 N, C = 9, 3
 NAMES = ["dog", "</script><script>alert(1)</script>", "{{data}} & \"Straße\" '本'"]
@@ -29,7 +29,8 @@ def explained_images(labels=None, protocol="coco", maps=True):
 
 
 def rendered(images, protocol=None, **changes):
-    page = Page("The <title>", "A & B.", NAMES, np.array([0.2, 0.5, 0.7]), images, 1000, protocol)
+    maps = MAPS if images[0].maps else []
+    page = Page("The <title>", "A & B.", NAMES, np.array([0.2, 0.5, 0.7]), maps, images, 1000, protocol)
     if protocol:
         answers = explained.answers_of(images)
         changes = {
@@ -49,7 +50,11 @@ def test_data_of_images(labels):
     images = explained_images(labels)
     data = data_of(rendered(images, COCO))
     assert data["labels"] == NAMES and data["thresholds"] == [0.2, 0.5, 0.7]
-    assert (data["summary"], data["total"], data["grid"], data["has_maps"]) == ("A & B.", 1000, list(GRID), True)
+    assert (data["summary"], data["total"]) == ("A & B.", 1000)
+    assert [(a_map["name"], a_map["title"], a_map["grid"]) for a_map in data["maps"]] == [
+        ("A", "attention A", list(GRID)),
+        ("U", "weighted U", list(GRID)),
+    ]
     probabilities = np.stack([image.probabilities for image in images])
     np.testing.assert_array_equal(array(data["probabilities"], "<f4").reshape(N, C), probabilities)
     np.testing.assert_array_equal(array(data["predicted"], "u1").reshape(N, C), probabilities > [0.2, 0.5, 0.7])
@@ -57,10 +62,11 @@ def test_data_of_images(labels):
     assert data["highest"] == max(image.maps[label][0].max() for image in images for label in (0, 2))
     for entry, image in zip(data["images"], images, strict=True):
         assert entry["name"] == image.name and entry["labels"] == [2, 0]
-        maps = array(entry["maps"], "u1").reshape(2, 2, *GRID)
-        highest = np.array(entry["highest"]).reshape(2, 2, 1, 1)
-        expected = np.stack([image.maps[2], image.maps[0]])
-        assert (np.abs(maps * highest / 255 - expected) <= highest / 510 * 1.001).all()
+        for number in range(2):
+            maps = array(entry["maps"][number], "u1").reshape(2, *GRID)
+            highest = np.reshape(entry["highest"][number], (2, 1, 1))
+            expected = np.stack([image.maps[2][number], image.maps[0][number]])
+            assert (np.abs(maps * highest / 255 - expected) <= highest / 510 * 1.001).all()
         with Image.open(io.BytesIO(base64.b64decode(entry["photo"]))) as photo:
             assert photo.format == "JPEG" and photo.size == image.photo.size == (entry["width"], entry["height"])
             assert np.abs(np.asarray(photo, int) - np.asarray(image.photo, int)).mean() < 4
@@ -105,7 +111,7 @@ def test_unspecified_labels_are_told_apart(labels):
 
 def test_page_without_truth_or_maps():
     data = data_of(rendered(explained_images(maps=False)))
-    assert data["truth"] is data["metrics"] is data["grid"] is None and not data["has_maps"]
+    assert data["truth"] is data["metrics"] is None and data["maps"] == []
     assert [entry["labels"] for entry in data["images"]] == [[]] * N
 
 

@@ -267,7 +267,7 @@ def test_changes_by_hand(page, answers):
     assert seen["pressed"] == seen["chip"] == seen["focused"]
     assert (
         seen["caption"]
-        == f"attention: {seen['chip'].removeprefix('✓').removeprefix('✗').removeprefix('○').strip()[:-5]}"
+        == f"attention A: {seen['chip'].removeprefix('✓').removeprefix('✗').removeprefix('○').strip()[:-5]}"
     )
 
 

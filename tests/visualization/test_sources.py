@@ -9,7 +9,7 @@ from PIL import Image
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.visualization import sources
 
 
@@ -17,7 +17,7 @@ from srn_tf.visualization import sources
 def run(tmp_path):
     """A work folder with what says which data a run has."""
     (tmp_path / "RUN").mkdir()
-    description = {"dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description = {"format": 2, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
     (tmp_path / "RUN" / "run.json").write_text(json.dumps(description))
     return WorkDir(str(tmp_path / "RUN"))
 

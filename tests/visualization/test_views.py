@@ -45,7 +45,9 @@ def test_label_indices(predictor):
 def test_a_model_without_maps_cannot_be_drawn(predictor):
     views.check_can_draw(predictor, "RUN/export/1")
     plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
-    with pytest.raises(InputError, match="Only attention maps can be drawn. Received: RUN/export/1, a model without"):
+    with pytest.raises(
+        InputError, match="Only a model with maps can be drawn. Received: RUN/export/1, a model without"
+    ):
         views.check_can_draw(plain, "RUN/export/1")
 
 
@@ -116,7 +118,7 @@ def test_page_of_the_first_images(predictor, source):
 def test_page_of_images_without_truth_and_model_without_maps(predictor):
     plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
     data = data_of(views.answers_page(plain, StandInSource([f"{i}" for i in range(N)]), "M", [], N, "first"))
-    assert data["metrics"] is None and not data["has_maps"]
+    assert data["metrics"] is None and data["maps"] == []
     assert data["summary"] == (
-        "40 images, 5 labels. The truth is not known: there are answers, no errors. The model has no attention maps."
+        "40 images, 5 labels. The truth is not known: there are answers, no errors. The model has no maps."
     )

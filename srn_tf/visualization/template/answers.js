@@ -30,6 +30,7 @@ const ERRORS = truth
   : [["all", "every image"], ["present", "predicted"], ["neither", "not predicted"]];
 const SORTS = [["position", "as stored"], ...(truth ? [["wrong", "most wrong first"]] : []),
   ["high", "probability, highest first"], ["low", "probability, lowest first"]];
+const MAPS = data.maps.map(({ name, title }) => [name, title]);
 const state = {};
 const ownLabel = new Map(); // image -> label that was chosen in its card
 let limit = PAGE;
@@ -69,7 +70,7 @@ function readAddress() {
   state.min = number("min", 0);
   state.max = number("max", 1);
   state.sort = oneOf("sort", SORTS.map(([name]) => name)) || SORTS[0][0];
-  state.map = oneOf("map", ["A", "U", "none"]) || "A";
+  state.map = oneOf("map", [...MAPS.map(([name]) => name), "none"]) || MAPS[0]?.[0] || "none";
   state.scale = oneOf("scale", ["one", "own"]) || "one";
 }
 
@@ -80,7 +81,7 @@ function writeAddress() {
   if (state.row !== EXPORTED) said.set("threshold", (state.row / 100).toFixed(2));
   if (state.min !== 0) said.set("min", state.min);
   if (state.max !== 1) said.set("max", state.max);
-  for (const [name, first] of [["sort", SORTS[0][0]], ["map", "A"], ["scale", "one"]]) {
+  for (const [name, first] of [["sort", SORTS[0][0]], ["map", MAPS[0]?.[0]], ["scale", "one"]]) {
     if (state[name] !== first) said.set(name, state[name]);
   }
   location.replace(`#${said}`);

@@ -5,10 +5,11 @@ function fillControls() {
   $("label").replaceChildren(...options([[ALL, "all labels"], ...data.labels.entries()]));
   $("error").replaceChildren(...options(ERRORS));
   $("sort").replaceChildren(...options(SORTS));
+  $("map").replaceChildren(...options([...MAPS, ["none", "none"]]));
   $("summary").textContent = data.summary;
   $("metrics").hidden = !metrics;
   if (metrics) $("definition").textContent = metrics.definition;
-  document.querySelectorAll(".maps").forEach((element) => (element.hidden = !data.has_maps));
+  document.querySelectorAll(".maps").forEach((element) => (element.hidden = !MAPS.length));
   drawKey();
 }
 
@@ -23,7 +24,7 @@ function showState() {
   $("threshold-text").textContent = isExported ? `${said}, as exported` : (state.row / 100).toFixed(2);
   $("exported").disabled = isExported;
   const top = state.scale === "one" ? `${(100 * data.highest).toPrecision(3)} % in one cell` : "its highest";
-  $("heat-text").textContent = `attention 0 to ${top}`;
+  $("heat-text").textContent = `0 to ${top}`;
   describe({ label: state.label === ALL ? "" : data.labels[state.label], error: state.error,
     threshold: isExported ? "exported" : (state.row / 100).toFixed(2) });
 }

@@ -1,8 +1,7 @@
 // The cards: photograph, map over it, labels.
 
-const MAPS_TEXT =
-  "Attention: where the model looks for a label; weighted: what of it speaks for the label. Press a label in a card for " +
-  "its map; point at a photograph to see it without.";
+const MAPS_TEXT = [...data.maps.map(({ meaning }) => meaning),
+  "Press a label in a card for its map; point at a photograph to see it without."].join(" ");
 
 function mapLabel(image) {
   const kept = data.images[image].labels;
@@ -16,10 +15,12 @@ function p(image, label) {
 }
 
 function drawMap(canvas, image, label) {
-  const [H, W] = data.grid;
-  const { labels, highest, maps } = data.images[image];
-  const which = 2 * labels.indexOf(label) + (state.map === "U" ? 1 : 0);
-  const values = numbers(maps, Uint8Array).subarray(which * H * W, (which + 1) * H * W);
+  const number = data.maps.findIndex(({ name }) => name === state.map);
+  const [H, W] = data.maps[number].grid;
+  const { labels, highest: ofMaps, maps } = data.images[image];
+  const highest = ofMaps[number];
+  const which = labels.indexOf(label);
+  const values = numbers(maps[number], Uint8Array).subarray(which * H * W, (which + 1) * H * W);
   const factor = highest[which] / 255 / (state.scale === "one" ? data.highest : highest[which] || 1);
   const pixels = new ImageData(W, H);
   values.forEach((value, cell) => {
@@ -38,15 +39,15 @@ function makeCard(image) {
   const frame = make("div", { class: "photo" }, picture);
   frame.style.aspectRatio = `${width} / ${height}`;
   frame.style.maxWidth = `${(15 * width) / height}rem`;
-  const shown = state.map === "none" || !data.has_maps ? null : mapLabel(image);
+  const shown = state.map === "none" ? null : mapLabel(image);
   let caption = "";
   if (shown !== null) {
     const canvas = make("canvas", { "aria-hidden": "true" });
     drawMap(canvas, image, shown);
     frame.append(canvas);
     frame.classList.add("mapped");
-    caption = `${state.map === "A" ? "attention" : "weighted attention"}: ${data.labels[shown]}`;
-  } else if (state.map !== "none" && data.has_maps) {
+    caption = `${MAPS.find(([name]) => name === state.map)[1]}: ${data.labels[shown]}`;
+  } else if (state.map !== "none") {
     caption = `no map of ${data.labels[state.label]} is kept for this image`;
   }
   const listed = [...data.labels.keys()].filter(
@@ -83,7 +84,7 @@ function drawGallery() {
 function drawKey() {
   const names = truth ? ["right", "false", "missed", ...(truth.includes(2) ? ["unknown"] : [])] : ["predicted"];
   const parts = names.map((name) => make("span", { class: name }, KINDS[name].join(" ")));
-  if (data.has_maps) parts.push(make("span", { class: "text" }, MAPS_TEXT));
+  if (MAPS.length) parts.push(make("span", { class: "text" }, MAPS_TEXT));
   $("key").replaceChildren(...parts);
   const shades = Array.from({ length: 16 }, (_, i) => {
     const [r, g, b, a] = palette.subarray(4 * 17 * i, 4 * 17 * i + 4);

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from srn_tf.models import heads
+from srn_tf.models import srn
 from tests.models import reference
 
 GRID, D, C = (14, 14), 1024, 80
@@ -21,12 +21,12 @@ REGULARIZER_KERNELS = {"sr_conv2_conv": 40_960, "sr_conv3_conv": 262_144, "sr_co
 
 def build_parts(head, grid=GRID, channels=D, num_labels=C, head_channels=512):
     parts = {
-        "f_att": heads.build_attention(grid, channels, num_labels, head_channels, head),
-        "f_conf": heads.build_confidence(grid, channels, num_labels, head_channels, head),
-        "f_sr": heads.build_regularizer(grid, num_labels, head_channels, head),
+        "f_att": srn.build_attention(grid, channels, num_labels, head_channels, head),
+        "f_conf": srn.build_confidence(grid, channels, num_labels, head_channels, head),
+        "f_sr": srn.build_regularizer(grid, num_labels, head_channels, head),
     }
     if head == "released":
-        parts["f_neck"] = heads.build_neck(grid, channels)
+        parts["f_neck"] = srn.build_neck(grid, channels)
     return parts
 
 
@@ -72,7 +72,7 @@ def test_names_and_shapes(full_size, head):
 @pytest.mark.parametrize("grid", [(14, 14), (7, 7), (12, 12), (5, 9)])
 @pytest.mark.parametrize("head", HEADS)
 def test_conv4_has_four_kernels_as_large_as_the_grid_for_each_channel(head, grid):
-    f_sr = heads.build_regularizer(grid, num_labels=3, head_channels=8, head=head)
+    f_sr = srn.build_regularizer(grid, num_labels=3, head_channels=8, head=head)
     conv4 = f_sr.get_layer("sr_conv4")
     assert isinstance(conv4, keras.layers.DepthwiseConv2D)
     assert conv4.depth_multiplier == 4
@@ -159,7 +159,7 @@ def test_regularizer_depends_on_its_maps_at_initialisation(full_size, head):
 
 
 def test_batch_norm_in_training_is_not_drowned_by_its_epsilon():
-    f_sr = heads.build_regularizer(GRID, C)  # of its own: training=True moves the statistics
+    f_sr = srn.build_regularizer(GRID, C)  # of its own: training=True moves the statistics
     first = keras.Model(f_sr.input, f_sr.get_layer("sr_conv2_bn").output)
     normalised = first(random_maps(4, seed=3), training=True).numpy()
     spread = normalised.std(axis=(0, 1, 2))  # of each channel, over the batch and the grid

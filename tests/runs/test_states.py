@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from srn_tf.errors import InputError
-from srn_tf.training import checkpoint
-from srn_tf.training.states import States
+from srn_tf.runs import checkpoint
+from srn_tf.runs.states import States
 from tests.training import small
 
 

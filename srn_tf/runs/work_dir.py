@@ -1,7 +1,6 @@
 """The work folder: what a run leaves behind, and under which names."""
 
 import datetime
-import fcntl
 import json
 import logging
 import os
@@ -11,8 +10,9 @@ import subprocess
 import tempfile
 
 from srn_tf.errors import InputError
-from srn_tf.evaluation.report import write_json
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.files import lock, write_json
+from srn_tf.labels import check_same_labels
+from srn_tf.runs.format import FORMAT, check_format
 
 logger = logging.getLogger("srn_tf")
 
@@ -165,20 +165,17 @@ class WorkDir:
         if any(os.path.sameopenfile(file.fileno(), held.fileno()) for held in _HELD):
             file.close()
             return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        is_locked = lock(file.fileno())
+        if is_locked is False:
             file.seek(0)
             holder = " ".join(file.read(200).split()) or "another process"
             file.close()
             raise InputError(
                 f"One run at a time can be at work in work_dir {self.path!r}. Received: a second one; the first is "
                 f"{holder}. Wait for it or stop it, or give another --work_dir."
-            ) from None
-        except OSError as error:
-            logger.warning(
-                "%s cannot be locked (%s): make sure that no other run has this work_dir.", file.name, error.strerror
             )
+        if is_locked is None:
+            logger.warning("%s cannot be locked on this file system: make sure that no other run has this work_dir.", file.name)
         file.truncate(0)
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
@@ -212,7 +209,7 @@ class WorkDir:
             InputError: other labels or another fingerprint; both sides are shown.
         """
         if not os.path.isfile(self.run):
-            write_json(self.run, description)
+            write_json(self.run, {"format": FORMAT, **description})
             return
         before = self.read_run()
         check_same_labels(before["labels"], description["labels"], f"The data set for work_dir {self.path!r}")
@@ -251,9 +248,11 @@ class WorkDir:
             )
         try:
             with open(self.run, encoding="utf-8") as file:
-                return json.load(file)
+                run = json.load(file)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.run} cannot be read ({error}).") from error
+        check_format(run, self.run)
+        return run
 
 
 def versions_in(folder):

@@ -4,7 +4,7 @@ import logging
 import os
 
 from srn_tf.data.datasets import open_dataset
-from srn_tf.training.checkpoint import check_same_labels
+from srn_tf.labels import check_same_labels
 
 logger = logging.getLogger("srn_tf")
 

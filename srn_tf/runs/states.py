@@ -7,7 +7,7 @@ import os
 import re
 
 from srn_tf.errors import InputError
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 
 logger = logging.getLogger("srn_tf")
 
@@ -51,7 +51,7 @@ class States:
         Raises:
             InputError: there are states, and all are damaged.
         """
-        for leftover in glob.glob(os.path.join(glob.escape(self._folder), "state-*.npz.writing")):
+        for leftover in glob.glob(os.path.join(glob.escape(self._folder), "state-*.npz.*writing")):
             with contextlib.suppress(OSError):
                 os.remove(leftover)
         self._damaged, reasons = [], []

@@ -1,5 +1,6 @@
 """The work folder: whose it is, and what is refused."""
 
+import fcntl
 import datetime
 import os
 import re
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from srn_tf.errors import InputError
-from srn_tf.training import work_dir
-from srn_tf.training.work_dir import WorkDir, code_version
+from srn_tf.runs import work_dir
+from srn_tf.runs.work_dir import WorkDir, code_version
 
 FLAGS = "--model=srn\n--batch_size=8\n--seed=0\n"
 
@@ -144,7 +145,7 @@ def test_a_read_only_folder(tmp_path, monkeypatch, act, module, name):
 
 HOLD = """
 import sys
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.work_dir import WorkDir
 WorkDir(sys.argv[1]).claim(sys.argv[2])
 print("claimed", flush=True)
 sys.stdin.read()
@@ -197,11 +198,11 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     def no_locks(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(work_dir.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     with caplog.at_level("WARNING", "srn_tf"):
         WorkDir(str(tmp_path)).claim(FLAGS)
     assert caplog.messages == [
-        f"{tmp_path}/.lock cannot be locked (Operation not supported): make sure that no other run has this work_dir."
+        f"{tmp_path}/.lock cannot be locked on this file system: make sure that no other run has this work_dir."
     ]
 
 
@@ -254,10 +255,10 @@ def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     work = WorkDir(str(tmp_path))
     work.write_run({"labels": ["a", "b"], "seed": 1})
     work.write_run({"labels": ["a", "b"], "seed": 2})
-    assert work.read_run() == {"labels": ["a", "b"], "seed": 1}
+    assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
     with pytest.raises(InputError, match=r"other labels, first at position 1. Expected: 'b'. Received: 'c'"):
         work.write_run({"labels": ["a", "c"]})
-    assert work.read_run() == {"labels": ["a", "b"], "seed": 1}
+    assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
 
 
 def test_another_data_set_of_the_same_labels(tmp_path):
@@ -267,7 +268,7 @@ def test_another_data_set_of_the_same_labels(tmp_path):
     with pytest.raises(InputError, match=r"Expected: fingerprint 12ab\. Received: 34cd\. .*--data_dir") as raised:
         work.write_run({"labels": ["a"], "fingerprint": "34cd"})
     assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
-    assert work.read_run() == {"labels": ["a"], "fingerprint": "12ab"}
+    assert work.read_run() == {"format": 2, "labels": ["a"], "fingerprint": "12ab"}
 
 
 def test_a_run_that_began_before_fingerprints_were_kept_continues(tmp_path):

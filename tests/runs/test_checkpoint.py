@@ -10,20 +10,20 @@ import pytest
 
 import srn_tf
 from srn_tf.errors import InputError
-from srn_tf.training import checkpoint
+from srn_tf.runs import checkpoint
 from tests.training import small
 
 LABELS = ["a", "b", "c"]
 
 ADDRESSES = [  # a sample; a change of any of these makes older files useless
-    "f_cnn/cnn_stem_conv/kernel",
-    "f_cnn/cnn_stage1_block1_pre_bn/moving_variance",
-    "f_cls/cls_logits/bias",
+    "trunk/cnn_stem_conv/kernel",
+    "trunk/cnn_stage1_block1_pre_bn/moving_variance",
+    "classifier/cls_logits/bias",
     "f_neck/neck_block1_2_conv/kernel",
     "f_att/att_1_bn/gamma",
     "f_att/att_3_conv/kernel",
     "f_conf/conf_2_conv/bias",
-    "f_sr/sr_conv4/depthwise_kernel",
+    "f_sr/sr_conv4/kernel",
     "f_sr/sr_logits/kernel",
 ]
 
@@ -51,13 +51,13 @@ def assert_refused(path, model, match, labels=LABELS):
 
 
 def test_addresses_are_unique_and_stable(model):
-    named = checkpoint.named_weights(model)
+    named = model.weights
     assert len(named) == len(model.network.weights)
     assert {weight.ref() for weight in named.values()} == {weight.ref() for weight in model.network.weights}
     assert set(ADDRESSES) <= set(named)
-    assert list(checkpoint.named_weights(small.build_small_srn())) == list(named)
-    learned = checkpoint.named_weights(small.build_small_srn("paper", learn_alpha=True))
-    assert "mix/mix/alpha_logit" in learned and not any(name.startswith("f_neck/") for name in learned)
+    assert list(small.build_small_srn().weights) == list(named)
+    learned = small.build_small_srn("paper", learn_alpha=True).weights
+    assert "mix/alpha_logit" in learned and not any(name.startswith("f_neck/") for name in learned)
 
 
 def test_save_and_load_are_bit_equal(model, saved):
@@ -80,7 +80,7 @@ def test_other_labels(model, saved):
 def test_another_architecture(model, saved):
     paper = small.build_small_srn("paper")
     assert_refused(saved, paper, r"weights are missing \(first f_att/att_1_conv/bias\).*unknown \(first f_att/att_1_bn")
-    wide = small.build_srn("small", 56, 3, head_channels=12)
+    wide = small.small_model("srn", 3, head_channels=12)
     assert_refused(
         saved,
         wide,
@@ -99,6 +99,29 @@ def test_one_misshapen_array_is_enough(model, saved):
     assert_refused(saved, model, re.escape(f"1 weights have another shape (first {last}") + "|1 have another shape")
 
 
+def test_parts_that_fit(model, saved):
+    """Every part of the same labels; of others those that know none; never one whose weights are others."""
+    wide = small.small_model("srn", 3, head_channels=12)
+    taken, left, untrained = checkpoint.load_fitting_parts(saved, wide, LABELS)
+    assert set(taken) == {"trunk", "classifier", "f_neck"} and not untrained
+    assert set(left) == {"f_att", "f_conf", "f_sr"} and "have another shape" in left["f_att"]
+    for name, value in small.weights_of(wide).items():
+        assert np.array_equal(value, model.weights[name].numpy()) == (name.split("/")[0] in taken), name
+    main_net = small.small_model("main_net", 5)
+    taken, left, _ = checkpoint.load_fitting_parts(saved, main_net, list("abcde"))
+    assert (taken, left) == (["trunk"], {"classifier": "it belongs to other labels"})
+    other = small.small_model("main_net", 3)
+    assert checkpoint.load_fitting_parts(saved, other, ["a", "c", "b"])[0] == ["trunk"]
+
+
+def test_weights_of_another_version(model, saved, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    checkpoint.save_weights(saved, model, {"labels": LABELS})
+    assert_refused(
+        saved, model, r"must be of this version of srn_tf, format 2\. Received: format 1\. Train the run again"
+    )
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite(model, saved, value):
     """By name, whoever reads them: a run's final weights, --init_from, states (which then take the one before)."""
@@ -110,7 +133,7 @@ def test_weights_that_are_not_finite(model, saved, value):
     message = rf"must be finite numbers. Received: 2 of {arrays[name].size} values of {name} that are not\. "
     assert_refused(saved, model, message)
     with pytest.raises(InputError, match=message):
-        checkpoint.load_shared_parts(saved, model, LABELS)
+        checkpoint.load_fitting_parts(saved, model, LABELS)
     arrays["f_sr/sr_logits/bias"] = np.full(3, value, np.float32)
     checkpoint.save_arrays(saved, arrays, meta)
     assert_refused(saved, model, rf"{name} that are not, and such values in 1 more arrays\. ")
@@ -197,7 +220,7 @@ def test_the_file_is_numpys_own(saved):
     with np.load(saved) as file:
         names, meta = file.files, str(file["__meta__"])
         arrays = {name: file[name] for name in names if name != "__meta__"}
-    assert json.loads(meta) == {"labels": LABELS, "stage": "all"}
+    assert json.loads(meta) == {"labels": LABELS, "stage": "all", "format": 2}
     small.assert_bit_equal(arrays, checkpoint.load_arrays(saved)[0])
 
 

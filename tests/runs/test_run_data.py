@@ -13,8 +13,8 @@ from srn_tf.data.datasets import open_dataset
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions, save_predictions
 from srn_tf.evaluation.thresholds import tune_run
-from srn_tf.training.run_data import open_run_data
-from srn_tf.training.work_dir import WorkDir
+from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.visualization.sources import split_of_run
 from tests.baselines.run_folder import write_run
 
@@ -67,7 +67,7 @@ def test_what_was_prepared_in_the_run_is_said(tiny_scenes_dir, tmp_path, caplog,
     caplog.set_level(logging.INFO, "srn_tf")
     write_run(tmp_path / "RUN")
     monkeypatch.setattr(
-        "srn_tf.training.run_data.open_dataset", lambda *_: open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
+        "srn_tf.runs.run_data.open_dataset", lambda *_: open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
     )
     open_run_data(WorkDir(str(tmp_path / "RUN")), str(tmp_path))
     assert f"The images are those prepared in {tiny_scenes_dir}/scenes/" in caplog.text

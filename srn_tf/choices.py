@@ -1,0 +1,9 @@
+"""The closed sets of the command line, stated once; names only, so that --help loads nothing."""
+
+DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
+CACHES = ("none", "encoded", "decoded")
+LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
+POSITIVE_WEIGHTS = ("none", "balanced")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("plateau", "cosine")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -1,0 +1,101 @@
+"""The methods: one row each, from a name to its settings and its build; and from a plain description to a model."""
+
+import dataclasses
+import functools
+
+from srn_tf.errors import InputError
+from srn_tf.labels import LabelSpace
+from srn_tf.lazy import LazyModule
+from srn_tf.models import main_net, resnet107, semantic, srn
+
+backbones = LazyModule("srn_tf.models.backbones")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row.
+
+    Attributes:
+        title: what the method is, for --help and the model card.
+        settings: subclass of settings.Settings, whose `stages` is the method's stage table.
+        build: function (trunk, labels, settings) -> model.MultiLabelModel.
+    """
+
+    title: str
+    settings: type
+    build: object
+
+
+METHODS = {
+    "srn": Method("ResNet-SRN", srn.SRNSettings, srn.build),
+    "srn_att": Method(
+        "ResNet-SRN-att, whose f_sr reads attention unweighted",
+        srn.SRNSettings,
+        functools.partial(srn.build, use_weighted_attention=False),
+    ),
+    "main_net": Method("main net alone", main_net.MainNetSettings, main_net.build),
+    "resnet107": Method("ResNet-107", resnet107.ResNet107Settings, resnet107.build),
+    "semantic": Method("ResNet-101-semantic", semantic.SemanticSettings, semantic.build),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What decides a model's architecture, beside its labels; stored with every run and export.
+
+    Attributes:
+        model: key of `METHODS`.
+        backbone: one of `backbones.BACKBONES`.
+        image_size: side S of the square input, pixels.
+        settings: the method's; None are its defaults.
+
+    Raises:
+        InputError: no such model.
+    """
+
+    model: str
+    backbone: str
+    image_size: int
+    settings: object = None
+
+    def __post_init__(self):
+        if self.model not in METHODS:
+            raise InputError(f"model must be one of {', '.join(METHODS)}. Received: {self.model!r}.")
+        if self.settings is None:
+            object.__setattr__(self, "settings", METHODS[self.model].settings())
+
+    @classmethod
+    def from_record(cls, record):
+        """The config of a stored run.
+
+        Args:
+            record: "model" of its run.json, what dataclasses.asdict made of a config.
+        Returns:
+            ModelConfig.
+        Raises:
+            InputError: it is of another version of this project.
+        """
+        try:
+            settings = METHODS[record["model"]].settings(**record["settings"])
+            return cls(**{**record, "settings": settings})
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"The run's model must be one of this version of srn_tf. Received: {record} ({error}). Train it again."
+            ) from None
+
+
+def build_model(config, labels, backbone_weights="none"):
+    """Builds the described model.
+
+    Args:
+        config: ModelConfig.
+        labels: C label names, or a LabelSpace.
+        backbone_weights: "imagenet", "none" or a file, see `backbones.build_trunk`.
+    Returns:
+        MultiLabelModel.
+    Raises:
+        InputError: an image size that does not fit the backbone, or weights that cannot be had.
+    """
+    trunk = backbones.build_trunk(config.backbone, config.image_size, backbone_weights)
+    labels = labels if isinstance(labels, LabelSpace) else LabelSpace(labels)
+    return METHODS[config.model].build(trunk, labels, config.settings)

@@ -1,0 +1,47 @@
+"""What a method can be told, as plain values: its flags, --help, run.json and the model card are made of them.
+
+Nothing here loads TensorFlow.
+"""
+
+import dataclasses
+
+from srn_tf.errors import InputError
+
+
+def setting(default, help, choices=None, lowest=None):
+    """A field of a `Settings`: bool, int, float or str.
+
+    Args:
+        default: its value where none is given.
+        help: noun phrase for --help, with unit and the paper's value.
+        choices: the values it may have; None allows all of the default's type.
+        lowest: the least value of a number.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "lowest": lowest})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of every method's settings; a method has its own as fields, made by `setting`.
+
+    A setting that several methods have is the same in all of them: its default, its choices and its meaning.
+
+    Raises:
+        InputError: a value outside its choices, or below its lowest.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, choices, lowest = getattr(self, field.name), field.metadata["choices"], field.metadata["lowest"]
+            if type(value) is not type(field.default):
+                raise InputError(f"{field.name} must be of type {type(field.default).__name__}. Received: {value!r}.")
+            if choices is not None and value not in choices:
+                allowed = ", ".join(map(str, choices))
+                raise InputError(f"{field.name} must be one of {allowed}. Received: {value!r}.")
+            if lowest is not None and value < lowest:
+                raise InputError(f"{field.name} must be at least {lowest}. Received: {value!r}.")
+
+    @property
+    def stages(self):
+        """The method's stage table: name -> model.Stage, in training order; every stage names every part."""
+        raise NotImplementedError

@@ -1,0 +1,49 @@
+"""The mean of a stage's term over a split: what a stage watches that is no output."""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from srn_tf.data.pipeline import Batches, evaluation_batches
+from srn_tf.tensor_float import tensor_float_32
+from srn_tf.training.losses import step_seed
+from srn_tf.training.steps import term_values
+
+
+class MeanTerm:
+    """Computes one term, in inference mode, over every image of a split; reusable while the weights change.
+
+    On one device; every worker of a cluster computes all of it.
+
+    Args:
+        model: MultiLabelModel.
+        term: models.model.Term that is per image.
+        label_loss, ignores_unspecified: as in training.
+    """
+
+    def __init__(self, model, term, label_loss, ignores_unspecified):
+        self._image_size = model.image_size
+        network = model.network_for(term.reads)
+
+        @tf.function
+        def values(batch, seed):
+            labels = batch["labels"]
+            batch = {"image": batch["image"], "y": tf.cast(labels == 1, tf.float32)}
+            if ignores_unspecified:
+                batch["counted"] = tf.cast(labels != 0, tf.float32)
+            return term_values(term, network(batch["image"], training=False), batch, label_loss, seed)
+
+        self._values = values
+
+    @tensor_float_32(False)
+    def __call__(self, records, batch_size):
+        """The mean over all records, float; what the term draws is the same at every call."""
+        total, count = 0.0, 0
+        with contextlib.closing(Batches(evaluation_batches(records, self._image_size, batch_size))) as batches:
+            for number, batch in enumerate(batches):
+                is_real = batch["is_real"].numpy()
+                batch = {name: batch[name] for name in ("image", "labels")}
+                total += float(np.sum(self._values(batch, step_seed(number)).numpy()[is_real], dtype=np.float64))
+                count += int(is_real.sum())
+        return total / count

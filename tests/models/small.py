@@ -1,0 +1,25 @@
+"""Small models for tests."""
+
+from srn_tf.models.registry import METHODS, ModelConfig, build_model
+
+SMALL_SETTINGS = {"srn": {"head_channels": 8}, "srn_att": {"head_channels": 8}}
+
+
+def small_model(model, num_labels, image_size=56, backbone="small", backbone_weights="none", **settings):
+    """A method on the small backbone, with labels a0, a1, ... and the settings given."""
+    config = ModelConfig(model, backbone, image_size, METHODS[model].settings(**settings))
+    return build_model(config, [f"a{i}" for i in range(num_labels)], backbone_weights)
+
+
+def losses_of(stage):
+    """Term's name -> weight, of a stage."""
+    return {term.name: term.weight for term in stage.terms}
+
+
+def main_net_outputs(model, images):
+    """What trunk and classifier give: X, last_map, pooled and y_cls, arrays."""
+    maps = model.parts["trunk"](images)
+    outputs = model.parts["classifier"](maps["c5"])
+    return {"X": maps["c4"].numpy(), "last_map": maps["c5"].numpy()} | {
+        name: value.numpy() for name, value in outputs.items()
+    }

@@ -1,0 +1,86 @@
+"""What every method of the table must do, whatever its equations: on the small backbone, with small settings."""
+
+import keras
+import numpy as np
+import pytest
+
+from srn_tf.models.registry import METHODS
+from srn_tf.runs import checkpoint
+from tests.models.small import SMALL_SETTINGS, small_model
+from tests.models.toy import TOY
+from tests.training import small
+
+C = 3
+# Whose gradient is rounding alone: the softmax over the grid, or over the tokens, ignores a constant.
+NO_GRADIENT = ("f_att/att_3_conv/bias", "key/bias")
+# Of what is no gradient's: statistics and counts, which move in training, and constants, which do not.
+MOVED_BY_ITSELF = ("moving_mean", "moving_variance", "draws")
+
+
+@pytest.fixture(scope="module", params=[*METHODS, "toy"])
+def method_name(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "toy", TOY)
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def model(method_name):
+    keras.utils.set_random_seed(0)
+    model = small_model(method_name, C, **SMALL_SETTINGS.get(method_name, {}))
+    small.randomize(model)
+    return model
+
+
+def test_parts_and_stages(model):
+    in_parts = [id(weight) for part in model.parts.values() for weight in part.weights]
+    assert len(set(in_parts)) == len(in_parts) == len(model.weights)
+    assert set(in_parts) == {id(weight) for weight in model.network.weights}
+    assert not any(character in address for address in model.weights for character in ": ")
+    assert set(model.label_free) & set(model.parts) and model.embedding in model.outputs
+    assert list(model.stages.values())[-1].watched == model.final
+    for a_map in model.maps:
+        assert model.outputs[a_map.name].shape.rank == 4 and model.outputs[a_map.name].shape[-1] == C
+
+
+def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
+    for stage in model.stages.values():
+        before = small.weights_of(model)
+        trained = {id(variable) for variable in small.descend(model, stage, small.random_batch())}
+        for name, value in small.weights_of(model).items():
+            is_trained = name.split("/")[0] in stage.trains
+            is_fixed = id(model.weights[name]) not in trained and not name.endswith(MOVED_BY_ITSELF)
+            assert np.isfinite(value).all(), name
+            if not name.endswith(NO_GRADIENT):
+                assert (value != before[name]).any() == (is_trained and not is_fixed), name
+
+
+def test_every_weight_is_in_a_checkpoint(method_name, model, tmp_path):
+    """Another model that reads it answers the same in every output, and a weight that moved moves its array."""
+    path = str(tmp_path / "w.npz")
+    checkpoint.save_weights(path, model, {"labels": ["a", "b", "c"]})
+    other = small_model(method_name, C, **SMALL_SETTINGS.get(method_name, {}))
+    checkpoint.load_weights(path, other, ["a", "b", "c"])
+    image = small.random_batch()["image"]
+    received, expected = (each.network(image, training=False) for each in (other, model))
+    for output, value in expected.items():
+        np.testing.assert_array_equal(received[output], value, err_msg=output)
+    before = checkpoint.weight_arrays(model)
+    small.randomize(model, seed=2)
+    after = checkpoint.weight_arrays(model)
+    assert len(after) == len(model.network.weights)
+    assert all((after[address] != before[address]).any() for address in model.weights)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_scores_labels_is_float32_in_mixed_precision(name):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = small_model(name, C, **SMALL_SETTINGS.get(name, {}))
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.parts["trunk"].layers)  # else nothing is mixed
+    for output in (*model.logits, *(a_map.name for a_map in model.maps)):
+        assert model.outputs[output].dtype == "float32", output
+    assert all(weight.dtype == "float32" for weight in model.network.weights)

@@ -1,0 +1,63 @@
+"""What every method of the table does in a whole run: trained, continued, averaged, evaluated, exported and drawn."""
+
+import os
+
+import numpy as np
+import pytest
+
+from srn_tf import run
+from srn_tf.models.registry import METHODS
+from srn_tf.runs import checkpoint
+from srn_tf.serving.predictor import Predictor
+from srn_tf.training import summaries, trainer
+from srn_tf.visualization import sources, views
+from tests.models.small import SMALL_SETTINGS
+from tests.models.toy import TOY
+from tests.test_run import make_options
+from tests.training import small, small_runs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [*METHODS, "toy"])
+def test_a_whole_run(name, tiny_scenes_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "toy", TOY)
+    monkeypatch.setattr(summaries, "NUM_PICTURES", 1)
+    monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
+    settings = METHODS[name].settings(**SMALL_SETTINGS.get(name, {}))
+    stages = tuple(settings.stages)
+    each = {"epochs": (1,) * len(stages), "learning_rate": (0.01,) * len(stages)}
+    changes = {
+        "model": name,
+        "settings": settings,
+        "stages": stages,
+        "ema_decay": 0.9,
+        "checkpoint_every_s": 0.0,
+        **each,
+    }
+
+    metrics = run.train_run(make_options(tiny_scenes_dir, tmp_path / "whole", **changes))
+    stopped = make_options(tiny_scenes_dir, tmp_path / "stopped", **changes)
+    monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
+    monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", 4 * len(stages) - 1)  # within the last stage
+    with pytest.raises(small_runs.Interrupted):
+        run.train_run(stopped)
+    monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", np.inf)
+    assert run.train_run(stopped)["outputs"] == metrics["outputs"]
+    expected, received = (
+        checkpoint.load_arrays(str(tmp_path / folder / "checkpoints" / "final.npz"))[0]
+        for folder in ("whole", "stopped")
+    )
+    small.assert_bit_equal(received, expected)
+
+    predictor = Predictor(str(tmp_path / "whole" / "export" / "1"))
+    maps = [a_map.name for a_map in predictor.maps]
+    assert list(metrics.get("pointing", {})) == maps
+    assert all(game["pairs"] > 0 for game in metrics.get("pointing", {}).values())
+    split = sources.split_of_run(small_runs.WorkDir(str(tmp_path / "whole")), tiny_scenes_dir, "test")
+    if maps:
+        (figure,) = views.drawings(predictor, split, [], 2, "first")
+        assert len(figure.axes) > 2 * len(maps)
+    page = views.answers_page(predictor, split, name, [], 2, "first")
+    assert all(f'"{a_map.title}"' in page for a_map in predictor.maps)
+    assert os.path.isfile(tmp_path / "whole" / "tensorboard" / os.listdir(tmp_path / "whole" / "tensorboard")[0])
