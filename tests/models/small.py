@@ -2,7 +2,11 @@
 
 from srn_tf.models.registry import METHODS, ModelConfig, build_model
 
-SMALL_SETTINGS = {"srn": {"head_channels": 8}, "srn_att": {"head_channels": 8}}
+SMALL_SETTINGS = {
+    "srn": {"head_channels": 8},
+    "srn_att": {"head_channels": 8},
+    "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
+}
 
 
 def small_model(model, num_labels, image_size=56, backbone="small", backbone_weights="none", **settings):
