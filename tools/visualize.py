@@ -32,6 +32,7 @@ def define_flags():
     flags.DEFINE_string("output_dir", "", "Folder for what is written.")
     flags.DEFINE_bool("page", False, "Write the HTML page in place of drawings.")
     flags.DEFINE_list("labels", [], "Labels whose maps are drawn; with --page, those kept for every image shown.")
+    flags.DEFINE_list("maps", [], "Maps to show, such as A,U. Default: all that the model has.")
     flags.DEFINE_integer(
         "num_images",
         None,
@@ -63,6 +64,7 @@ def main(paths):
     chosen = views.label_indices(predictor, FLAGS.labels)
     if not FLAGS.page:
         views.check_can_draw(predictor, model)
+    predictor.maps = views.chosen_maps(predictor, FLAGS.maps)
     if source is None and work:
         source = sources.split_of_run(work, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
     elif source is None:

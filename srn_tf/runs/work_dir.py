@@ -175,7 +175,9 @@ class WorkDir:
                 f"{holder}. Wait for it or stop it, or give another --work_dir."
             )
         if is_locked is None:
-            logger.warning("%s cannot be locked on this file system: make sure that no other run has this work_dir.", file.name)
+            logger.warning(
+                "%s cannot be locked on this file system: make sure that no other run has this work_dir.", file.name
+            )
         file.truncate(0)
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")

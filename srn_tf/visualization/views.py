@@ -38,6 +38,24 @@ def label_indices(predictor, names):
     return list(dict.fromkeys(map(predictor.labels.index, names)))
 
 
+def chosen_maps(predictor, names):
+    """A model's maps by name.
+
+    Args:
+        predictor: serving.predictor.Predictor.
+        names: list of str; empty for all.
+    Returns:
+        list of models.model.Map, in the model's order.
+    Raises:
+        InputError: the model has no such map.
+    """
+    known = [a_map.name for a_map in predictor.maps]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"Maps must be among the model's: {', '.join(known) or 'none'}. Received: {unknown[0]!r}.")
+    return [a_map for a_map in predictor.maps if a_map.name in (names or known)]
+
+
 def check_can_draw(predictor, model_name):
     """Raises InputError if a model has no attention to draw."""
     if not predictor.maps:

@@ -42,6 +42,13 @@ def test_label_indices(predictor):
         views.label_indices(predictor, ["cow", "dug"])
 
 
+def test_maps_are_chosen_by_name(predictor):
+    assert [a_map.name for a_map in views.chosen_maps(predictor, [])] == ["A", "U"]
+    assert [a_map.name for a_map in views.chosen_maps(predictor, ["U"])] == ["U"]
+    with pytest.raises(InputError, match="Maps must be among the model's: A, U. Received: 'S'"):
+        views.chosen_maps(predictor, ["U", "S"])
+
+
 def test_a_model_without_maps_cannot_be_drawn(predictor):
     views.check_can_draw(predictor, "RUN/export/1")
     plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
