@@ -18,8 +18,8 @@ import numpy as np
 from srn_tf.errors import InputError
 from srn_tf.files import written_whole
 from srn_tf.labels import check_same_labels
-from srn_tf.runs.format import FORMAT, check_format
 from srn_tf.models.finite import check_finite
+from srn_tf.runs.format import FORMAT, check_format
 
 _META = "__meta__"
 

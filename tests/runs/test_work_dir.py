@@ -1,7 +1,7 @@
 """The work folder: whose it is, and what is refused."""
 
-import fcntl
 import datetime
+import fcntl
 import os
 import re
 import shutil
