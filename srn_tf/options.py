@@ -329,16 +329,16 @@ def _settings_of_methods():
 
 
 def _define_setting(name, field, text):
-    choices, lowest = field.metadata["choices"], field.metadata["lowest"]
+    choices, bounds = field.metadata["choices"], (field.metadata["lowest"], field.metadata["highest"])
     if isinstance(field.default, bool):
         flags.DEFINE_bool(name, field.default, text)
     elif isinstance(field.default, int):
-        flags.DEFINE_integer(name, field.default, text, lowest)
+        flags.DEFINE_integer(name, field.default, text, *bounds)
         if choices:
             message = f"must be one of {', '.join(map(str, choices))}"
             flags.register_validator(name, lambda value: value in choices, message)
     elif isinstance(field.default, float):
-        flags.DEFINE_float(name, field.default, text, lowest)
+        flags.DEFINE_float(name, field.default, text, *bounds)
     elif choices:
         flags.DEFINE_enum(name, field.default, choices, text)
     else:

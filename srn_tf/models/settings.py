@@ -8,16 +8,18 @@ import dataclasses
 from srn_tf.errors import InputError
 
 
-def setting(default, help, choices=None, lowest=None):
+def setting(default, help, choices=None, lowest=None, highest=None):
     """A field of a `Settings`: bool, int, float or str.
 
     Args:
         default: its value where none is given.
         help: noun phrase for --help, with unit and the paper's value.
         choices: the values it may have; None allows all of the default's type.
-        lowest: the least value of a number.
+        lowest, highest: bounds of a number, both allowed; None is no bound.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "lowest": lowest})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "lowest": lowest, "highest": highest}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +29,13 @@ class Settings:
     A setting that several methods have is the same in all of them: its default, its choices and its meaning.
 
     Raises:
-        InputError: a value outside its choices, or below its lowest.
+        InputError: a value outside its choices or bounds.
     """
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value, choices, lowest = getattr(self, field.name), field.metadata["choices"], field.metadata["lowest"]
+            value = getattr(self, field.name)
+            choices, lowest, highest = (field.metadata[name] for name in ("choices", "lowest", "highest"))
             if type(value) is not type(field.default):
                 raise InputError(f"{field.name} must be of type {type(field.default).__name__}. Received: {value!r}.")
             if choices is not None and value not in choices:
@@ -40,6 +43,8 @@ class Settings:
                 raise InputError(f"{field.name} must be one of {allowed}. Received: {value!r}.")
             if lowest is not None and value < lowest:
                 raise InputError(f"{field.name} must be at least {lowest}. Received: {value!r}.")
+            if highest is not None and value > highest:
+                raise InputError(f"{field.name} must be at most {highest}. Received: {value!r}.")
 
     @property
     def stages(self):

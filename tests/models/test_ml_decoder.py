@@ -165,6 +165,8 @@ def test_dropout_drops_in_training_alone(model):
     assert np.abs(answers[2] - answers[3]).max() > 1e-3  # other masks
 
 
-def test_a_width_that_heads_cannot_share():
+def test_bad_settings():
     with pytest.raises(InputError, match="decoder_width must be a multiple of 8. Received: 20"):
         small_model("ml_decoder", C, decoder_width=20)
+    with pytest.raises(InputError, match="decoder_dropout must be at most 0.9. Received: 1.0"):
+        small_model("ml_decoder", C, decoder_dropout=1.0)
