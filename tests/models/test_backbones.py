@@ -199,10 +199,8 @@ def test_gradients_cross_the_cut(built, name):
     check_gradients(built(name).trunk, built(name).images)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "mobilenetv3_large" else pytest.param(name, marks=pytest.mark.slow) for name in FACTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FACTS)
 def test_another_size_has_another_grid_and_the_same_names(built, name):
     """Weights are addressed by the names of layers: two trunks in one process must not differ in them."""
     trunk = build_trunk(name, 96)

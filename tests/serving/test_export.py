@@ -424,9 +424,8 @@ def test_leftover_of_a_killed_export_is_replaced_and_a_difference_publishes_noth
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "precision, tolerance", [pytest.param("float32", "0.000", marks=pytest.mark.slow), ("bfloat16", "0.3")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision, tolerance", [("float32", "0.000"), ("bfloat16", "0.3")])
 def test_a_difference_in_what_explains_publishes_nothing(model, tmp_path, monkeypatch, precision, tolerance):
     replace_output(monkeypatch, "A", "U")
     with pytest.raises(InputError, match=f"its other outputs within {tolerance}. Received: .* Nothing was exported"):
@@ -434,7 +433,7 @@ def test_a_difference_in_what_explains_publishes_nothing(model, tmp_path, monkey
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("changed", ["labels", "thresholds"])
+@pytest.mark.parametrize("changed", ["labels", pytest.param("thresholds", marks=pytest.mark.slow)])
 def test_other_labels_or_decisions_publish_nothing(main_net, tmp_path, monkeypatch, changed):
     build = export_module.build_signatures
 
