@@ -15,9 +15,7 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class MainNetSettings(ClassifierSettings):
-    @property
-    def stages(self):
-        return STAGES
+    stages = STAGES
 
 
 def build(trunk, labels, settings):

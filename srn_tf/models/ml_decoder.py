@@ -38,9 +38,7 @@ class MLDecoderSettings(Settings):
         0, "Queries, each for a group of labels in the labels' order. 0: one a label, at most 100.", lowest=0
     )
 
-    @property
-    def stages(self):
-        return STAGES
+    stages = STAGES
 
 
 def build(trunk, labels, settings):

@@ -21,9 +21,7 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class ResNet107Settings(ClassifierSettings):
-    @property
-    def stages(self):
-        return STAGES
+    stages = STAGES
 
 
 def build(trunk, labels, settings):

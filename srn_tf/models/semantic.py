@@ -34,9 +34,7 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class SemanticSettings(ClassifierSettings):
-    @property
-    def stages(self):
-        return STAGES
+    stages = STAGES
 
 
 def build(trunk, labels, settings):

@@ -28,9 +28,15 @@ class Settings:
 
     A setting that several methods have is the same in all of them: its default, its choices and its meaning.
 
+    Attributes:
+        stages: the method's stage table, name -> model.Stage, in training order; every stage names every part. No
+            setting: each method states its own.
+
     Raises:
         InputError: a value outside its choices or bounds.
     """
+
+    stages = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -45,8 +51,3 @@ class Settings:
                 raise InputError(f"{field.name} must be at least {lowest}. Received: {value!r}.")
             if highest is not None and value > highest:
                 raise InputError(f"{field.name} must be at most {highest}. Received: {value!r}.")
-
-    @property
-    def stages(self):
-        """The method's stage table: name -> model.Stage, in training order; every stage names every part."""
-        raise NotImplementedError
