@@ -30,9 +30,10 @@ from srn_tf.runs.work_dir import WorkDir, code_version
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
 from srn_tf.tensor_float import tensor_float_32
+from srn_tf.training.checks import check_plan
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
-from srn_tf.training.trainer import Trainer, check_plan
+from srn_tf.training.trainer import Trainer
 
 logger = logging.getLogger("srn_tf")
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import glob
-import itertools
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from srn_tf.labels import check_same_labels
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.training.addons import f1_and_confusion
-from srn_tf.training.freezing import untrained_parts
+from srn_tf.training.checks import check_plan, warn_of_untrained
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
 from srn_tf.training.mean_term import MeanTerm
@@ -396,92 +395,3 @@ def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):
         "mAP": mean_average_precision(logits, labels, protocol),
         **f1_and_confusion(Derived(logits, lambda rows: tf.sigmoid(rows).numpy()), y),
     }
-
-
-def check_plan(plan, model, strategy, dataset):
-    """Whether a model can be trained as planned; the arguments are those of `Trainer`.
-
-    Raises:
-        InputError: a stage or part the model does not have, fewer images than a batch, a batch that devices and
-            accumulation cannot share evenly, a warm-up as long as a stage, or no label in train or validation.
-    """
-    unknown = [name for name in plan.stages if name not in model.stages]
-    if unknown:
-        raise InputError(f"stages must be among {', '.join(model.stages)}. Received: {unknown[0]!r}.")
-    unknown = [name for name in plan.rate_scales if name not in model.parts]
-    if unknown:
-        raise InputError(f"rate_scales must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
-    if plan.batch_size % (strategy.num_replicas_in_sync * plan.accumulation_steps):
-        raise InputError(
-            f"batch_size must be a multiple of {strategy.num_replicas_in_sync} devices x {plan.accumulation_steps} "
-            f"accumulation_steps. Received: {plan.batch_size}."
-        )
-    num_images = dataset.num_images("train")
-    if num_images < plan.batch_size:
-        raise InputError(f"batch_size must not exceed the {num_images} training images. Received: {plan.batch_size}.")
-    for index in range(len(plan.stages)):
-        make_schedule(plan, index, num_images // plan.batch_size)
-    _check_labels(dataset)
-
-
-def _check_labels(dataset):
-    """Raises InputError where no training or no validation image has a label: an epoch would end without an mAP."""
-    in_train = _labelled_positions(dataset.records("train"), 2)
-    if not in_train:
-        raise InputError(
-            f"Training images must carry labels. Received: none on {dataset.num_images('train')}. Check the truth that "
-            "the data set was prepared from, and --validation_fraction."
-        )
-    if _labelled_positions(dataset.records("validation"), 1):
-        return
-    held_out, num_train = dataset.num_images("validation"), dataset.num_images("train")
-    if dataset.splits["validation"] == "validation":
-        advice = "Prepare the data set with labelled validation images"
-    elif len(in_train) < 2:
-        advice = "Prepare the data set with more labelled images: only one of those for training has a label"
-    else:
-        fraction = (held_out + in_train[0] + 1) / (held_out + num_train)
-        advice = (
-            f"Use --validation_fraction={fraction:.6g}, with which one has a label; for a run that has begun, "
-            "together with --restart or another --work_dir"
-        )
-    raise InputError(
-        f"Validation images must carry labels, to choose the best epoch by. Received: none on {held_out}. {advice}."
-    )
-
-
-def _labelled_positions(records, count):
-    """Positions of the first so many records with a positive label: list of at most `count` int, ascending."""
-    is_labelled = records.map(lambda record: tf.reduce_any(record["labels"] == 1))
-    found = (position for position, has in enumerate(is_labelled.as_numpy_iterator()) if has)
-    return list(itertools.islice(found, count))
-
-
-def warn_of_untrained(plan, model, trained):
-    """Says which parts stay at random where a stage builds on them, or where the model's answer comes of them.
-
-    Args:
-        plan, model: as of `Trainer`.
-        trained: names of the parts that hold learned weights before the first stage.
-    """
-    trained = set(trained)
-    for name in plan.stages:
-        stage = model.stages[name]
-        trained.update(stage.trains)
-        untrained = untrained_parts(model, stage.reads, trained)
-        if untrained:
-            logger.warning(
-                "Stage %s trains %s on top of random weights: %s stay as they are and have never been trained. Start "
-                "from a trained run with --init_from, or name the stages that train them in --stages before.",
-                name,
-                ", ".join(stage.trains),
-                ", ".join(untrained),
-            )
-    untrained = untrained_parts(model, [model.final], trained)
-    if untrained:
-        logger.warning(
-            "After the last stage the answer %s still comes in part of random weights: %s will not have been trained. "
-            "Do not use it before they are; read the outputs that the stages train.",
-            model.final,
-            ", ".join(untrained),
-        )

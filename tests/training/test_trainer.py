@@ -15,10 +15,11 @@ from srn_tf.models.model import label_loss
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir
-from srn_tf.training import trainer
+from srn_tf.training import checks, trainer
+from srn_tf.training.checks import warn_of_untrained
 from srn_tf.training.stage_run import StageRun
 from srn_tf.training.stage_step import Outcome
-from srn_tf.training.trainer import Trainer, warn_of_untrained
+from srn_tf.training.trainer import Trainer
 from tests.training import small, small_runs
 
 
@@ -191,7 +192,7 @@ def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch)
 @pytest.mark.parametrize("ignores", [True, False])
 def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(dataset, tmp_path, monkeypatch, ignores):
     set_validation(monkeypatch, [(5, 1)])
-    monkeypatch.setattr(trainer, "_check_labels", lambda dataset: None)  # such images alone are no training set
+    monkeypatch.setattr(checks, "_check_labels", lambda dataset: None)  # such images alone are no training set
     unspecified = small_runs.OtherRecords(
         dataset, lambda record: {**record, "labels": tf.zeros_like(record["labels"])}, ignores_unspecified=ignores
     )
