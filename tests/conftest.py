@@ -1,6 +1,10 @@
 """What several folders of tests share."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the tools do
 
 
 @pytest.fixture(scope="session")
