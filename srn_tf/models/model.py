@@ -7,6 +7,7 @@ import functools
 from srn_tf.lazy import LazyModule
 
 keras = LazyModule("keras")
+variables = LazyModule("srn_tf.models.variables")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +156,8 @@ class MultiLabelModel:
 
     @functools.cached_property
     def weights(self):
-        """Every weight by its address, `<part>/<layer>/.../<weight>`, e.g. "f_sr/sr_conv4/kernel": dict, in order.
+        """Every weight's tf.Variable by its address, `<part>/<layer>/.../<weight>`, e.g. "f_sr/sr_conv4/kernel": dict, in
+        order.
 
         An address is the full path of layers and does not depend on Keras' version.
 
@@ -164,7 +166,7 @@ class MultiLabelModel:
         """
         named = {}
         for name, part in self.parts.items():
-            for address, weight in addresses(part, name):
+            for address, weight in variables.addresses(part, name):
                 if address in named:
                     raise ValueError(f"Every weight must have an address of its own. Received: {address} twice.")
                 named[address] = weight
@@ -179,18 +181,3 @@ class MultiLabelModel:
             keras.Model: image -> dict of those outputs.
         """
         return keras.Model(self.image, {name: self.outputs[name] for name in names})
-
-
-def addresses(layer, path):
-    """Yields (address, weight) of a layer or a model, whose own address is `path`; see `MultiLabelModel.weights`."""
-    layers = getattr(layer, "layers", None)
-    if layers is not None:
-        for inner in layers:
-            yield from addresses(inner, f"{path}/{inner.name.replace('/', '_')}")
-        return
-    for weight in layer.weights:
-        # Keras 3 has the path of a weight, through the layers within a layer, as `path`; Keras 2 as its name.
-        full = f"/{getattr(weight, 'path', weight.name)}".split(":")[0]
-        _, found, inner = full.rpartition(f"/{layer.name}/")
-        inner = inner if found else full.rpartition("/")[2]
-        yield f"{path}/{inner.replace('depthwise_kernel', 'kernel')}", weight  # as Keras 3 has it

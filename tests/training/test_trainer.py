@@ -141,9 +141,9 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     assert all((kept[name] != raw[-1][name]).any() for name in kept if name.startswith("first/"))
     state, _ = small_runs.newest_state(tmp_path)
     for name, value in raw[-1].items():
-        np.testing.assert_array_equal(state[f"all/model/{name}"], value)
+        np.testing.assert_array_equal(state[f"model/{name}"], value)
         if name.startswith("first/"):
-            np.testing.assert_array_equal(state[f"all/step/average/{name}"], kept[name])
+            np.testing.assert_array_equal(state[f"step/average/{name}"], kept[name])
 
 
 def test_a_subset_of_the_stages(dataset, tmp_path):
