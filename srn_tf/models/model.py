@@ -1,8 +1,10 @@
-"""What a model is to the rest of the project: its parts, its stage table, its named outputs and its maps."""
+"""What a model is to the rest of the project: its parts, its stage table, its named outputs, its maps and regions."""
 
 import collections
 import dataclasses
 import functools
+
+import numpy as np
 
 from srn_tf.lazy import LazyModule
 
@@ -79,6 +81,49 @@ class Map:
 
 
 @dataclasses.dataclass(frozen=True)
+class Regions:
+    """Two outputs that say in which R boxes of an image a model found its labels, and how surely.
+
+    Attributes:
+        boxes: name of the output float32 (B, R, 4): ymin, xmin, ymax, xmax in fractions of the image.
+        scores: name of the output float32 (B, R, C), or (B, R) where a box is of no label in particular; in [0, 1],
+            0 where there is no box.
+        title: in pictures, such as "proposals".
+        meaning: one sentence for people.
+    """
+
+    boxes: str
+    scores: str
+    title: str
+    meaning: str
+
+    @property
+    def name(self):
+        """What it is called by, beside the maps."""
+        return self.scores
+
+    @property
+    def outputs(self):
+        """Names of its two outputs."""
+        return (self.boxes, self.scores)
+
+    def of_label(self, answer, row, label):
+        """The boxes of a label in an image, the highest score first, without those of score 0.
+
+        Args:
+            answer: name -> array, the outputs of several images.
+            row: which image.
+            label: index.
+        Returns:
+            (boxes float32 (R', 4), scores float32 (R',)).
+        """
+        boxes, scores = answer[self.boxes][row], answer[self.scores][row]
+        scores = scores if scores.ndim == 1 else scores[:, label]
+        order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores)]
+        return boxes[order], scores[order]
+
+
+@dataclasses.dataclass(frozen=True)
 class MultiLabelModel:
     """A network with its stages. Trainer, evaluation and export know no more of a model than this.
 
@@ -90,13 +135,14 @@ class MultiLabelModel:
         logits: names of the (B, C) outputs that are scored, the final answer first.
         maps: tuple of Map, those that are drawn over an image, play the pointing game and are in the export; the one
             that says most directly where a label was seen first; empty if there are none.
-        explained: names of further outputs, labels last, that an export gives beside maps and logits.
+        regions: tuple of Regions, those that are drawn over an image and are in the export; empty if there are none.
+        explained: names of further outputs, labels last, that an export gives beside maps, regions and logits.
         embedding: name of the (B, D') output by which images are compared, or None.
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
 
     Raises:
         ValueError: a stage leaves out a part or watches what it does not have, or a weight belongs to no part or to
-            two, or two weights have the same address.
+            two, or two weights have the same address, or a map or regions name what is no output or of another shape.
     """
 
     image: object
@@ -105,6 +151,7 @@ class MultiLabelModel:
     stages: dict
     logits: tuple
     maps: tuple = ()
+    regions: tuple = ()
     explained: tuple = ()
     embedding: str | None = None
     label_free: tuple = ("trunk",)
@@ -112,6 +159,12 @@ class MultiLabelModel:
 
     def __post_init__(self):
         object.__setattr__(self, "network", self.network_for(self.outputs))
+        for a_map in self.maps:
+            self._check_output(a_map.name, [(None, None, None, self.num_labels)])
+        for regions in self.regions:
+            self._check_output(regions.boxes, [(None, None, 4)])
+            count = self.outputs[regions.boxes].shape[1]
+            self._check_output(regions.scores, [(None, count, self.num_labels), (None, count)])
         names = sorted(self.parts)
         for stage_name, stage in self.stages.items():
             if sorted(stage.trains + stage.fixed) != names:
@@ -140,8 +193,9 @@ class MultiLabelModel:
 
     @property
     def explanation(self):
-        """Names of the outputs, labels last, that an export gives beside the answer; empty if the model has no map."""
-        return (*(a_map.name for a_map in self.maps), *self.explained, *self.logits) if self.maps else ()
+        """Names of the outputs that an export gives beside the answer; empty if nothing says where it looked."""
+        seen = [*(a_map.name for a_map in self.maps), *(name for regions in self.regions for name in regions.outputs)]
+        return tuple(dict.fromkeys((*seen, *self.explained, *self.logits))) if seen else ()
 
     @property
     def image_size(self):
@@ -179,6 +233,17 @@ class MultiLabelModel:
             keras.Model: image -> dict of those outputs.
         """
         return keras.Model(self.image, {name: self.outputs[name] for name in names})
+
+    def _check_output(self, name, shapes):
+        """Raises ValueError unless there is that output and has one of the shapes, None being any number."""
+        if name not in self.outputs:
+            raise ValueError(f"A map or region must be one of the outputs {list(self.outputs)}. Received: {name!r}.")
+        received = tuple(self.outputs[name].shape)
+        if not any(
+            len(shape) == len(received) and all(size in (None, other) for size, other in zip(shape, received))
+            for shape in shapes
+        ):
+            raise ValueError(f"{name} must have the shape {' or '.join(map(str, shapes))}. Received: {received}.")
 
 
 def addresses(layer, path):
