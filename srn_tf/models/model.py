@@ -19,8 +19,9 @@ class Term:
         name: in the log; no two terms of a stage share one.
         reads: names of the outputs it is computed from.
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
-            (b, S, S, 3), "y" (b, C) and perhaps "counted" (b, C), see `training.losses`. seed: two integers, others in
-            every step, replica and piece. None: the loss that --loss names, of the one output read.
+            (b, S, S, 3), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and what the stage needs. seed:
+            two integers, others in every step, replica and piece. None: the loss that --loss names, of the one output
+            read.
         weight: its factor in the sum.
         is_per_step: False: the function gives (b,), a value per image; the term is their mean over all images of the
             step. True: it gives a scalar that belongs to the step, however few of its images it sees, such as a loss of
@@ -39,6 +40,12 @@ def label_loss(output, weight=1.0):
     return Term(output, (output,), weight=weight)
 
 
+NEEDS = ("boxes",)
+"""What a stage may need of the data beside images and labels. For "boxes" a batch has "boxes" float32 (b, K, 4), ymin,
+xmin, ymax, xmax in fractions of the image as it was augmented, and "box_labels" int64 (b, K), -1 where an image has
+fewer than K. K is the same in all batches of a run."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One line of a stage table.
@@ -50,12 +57,14 @@ class Stage:
         watched: what drives the learning rate and decides which weights are kept. An output (B, C) of logits: its
             validation loss, and its validation mAP, higher being better. Or one of `terms` that is per image: its mean
             over the validation images, lower being better.
+        needs: what its terms find in the batch beside images and labels, of `NEEDS`.
     """
 
     trains: tuple
     fixed: tuple
     terms: tuple
     watched: str
+    needs: tuple = ()
 
     @property
     def reads(self):
@@ -141,8 +150,9 @@ class MultiLabelModel:
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
 
     Raises:
-        ValueError: a stage leaves out a part or watches what it does not have, or a weight belongs to no part or to
-            two, or two weights have the same address, or a map or regions name what is no output or of another shape.
+        ValueError: a stage leaves out a part, watches what it does not have or needs what there is not; a weight
+            belongs to no part or to two, or two weights have the same address; or a map or regions name what is no
+            output or of another shape.
     """
 
     image: object
@@ -172,6 +182,8 @@ class MultiLabelModel:
                     f"Stage {stage_name} must name every part once. Expected: {names}. "
                     f"Received: {sorted(stage.trains + stage.fixed)}."
                 )
+            if not set(stage.needs) <= set(NEEDS):
+                raise ValueError(f"Stage {stage_name} may need {list(NEEDS)}. Received: {list(stage.needs)}.")
             watchable = {*self.logits, *(term.name for term in stage.terms if not term.is_per_step)}
             if stage.watched not in watchable:
                 raise ValueError(
