@@ -102,8 +102,8 @@ class StageStep:
         """Takes n steps, one after the other.
 
         Args:
-            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)} and perhaps "counted" (n, b, C), of every
-                replica its share: n steps of b images.
+            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)}, perhaps "counted" (n, b, C), and what
+                the stage needs, of every replica its share: n steps of b images.
             rates: n learning rates.
         Returns:
             Outcome.

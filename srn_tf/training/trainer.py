@@ -86,6 +86,15 @@ class Trainer:
         logger.info("Positives weigh %.2f (the most frequent label) to %.2f.", weights.min(), weights.max())
         return weights
 
+    @functools.cached_property
+    def _num_boxes(self):
+        """K, see `models.model.NEEDS`: the boxes of the image with the most of them."""
+        return max(self._dataset.most_boxes(role) for role in ("train", "validation"))
+
+    def _boxes_for(self, stage):
+        """K, or None for a stage that needs no boxes."""
+        return self._num_boxes if "boxes" in stage.needs else None
+
     def train(self):
         """Trains all stages of the plan; the model ends with the last stage's best weights.
 
@@ -191,6 +200,7 @@ class Trainer:
             first_step=run.steps,
             share=(context.input_pipeline_id, context.num_input_pipelines),
             threads=plan.data_threads,
+            num_boxes=self._boxes_for(run.stage),
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)
@@ -304,7 +314,8 @@ class Trainer:
             evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
             return functools.partial(self._validate, evaluator=evaluator)
         (term,) = [term for term in stage.terms if term.name == stage.watched]
-        mean = MeanTerm(model, term, self._loss, self._dataset.ignores_unspecified)
+        ignores_unspecified = self._dataset.ignores_unspecified
+        mean = MeanTerm(model, term, self._loss, ignores_unspecified, self._boxes_for(stage))
         return functools.partial(self._validate_term, mean=mean)
 
     def _validate_term(self, run, mean):
