@@ -70,12 +70,18 @@ def test_a_whole_run(name, tiny_scenes_dir, tmp_path, monkeypatch):
         assert len(figure.axes) > 2 * len(seen)
     page = views.answers_page(predictor, split, name, [], 2, "first")
     assert all(f'"{one.title}"' in page for one in seen)
+    image = next(split.read())[1]
+    for regions in predictor.regions:
+        answer = predictor.explain_batch([image])
+        boxes, scores = predictor.explain(image, LABELS[3]).regions[regions.name]
+        best = answer[regions.scores][0, :, 3].argmax()
+        assert scores[0] == answer[regions.scores][0, best, 3]
+        np.testing.assert_array_equal(boxes[0], answer[regions.boxes][0, best])
     if vectors.exists():  # a stored model needs no file
         vectors.unlink()
         np.testing.assert_array_equal(expected["words/values"], np.float32(values))
         assert run.evaluate_run(str(tmp_path / "whole"), tiny_scenes_dir, "test")["outputs"] == metrics["outputs"]
         work = small_runs.WorkDir(str(tmp_path / "whole"))
         export(run.load_model(work, work.read_run()), LABELS, tmp_path / "again")
-        image = next(split.read())[1]
         np.testing.assert_array_equal(Predictor(tmp_path / "again").predict([image]), predictor.predict([image]))
     assert os.path.isfile(tmp_path / "whole" / "tensorboard" / os.listdir(tmp_path / "whole" / "tensorboard")[0])
