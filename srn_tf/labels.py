@@ -41,15 +41,13 @@ class LabelSpace:
         Returns:
             LabelSpace.
         """
-        shapes = {"counts": (len(self),), "cooccurrence": (len(self), len(self))}
         zeros = {
-            name: np.zeros(shapes[name], np.int64)
-            if name in shapes
-            else np.zeros((len(self), settings.label_width), np.float32)
-            for name in settings.label_fields
-            if getattr(self, name) is None
+            "embeddings": lambda: np.zeros((len(self), settings.label_width), np.float32),
+            "counts": lambda: np.zeros(len(self), np.int64),
+            "cooccurrence": lambda: np.zeros((len(self), len(self)), np.int64),
         }
-        return dataclasses.replace(self, **zeros)
+        unknown = [name for name in settings.label_fields if getattr(self, name) is None]
+        return dataclasses.replace(self, **{name: zeros[name]() for name in unknown})
 
 
 def check_same_labels(expected, received, source):

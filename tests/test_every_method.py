@@ -1,16 +1,20 @@
 """What every method of the table does in a whole run: trained, continued, averaged, evaluated, exported and drawn."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 
 from srn_tf import run
+from srn_tf.data.scene_drawing import LABELS
 from srn_tf.models.registry import METHODS
 from srn_tf.runs import checkpoint
+from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
 from srn_tf.training import summaries, trainer
 from srn_tf.visualization import sources, views
+from tests.models.region_toy import REGION_TOY
 from tests.models.small import SMALL_SETTINGS
 from tests.models.toy import TOY
 from tests.test_run import make_options
@@ -19,12 +23,17 @@ from tests.training import small, small_runs
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", [*METHODS, "toy"])
+@pytest.mark.parametrize("name", [*METHODS, "toy", "region_toy"])
 def test_a_whole_run(name, tiny_scenes_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "toy", TOY)
+    monkeypatch.setitem(METHODS, "region_toy", REGION_TOY)
     monkeypatch.setattr(summaries, "NUM_PICTURES", 1)
     monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
-    settings = METHODS[name].settings(**SMALL_SETTINGS.get(name, {}))
+    settings, vectors = METHODS[name].settings(**SMALL_SETTINGS.get(name, {})), tmp_path / "vectors.npz"
+    if "embeddings" in settings.label_fields:
+        settings = dataclasses.replace(settings, label_embeddings=str(vectors))
+        values = np.random.default_rng(0).normal(size=(len(LABELS), settings.label_width))
+        np.savez(vectors, words=[label.replace(" ", "_") for label in LABELS], vectors=values)
     stages = tuple(settings.stages)
     each = {"epochs": (1,) * len(stages), "learning_rate": (0.01,) * len(stages)}
     changes = {
@@ -55,9 +64,24 @@ def test_a_whole_run(name, tiny_scenes_dir, tmp_path, monkeypatch):
     assert list(metrics.get("pointing", {})) == maps
     assert all(game["pairs"] > 0 for game in metrics.get("pointing", {}).values())
     split = sources.split_of_run(small_runs.WorkDir(str(tmp_path / "whole")), tiny_scenes_dir, "test")
-    if maps:
+    seen = [*predictor.maps, *predictor.regions]
+    if seen:
         (figure,) = views.drawings(predictor, split, [], 2, "first")
-        assert len(figure.axes) > 2 * len(maps)
+        assert len(figure.axes) > 2 * len(seen)
     page = views.answers_page(predictor, split, name, [], 2, "first")
-    assert all(f'"{a_map.title}"' in page for a_map in predictor.maps)
+    assert all(f'"{one.title}"' in page for one in seen)
+    image = next(split.read())[1]
+    for regions in predictor.regions:
+        answer = predictor.explain_batch([image])
+        boxes, scores = predictor.explain(image, LABELS[3]).regions[regions.name]
+        best = answer[regions.scores][0, :, 3].argmax()
+        assert scores[0] == answer[regions.scores][0, best, 3]
+        np.testing.assert_array_equal(boxes[0], answer[regions.boxes][0, best])
+    if vectors.exists():  # a stored model needs no file
+        vectors.unlink()
+        np.testing.assert_array_equal(expected["words/values"], np.float32(values))
+        assert run.evaluate_run(str(tmp_path / "whole"), tiny_scenes_dir, "test")["outputs"] == metrics["outputs"]
+        work = small_runs.WorkDir(str(tmp_path / "whole"))
+        export(run.load_model(work, work.read_run()), LABELS, tmp_path / "again")
+        np.testing.assert_array_equal(Predictor(tmp_path / "again").predict([image]), predictor.predict([image]))
     assert os.path.isfile(tmp_path / "whole" / "tensorboard" / os.listdir(tmp_path / "whole" / "tensorboard")[0])

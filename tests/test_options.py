@@ -12,6 +12,7 @@ from absl import flags
 from srn_tf import options
 from srn_tf.errors import InputError
 from srn_tf.models.registry import METHODS
+from tests.models.region_toy import REGION_TOY
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("--data_dir=/data/set", "--work_dir=/runs/one")
@@ -305,6 +306,15 @@ def test_the_defaults_as_a_flagfile_are_what_no_flags_give():
     defaults = set(options.default_flagfile(values).splitlines())
     received = set(parse(*PLACES).as_flagfile().splitlines())
     assert {line.split("=")[0] for line in received - defaults} == {"--stages", "--epochs", "--learning_rate"}
+
+
+def test_word_vectors_are_a_flag_of_the_methods_that_read_them(monkeypatch):
+    monkeypatch.setitem(METHODS, "region_toy", REGION_TOY)
+    parsed = parse(*PLACES, "--model=region_toy", "--label_embeddings=glove.txt", "--label_width=50")
+    assert (parsed.settings.label_embeddings, parsed.settings.label_width) == ("glove.txt", 50)
+    assert "--label_embeddings=glove.txt\n--label_width=50\n" in parsed.as_flagfile()
+    with pytest.raises(InputError, match="--label_embeddings belongs to --model=region_toy. Received"):
+        parse(*PLACES, "--label_embeddings=glove.txt")
 
 
 def test_flags_after_a_flagfile_win(tmp_path):

@@ -60,7 +60,11 @@ class Settings:
 class EmbeddingSettings(Settings):
     """Base of the settings of methods that start from word vectors of their labels."""
 
-    label_embeddings: str = setting("", "File of word vectors, GloVe's or word2vec's text or an .npz, see BUILD.md.")
+    label_embeddings: str = setting(
+        "",
+        "File of word vectors: text of a word and its numbers a line, as of GloVe and word2vec, or an .npz with the "
+        "arrays words and vectors. A label's is that of its name, or the mean of its words'.",
+    )
     label_width: int = setting(300, "Numbers of each vector in --label_embeddings.", lowest=1)
 
     label_fields = ("embeddings",)

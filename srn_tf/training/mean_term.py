@@ -31,7 +31,7 @@ class MeanTerm:
         @tf.function
         def values(batch, seed):
             labels = batch["labels"]
-            batch = {name: values for name, values in batch.items() if name != "labels"}
+            batch = {name: value for name, value in batch.items() if name != "labels"}
             batch["y"] = tf.cast(labels == 1, tf.float32)
             if ignores_unspecified:
                 batch["counted"] = tf.cast(labels != 0, tf.float32)

@@ -166,14 +166,15 @@ def _draw_map(panel, photo, values, highest):
 
 
 def _draw_regions(panel, photo, boxes, scores):
-    """The best boxes over the photograph, each with its score in its upper left corner; the best on top."""
+    """The best boxes over the photograph, each with its score at its upper left corner; the best on top."""
     _draw_grey(panel, photo)
     panel.set(xlim=(0, photo.width), ylim=(photo.height, 0))
     best = list(zip(boxes * np.tile([photo.height, photo.width], 2), scores, _REGION_COLOURS))
     for (top, left, bottom, right), score, colour in best[::-1]:
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.8)
         panel.add_patch(frame)
-        style = {"va": "top", "fontsize": 7.5, "color": "white", "clip_on": True}
+        place = "bottom" if top > photo.height / 8 else "top"  # above the box, where there is room
+        style = {"va": place, "fontsize": 7.5, "color": "white", "clip_on": True}
         panel.text(left, top, f"{score:.2f}", bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0}, **style)
 
 

@@ -5,6 +5,7 @@ from srn_tf.models.registry import METHODS, ModelConfig, build_model
 SMALL_SETTINGS = {
     "srn": {"head_channels": 8},
     "srn_att": {"head_channels": 8},
+    "region_toy": {"label_width": 4},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
 }
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from srn_tf.models.layers import (
     CAFFE_MEAN_BGR,
+    Constant,
     DepthwiseOverGrid,
     LayerScale,
     ScaleInput,
@@ -202,6 +203,16 @@ def test_a_saved_model_loads_without_custom_objects(tmp_path, mode, learned):
 
 
 # Dropout whose draws are weights.
+
+
+def test_a_constant_is_a_weight_that_nothing_trains(tmp_path):
+    values = random(2, 3)
+    image = keras.Input((5,))
+    model = keras.Model(image, Constant(values, name="words")(image))
+    assert model.trainable_weights == [] and model.weights[0].shape == (2, 3)
+    np.testing.assert_array_equal(model(np.zeros((7, 5), np.float32)), values)
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "m.keras").weights[0], values)
 
 
 def test_dropout_draws_on_from_its_weight():

@@ -6,6 +6,7 @@ import pytest
 
 from srn_tf.models.registry import METHODS
 from srn_tf.runs import checkpoint
+from tests.models.region_toy import REGION_TOY
 from tests.models.small import SMALL_SETTINGS, small_model
 from tests.models.toy import TOY
 from tests.training import small
@@ -17,10 +18,11 @@ NO_GRADIENT = ("f_att/att_3_conv/bias", "key/bias")
 MOVED_BY_ITSELF = ("moving_mean", "moving_variance", "draws")
 
 
-@pytest.fixture(scope="module", params=[*METHODS, "toy"])
+@pytest.fixture(scope="module", params=[*METHODS, "toy", "region_toy"])
 def method_name(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "toy", TOY)
+        patch.setitem(METHODS, "region_toy", REGION_TOY)
         yield request.param
 
 
@@ -46,7 +48,7 @@ def test_parts_and_stages(model):
 def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
     for stage in model.stages.values():
         before = small.weights_of(model)
-        trained = small.descend(model, stage, small.random_batch())
+        trained = small.descend(model, stage, small.random_batch(num_boxes=2))
         for name, value in small.weights_of(model).items():
             is_trained = name.split("/")[0] in stage.trains
             is_fixed = name not in trained and not name.endswith(MOVED_BY_ITSELF)

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from srn_tf.models.model import Map, MultiLabelModel, Regions
+from srn_tf.models.model import Map, MultiLabelModel, Regions, Stage, label_loss
 
 REGIONS = Regions("boxes", "scores", "regions", "Regions.")
 
 
-def make_model(scores=(4, 4), boxes=(4, 4), **declared):
+def make_model(scores=(4, 4), boxes=(4, 4), stages=None, **declared):
     """A model whose outputs are the 16 numbers of a 2 x 2 map of 4 labels, in several shapes."""
     image = keras.Input((2, 2, 3), name="image")
     part = keras.layers.Dense(4, name="part")
@@ -20,7 +20,7 @@ def make_model(scores=(4, 4), boxes=(4, 4), **declared):
         "boxes": keras.layers.Reshape(boxes, name="boxes")(A),
         "scores": keras.layers.Reshape(scores, name="scores")(A),
     }
-    return MultiLabelModel(image, outputs, {"part": part}, {}, ("y",), **declared)
+    return MultiLabelModel(image, outputs, {"part": part}, stages or {}, ("y",), **declared)
 
 
 def test_the_explanation_is_of_maps_and_regions():
@@ -50,6 +50,12 @@ def test_the_explanation_is_of_maps_and_regions():
 def test_maps_and_regions_are_outputs_of_their_shape(shapes, declared, message):
     with pytest.raises(ValueError, match=message):
         make_model(**shapes, **declared)
+
+
+def test_a_stage_needs_what_there_is():
+    stage = Stage(trains=("part",), fixed=(), terms=(label_loss("y"),), watched="y", needs=("boxes", "depth"))
+    with pytest.raises(ValueError, match=r"Stage one may need \['boxes'\]. Received: \['boxes', 'depth'\]"):
+        make_model(stages={"one": stage})
 
 
 def test_of_label_gives_the_best_boxes_first_and_no_padding():

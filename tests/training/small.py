@@ -55,12 +55,17 @@ def randomize(model, seed=0):
         weight.assign_add(sign * noise)
 
 
-def random_batch(num_images=4, num_labels=3, side_px=56, seed=1):
-    """{"image", "y"} as `training_batches` yields them."""
+def random_batch(num_images=4, num_labels=3, side_px=56, seed=1, num_boxes=0):
+    """{"image", "y"} as `training_batches` yields them, with "boxes" and "box_labels" if a number of them is given."""
     rng = np.random.default_rng(seed)
     y = (rng.random((num_images, num_labels)) < 0.5).astype(np.float32)
     image = rng.uniform(0, 255, (num_images, side_px, side_px, 3)).astype(np.float32)
-    return {"image": tf.constant(image), "y": tf.constant(y)}
+    batch = {"image": tf.constant(image), "y": tf.constant(y)}
+    if num_boxes:
+        first, last = np.sort(rng.random((2, num_images, num_boxes, 2)), axis=0)
+        batch["boxes"] = tf.constant(np.concatenate([first, last], axis=2), tf.float32)
+        batch["box_labels"] = tf.constant(rng.integers(-1, num_labels, (num_images, num_boxes)))  # -1: none
+    return batch
 
 
 def weights_of(model):

@@ -15,6 +15,7 @@ from srn_tf.runs import checkpoint
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.stage_step import StageStep
+from tests.models.region_toy import build_region_toy
 from tests.models.toy import build_toy
 from tests.training import small
 
@@ -24,6 +25,8 @@ CASES = {
     # A term per step, which must not count once for each replica or piece.
     "toy": {},
     "toy_in_pieces": {"accumulation_steps": 2},
+    # A term over boxes, of which every image has its own.
+    "regions_in_pieces": {"accumulation_steps": 2},
     "sgd": {"ema_decay": 0.9},
     "clipped_adamw_in_pieces": {"optimizer": "adamw", "clip_norm": 1.0, "accumulation_steps": 2},
     "xla_with_factors": {"xla": True, "rate_scales": {"f_conf": 0.1}},
@@ -42,13 +45,14 @@ def main(folder):
         start = small.weights_of(model)
         # Stage att of the paper's heads moves no BatchNorm, whose statistics would be each replica's own.
         with strategy.scope():
-            toy = build_toy()
-        toy_start = small.weights_of(toy)
+            toy, regions = build_toy(), build_region_toy()
+        models = {"toy": (toy, "all"), "regions": (regions, "rpn")}
+        starts = {name: small.weights_of(model) for name, (model, _) in models.items()}
         srn = model
         for case, changes in CASES.items():
-            is_toy = case.startswith("toy")
-            model, stage = (toy, "all") if is_toy else (srn, "att")
-            checkpoint.assign_weights(model, toy_start if is_toy else start, "the start")
+            kind = case.split("_")[0]
+            model, stage = models.get(kind, (srn, "att"))
+            checkpoint.assign_weights(model, starts.get(kind, start), "the start")
             plan = TrainingPlan((stage,), (1,), (RATE,), batch_size=BATCH_SIZE, weight_decay=0.05, **changes)
             step = StageStep(model, strategy, model.stages[stage], 0, plan, sigmoid_loss)
             outcome = step.run(shares(strategy, has_unfinite=case == "skipped"), [RATE] * STEPS)
@@ -63,8 +67,8 @@ def main(folder):
 
 def shares(strategy, has_unfinite):
     """Three batches, each cut into the replicas' shares in their order."""
-    batches = [small.random_batch(BATCH_SIZE, seed=seed) for seed in range(STEPS)]
-    stack = {name: np.stack([batch[name] for batch in batches]) for name in ("image", "y")}
+    batches = [small.random_batch(BATCH_SIZE, seed=seed, num_boxes=3) for seed in range(STEPS)]
+    stack = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
     if has_unfinite:
         stack["y"][1, -1, 0] = np.inf
     size = BATCH_SIZE // strategy.num_replicas_in_sync

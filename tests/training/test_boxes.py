@@ -1,0 +1,69 @@
+"""A stage that needs boxes finds them in its batches, and is refused where there are none."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from srn_tf.errors import InputError
+from srn_tf.models.model import Term
+from srn_tf.training.checks import check_plan
+from srn_tf.training.losses import sigmoid_loss
+from srn_tf.training.mean_term import MeanTerm
+from srn_tf.training.trainer import Trainer
+from tests.models.region_toy import STAGES
+from tests.training import small, small_runs
+
+
+def boxes_of(dataset, role):
+    """How many boxes each image has, by NumPy."""
+    return np.array([len(record["objects"]["label"]) for record in dataset.records(role).as_numpy_iterator()])
+
+
+def test_every_batch_has_places_for_the_most_boxes_of_an_image(dataset):
+    most = max(boxes_of(dataset, "train").max(), boxes_of(dataset, "validation").max())
+    plan = small_runs.make_plan(crops=False, shuffle_buffer=1)
+    loop = Trainer.__new__(Trainer)
+    loop._plan, loop._dataset, loop._strategy = plan, dataset, tf.distribute.get_strategy()
+    loop._records, loop._model = dataset.records("train"), types.SimpleNamespace(image_size=56)
+    run = types.SimpleNamespace(index=0, epoch=0, steps=0, stage=STAGES["rpn"])
+    context = types.SimpleNamespace(input_pipeline_id=0, num_input_pipelines=1)
+    stacks = loop._stacks(run, context)
+    assert stacks.element_spec["boxes"].shape.as_list() == [1, 16, most, 4]
+    counts = np.concatenate([(stack["box_labels"] >= 0).sum(axis=2)[0] for stack in stacks.as_numpy_iterator()])
+    np.testing.assert_array_equal(counts, boxes_of(dataset, "train"))
+    other = types.SimpleNamespace(index=0, epoch=0, steps=0, stage=small.build_two_parts().stages["begin"])
+    assert sorted(loop._stacks(other, context).element_spec) == ["image", "y"]
+
+
+def test_a_watched_term_sees_the_boxes_of_validation(dataset):
+    """The mean of how many boxes an image has, and of one more for each entry that it finds in the batch."""
+    seen = []
+
+    def count(outputs, batch, seed):
+        seen.append({name: tuple(values.shape[1:]) for name, values in batch.items()})
+        return tf.reduce_sum(tf.cast(batch["box_labels"] >= 0, tf.float32), axis=1)
+
+    mean = MeanTerm(small.build_two_parts(), Term("count", ("y_last",), count), sigmoid_loss, False, num_boxes=20)
+    records = dataset.records("validation").map(small_image)
+    assert mean(records, 6) == pytest.approx(boxes_of(dataset, "validation").mean())
+    assert seen == [{"image": (16, 16, 3), "y": (16,), "boxes": (20, 4), "box_labels": (20,)}]  # traced once
+
+
+def small_image(record):
+    return {**record, "image": tf.io.encode_png(tf.zeros([16, 16, 3], tf.uint8))}
+
+
+@pytest.mark.parametrize("stage, role", [("all", "train"), ("rpn", "validation")])
+def test_a_data_set_without_boxes_is_refused(stage, role, dataset):
+    class WithoutBoxes(small_runs.OtherRecords):
+        def records(self, of_role):
+            records = self._dataset.records(of_role)
+            return records.map(lambda record: {**record, "objects": {"label": []}}) if of_role == role else records
+
+    model = types.SimpleNamespace(stages=STAGES, parts={}, logits=("y",))
+    plan = small_runs.make_plan(stages=(stage,), epochs=(1,), learning_rates=(0.1,))
+    expected = f"Stage {stage} learns from boxes. Received: scenes, none of whose .* {role} images has one"
+    with pytest.raises(InputError, match=expected):
+        check_plan(plan, model, tf.distribute.get_strategy(), WithoutBoxes(dataset, None))
