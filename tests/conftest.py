@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests import deprecations
+
 
 @pytest.fixture(scope="session")
 def tiny_scenes_dir(tmp_path_factory):
@@ -14,3 +16,7 @@ def tiny_scenes_dir(tmp_path_factory):
         patch.setattr(scenes, "SPLIT_SIZES", {"train": 64, "validation": 16, "test": 16})
         open_dataset("scenes", folder, folder)
     return folder
+
+
+def pytest_runtest_setup():
+    deprecations.make_errors()
