@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests import deprecations
+
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the tools do
 
 
@@ -18,3 +20,7 @@ def tiny_scenes_dir(tmp_path_factory):
         patch.setattr(scenes, "SPLIT_SIZES", {"train": 64, "validation": 16, "test": 16})
         open_dataset("scenes", folder, folder)
     return folder
+
+
+def pytest_runtest_setup():
+    deprecations.make_errors()
