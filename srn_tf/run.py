@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 import srn_tf
-from srn_tf import distribution
+from srn_tf import distribution, stack
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.label_facts import label_space
 from srn_tf.data.pipeline import start_px
@@ -293,7 +293,7 @@ def _describe(options, config, dataset):
         "stages": list(options.stages),
         "seed": options.seed,
         "code": {"srn_tf": srn_tf.__version__, "commit": code_version()},
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "versions": stack.versions(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {len(tf.config.list_physical_devices('GPU'))} GPUs",
     }
 

@@ -17,11 +17,11 @@ def versions():
     return {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__}
 
 
-def is_this(recorded):
-    """Whether what `versions` gave elsewhere is of this stack: of the same Keras, 2 or 3."""
-    return recorded["keras"].split(".")[0] == keras.__version__.split(".")[0]
+def is_same(one, other):
+    """Whether two results of `versions` are of the same stack: both of Keras 2, or both of Keras 3."""
+    return one["keras"].split(".")[0] == other["keras"].split(".")[0]
 
 
-def in_words(recorded):
-    """What `versions` gave, for a message, such as "Python 3.11.7, TensorFlow 2.15.1, Keras 2.15.0"."""
-    return "Python {python}, TensorFlow {tensorflow}, Keras {keras}".format_map(recorded)
+def in_words(found):
+    """A result of `versions` for a message, such as "Python 3.11.7, TensorFlow 2.15.1, Keras 2.15.0"."""
+    return "Python {python}, TensorFlow {tensorflow}, Keras {keras}".format_map(found)

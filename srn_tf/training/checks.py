@@ -1,10 +1,13 @@
 """What is looked at before the first step: whether a plan fits model, devices and data, and what starts at random."""
 
+import glob
 import itertools
 import logging
+import os
 
 import tensorflow as tf
 
+from srn_tf import stack
 from srn_tf.errors import InputError
 from srn_tf.training.freezing import untrained_parts
 from srn_tf.training.schedule import make_schedule
@@ -85,6 +88,27 @@ def _labelled_positions(records, count):
     is_labelled = records.map(lambda record: tf.reduce_any(record["labels"] == 1))
     found = (position for position, has in enumerate(is_labelled.as_numpy_iterator()) if has)
     return list(itertools.islice(found, count))
+
+
+def check_same_stack(work, meta):
+    """Whether an interrupted run can be continued: the two stacks draw and round otherwise.
+
+    Args:
+        work: WorkDir of the run.
+        meta: of its state, with "versions", see `stack.versions`.
+    Raises:
+        InputError: it began with the other stack.
+    """
+    began, here = meta.get("versions", stack.versions()), stack.versions()
+    if stack.is_same(began, here):
+        return
+    weights = glob.glob(os.path.join(glob.escape(work.checkpoints), "*.npz"))
+    start = f" and --init_from={max(weights, key=os.path.getmtime)}" if weights else ""
+    raise InputError(
+        f"The interrupted run in {work.path} must be continued with the stack that it began with. "
+        f"Expected: {stack.in_words(began)}. Received: {stack.in_words(here)}. Give the same command with that Python, "
+        f"or start a new run with another --work_dir{start}."
+    )
 
 
 def warn_of_untrained(plan, model, trained):

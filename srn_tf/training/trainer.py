@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from srn_tf import distribution
+from srn_tf import distribution, stack
 from srn_tf.data.pipeline import Batches, cached, replica_stacks, training_batches
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import Derived, row_blocks
@@ -23,7 +23,7 @@ from srn_tf.labels import check_same_labels
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.training.f1 import f1_and_confusion
-from srn_tf.training.checks import check_plan, warn_of_untrained
+from srn_tf.training.checks import check_plan, check_same_stack, warn_of_untrained
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
 from srn_tf.training.mean_term import MeanTerm
@@ -107,6 +107,7 @@ class Trainer:
         first, state = 0, self._states.newest()
         if state is not None:
             check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
+            check_same_stack(self._work, state[1])
             first = state[1]["stage_index"]
             self._meta["trained"] = state[1].get("trained", list(self._model.parts))
         else:
@@ -360,7 +361,7 @@ class Trainer:
         if not self._is_chief:
             return
         log_bytes = os.path.getsize(self._work.log) if os.path.isfile(self._work.log) else 0
-        self._states.save(arrays, {**self._meta, **meta, "log_bytes": log_bytes})
+        self._states.save(arrays, {**self._meta, **meta, "log_bytes": log_bytes, "versions": stack.versions()})
         known = {
             self._work.best_weights(self._plan.stages[meta["stage_index"]], meta["best_epoch"])
             for meta in self._states.metas()

@@ -4,11 +4,13 @@ import contextlib
 import functools
 import math
 import os
+import re
 import shutil
 import signal
 
 import pytest
 
+from srn_tf import stack
 from srn_tf.errors import InputError
 from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir
@@ -87,6 +89,30 @@ def test_a_state_of_other_labels_or_another_model_is_refused(whole_run, dataset,
     first = next(name for name in arrays if name.startswith("model/"))
     states.save({name: value for name, value in arrays.items() if name != first}, meta)
     with pytest.raises(InputError, match="another architecture: 1 weights are missing"):
+        small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
+
+
+def test_a_run_of_the_other_stack_is_not_continued(whole_run, dataset, tmp_path):
+    """The message says what it began with, what runs now, and which weights a new run could start from."""
+    _, meta = small_runs.newest_state(whole_run[0])
+    here = stack.versions()
+    assert meta["versions"] == here
+    other = {"python": "3.1.4", "tensorflow": "2.99.1", "keras": "4.0.0"}
+    states = States(WorkDir(str(tmp_path)).states, 3)
+    states.save({}, {**meta, "versions": other})
+    with pytest.raises(InputError) as raised:
+        small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
+    message = str(raised.value)
+    assert "Expected: Python 3.1.4, TensorFlow 2.99.1, Keras 4.0.0. Received: Python" in message
+    assert here["tensorflow"] in message and message.endswith("start a new run with another --work_dir.")
+    for name, age_s in (("begin.npz", 0), ("cls.npz", 60)):
+        path = tmp_path / "checkpoints" / name
+        path.touch()
+        os.utime(path, (1e9 - age_s, 1e9 - age_s))
+    with pytest.raises(InputError, match=re.escape(f"--work_dir and --init_from={tmp_path}/checkpoints/begin.npz.")):
+        small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
+    states.save({}, {**meta, "versions": {**other, "keras": here["keras"]}})  # another release of the same
+    with pytest.raises(InputError, match="another architecture"):
         small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
 
 
