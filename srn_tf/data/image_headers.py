@@ -4,12 +4,15 @@ TensorFlow's decoders show some files otherwise than a person sees them: they kn
 byte of a BMP's pixel for transparency, and show a transparent colour of a GIF as black. From what stands here
 `preprocessing` knows which files those are.
 
-Everywhere below `octets` is what `octets_of` gives; a position is int64, counted from the first byte of the file.
+Every program that loads a graph optimizes it anew, branches and loops above all. So these are few operations: the
+fields of a header are read side by side, and a file that need not be walked through is walked in no steps.
+
+Everywhere below `data` is a file, a string scalar; a position in it is int64, counted from its first byte.
 """
 
+import numpy as np
 import tensorflow as tf
 
-_PADDING = 16  # zeros behind a file, so that a number may be read that begins anywhere in it
 _MOST_PARTS = 20_000  # segments, chunks or blocks that are looked at: a file of nothing else takes no longer than that
 
 # Markers of ISO/IEC 10918-1 (JPEG), table B.1, without their first byte 0xFF.
@@ -19,12 +22,16 @@ _APP1 = 0xE1
 
 _JPEG_EXIF = b"Exif\0\0"
 _PNG_EXIF = b"eXIf"
-_ORIENTATION, _SHORT = 0x0112, 3
-# An entry of EXIF 2.32 in either byte order: the orientation, a short number, one of them, 2 to 8.
-_TURNED = (
-    r"(?s)\C*(?:\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08]"
-    r"|\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]\x00)\C*"
+_PNG_TRANSPARENCY = b"tRNS"
+# The orientation among the entries of EXIF 2.32, in either byte order: tag 0x0112, a short number, one of them.
+_BIG = r"\x01\x12\x00\x03\x00\x00\x00\x01\x00"
+_LITTLE = r"\x12\x01\x03\x00\x01\x00\x00\x00"
+_TURNED = rf"(?s)\C*(?:{_BIG}[\x02-\x08]|{_LITTLE}[\x02-\x08]\x00)\C*"
+# Byte order and entries of 12 bytes each; the last that fits counts.
+_ORIENTATION = (
+    rf"(?s)^\C(?:MM\x00\*(?:\C{{12}})*{_BIG}([\x01-\x08])|II\*\x00(?:\C{{12}})*{_LITTLE}([\x01-\x08])\x00)\C*$"
 )
+_UPRIGHT = b"\x01"  # orientation 1
 _JPEG_HEAD = 2**17  # bytes in which EXIF begins: by its standard in the first segment, and those have 2**16 at most
 _DIRECTORY = 4096  # bytes of EXIF data in which its first directory ends
 
@@ -33,43 +40,42 @@ of_file = tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=
 """Decorates a function of a file's bytes: built once in a program, for all graphs that call it."""
 
 
-def octets_of(data):
-    """uint8 (bytes of the file + some zeros,) of a string scalar."""
-    return tf.io.decode_raw(tf.strings.join([data, b"\0" * _PADDING]), tf.uint8)
-
-
 def is_png(data):
-    """bool scalar: whether a string scalar begins as a PNG."""
+    """bool scalar: whether a file begins as a PNG."""
     return tf.equal(tf.strings.substr(data, 0, 8), b"\x89PNG\r\n\x1a\n")
 
 
 def is_bmp(data):
-    """bool scalar: whether a string scalar begins as a BMP."""
+    """bool scalar: whether a file begins as a BMP."""
     return tf.equal(tf.strings.substr(data, 0, 2), b"BM")
 
 
 def is_gif(data):
-    """bool scalar: whether a string scalar begins as a GIF."""
-    version = tf.strings.substr(data, 0, 6)
-    return tf.logical_or(tf.equal(version, b"GIF87a"), tf.equal(version, b"GIF89a"))
+    """bool scalar: whether a file begins as a GIF."""
+    return tf.strings.regex_full_match(tf.strings.substr(data, 0, 6), "GIF8[79]a")
 
 
-def number_at(octets, position, size, is_little=False):
-    """Reads unsigned numbers.
+def numbers_at(data, position, sizes, is_little=False):
+    """Reads unsigned numbers that follow one another.
 
     Args:
-        octets: see the module.
-        position: int64, any shape; beyond the end it reads zeros.
-        size: bytes of a number, at most 6.
-        is_little: bool or bool scalar, whether its lowest byte comes first.
+        data: see the module.
+        position: int64 scalar, >= 0; beyond the end of the file it reads zeros.
+        sizes: bytes of each number, at most 6.
+        is_little: bool or bool scalar, whether the lowest byte of a number comes first.
     Returns:
-        int64, the shape of `position`.
+        list of int64 scalars.
     """
-    position = tf.clip_by_value(tf.cast(position, tf.int64), 0, tf.size(octets, tf.int64) - _PADDING)
-    digits = tf.cast(tf.gather(octets, position[..., tf.newaxis] + tf.range(size, dtype=tf.int64)), tf.int64)
-    from_low = [256**i for i in range(size)]
-    weights = tf.where(is_little, tf.constant(from_low, tf.int64), tf.constant(from_low[::-1], tf.int64))
-    return tf.reduce_sum(digits * weights, axis=-1)
+    total = sum(sizes)
+    places = {True: np.zeros([len(sizes), total], np.int64), False: np.zeros([len(sizes), total], np.int64)}
+    start = 0
+    for row, size in enumerate(sizes):
+        worth = 256 ** np.arange(size)
+        places[True][row, start : start + size], places[False][row, start : start + size] = worth, worth[::-1]
+        start += size
+    weights = places[is_little] if isinstance(is_little, bool) else tf.where(is_little, places[True], places[False])
+    octets = tf.cast(_octets_at(data, position, total), tf.int64)
+    return tf.unstack(tf.reduce_sum(octets * weights, axis=1))
 
 
 def jpeg_may_be_turned(data):
@@ -80,58 +86,84 @@ def jpeg_may_be_turned(data):
     return _may_be_turned(tf.strings.substr(data, 0, _JPEG_HEAD), _JPEG_EXIF)
 
 
-def png_may_be_turned(data):
-    """As `jpeg_may_be_turned`, of a PNG."""
-    return _may_be_turned(data, _PNG_EXIF)
+@of_file
+def jpeg_exif(data):
+    """Finds the EXIF data of a JPEG that may be turned, its first EXIF segment before the first scan.
+
+    Returns:
+        string scalar, from its TIFF header on; empty if there is none.
+    """
+
+    def is_before(position, exif_size):
+        return (position < size) & (exif_size < 0)
+
+    def step(position, exif_size):
+        first, marker, length, mark = numbers_at(data, position, (1, 1, 2, 6))
+        is_marker = (first == 0xFF) & (marker != 0xFF)  # else junk, or a byte to fill up
+        is_exif = is_marker & (marker == _APP1) & (mark == int.from_bytes(_JPEG_EXIF, "big"))
+        has_length = is_marker & tf.reduce_all(marker != _WITHOUT_LENGTH)
+        length = tf.where(has_length, 2 + length, tf.where(is_marker, _int(2), 1))
+        length = tf.where(is_marker & (marker == _START_OF_SCAN), size, length)
+        return (
+            tf.where(is_exif, position + 10, position + length),
+            tf.where(is_exif, tf.maximum(length - 10, 0), exif_size),
+        )
+
+    size = _length(data)
+    start = tf.where(jpeg_may_be_turned(data), _int(2), size), _int(-1)
+    position, exif_size = tf.while_loop(is_before, step, start, maximum_iterations=_MOST_PARTS)
+    return tf.strings.substr(data, tf.minimum(position, size), tf.maximum(exif_size, 0))
 
 
 @of_file
-def jpeg_orientation(data):
-    """Reads the EXIF orientation of a JPEG, of its first EXIF segment before the first scan.
+def orientation_of(exif):
+    """Reads the orientation in the first directory of EXIF data.
 
     Args:
-        data: string scalar.
+        exif: string scalar, from its TIFF header on.
     Returns:
         int64 scalar: 1 to 8 (EXIF 2.32, tag 0x0112); 1 as well if there is none, or one of another form.
     """
-
-    def is_before_scan(position, exif, end):
-        return position < tf.size(octets, tf.int64) - _PADDING
-
-    def step(position, exif, end):
-        segment = number_at(octets, position, 4)  # 0xFF, marker, length of two bytes
-        first, marker, length = segment // 2**24, segment // 2**16 % 256, segment % 2**16
-        is_marker = (first == 0xFF) & (marker != 0xFF)  # else junk, or a byte to fill up
-        is_exif = (marker == _APP1) & (number_at(octets, position + 4, 6) == int.from_bytes(_JPEG_EXIF, "big"))
-        is_first = is_marker & is_exif & (exif == 0)
-        exif, end = tf.where(is_first, position + 10, exif), tf.where(is_first, position + 2 + length, end)
-        length = tf.where(tf.reduce_any(marker == _WITHOUT_LENGTH), tf.constant(0, tf.int64), length)
-        length = tf.where(marker == _START_OF_SCAN, tf.size(octets, tf.int64), length)
-        return position + tf.where(is_marker, 2 + length, 1), exif, end
-
-    octets = octets_of(data)
-    start = tf.constant(2, tf.int64), tf.constant(0, tf.int64), tf.constant(0, tf.int64)
-    _, exif, end = tf.while_loop(is_before_scan, step, start, maximum_iterations=_MOST_PARTS)
-    return _orientation_of(octets[exif:end])
+    byte_order = tf.strings.substr(exif, 0, 4)
+    is_little = byte_order == b"II*\0"
+    (first,) = numbers_at(exif, _int(4), (4,), is_little)
+    (count,) = numbers_at(exif, first, (2,), is_little)
+    padded = tf.strings.join([exif, b"\0" * 12])  # for an entry that is cut off
+    entries = tf.strings.substr(padded, tf.minimum(first + 2, _length(exif)), 12 * count)
+    found = tf.strings.regex_replace(
+        tf.strings.join([_UPRIGHT, byte_order, entries]), _ORIENTATION, r"\1\2", replace_global=False
+    )
+    return tf.cast(_octets_at(found, _int(0), 1)[0], tf.int64)
 
 
 @of_file
-def png_orientation(data):
-    """Reads the EXIF orientation of a PNG, of its chunk eXIf: see `jpeg_orientation`."""
-    octets = octets_of(data)
-    exif = _find_png_chunk(octets, _PNG_EXIF)
-    return _orientation_of(octets[exif : exif + number_at(octets, exif - 8, 4)])
+def png_chunks(data):
+    """Reads what decides how the pixels of a PNG are seen; see `jpeg_exif`.
 
-
-@of_file
-def png_has_transparency(data):
-    """Whether the fourth channel that `tf.io.decode_png` gives is the file's own transparency: bool scalar.
-
-    Of less than 8 bits a channel the decoder sets it to another value than 255 if the file has none.
+    Returns:
+        (has_transparency, exif): bool scalar, whether the fourth channel that `tf.io.decode_png` gives is the file's
+        own transparency: of less than 8 bits a channel the decoder sets it to another value than 255 if the file has
+        none; string scalar, the EXIF data of one that may be turned, of its (last) chunk eXIf.
     """
-    octets = octets_of(data)
-    is_deep = number_at(octets, 24, 1) >= 8  # of IHDR, the first chunk: bits a channel
-    return tf.cond(is_deep, lambda: True, lambda: _find_png_chunk(octets, b"tRNS") > 0)
+
+    def is_inside(position, transparency, exif, exif_size):
+        return position < size
+
+    def step(position, transparency, exif, exif_size):
+        length, name = numbers_at(data, position, (4, 4))
+        is_exif = name == int.from_bytes(_PNG_EXIF, "big")
+        return (
+            position + 12 + length,
+            transparency | (name == int.from_bytes(_PNG_TRANSPARENCY, "big")),
+            tf.where(is_exif, position + 8, exif),
+            tf.where(is_exif, length, exif_size),
+        )
+
+    size = _length(data)
+    is_deep = numbers_at(data, _int(24), (1,))[0] >= 8  # of IHDR, the first chunk: bits a channel
+    start = tf.where(is_deep & ~_may_be_turned(data, _PNG_EXIF), size, 8), is_deep, _int(0), _int(0)
+    _, has_transparency, exif, exif_size = tf.while_loop(is_inside, step, start, maximum_iterations=_MOST_PARTS)
+    return has_transparency, tf.strings.substr(data, tf.minimum(exif, size), exif_size)
 
 
 @of_file
@@ -141,13 +173,12 @@ def has_plain_bmp_pixels(data):
     That is so without compression in 24 or 32 bits a pixel, in blue, green, red and, of no meaning, a fourth byte; and
     in 8 bits if their palette is no other than the 256 greys in order.
     """
-    octets = octets_of(data)
-    header_size = number_at(octets, 14, 4, True)
-    bits, compression, colours = (number_at(octets, *place, True) for place in ((28, 2), (30, 4), (46, 4)))
-    greys = tf.range(256, dtype=tf.int64)
-    palette = number_at(octets, 14 + header_size + 4 * greys, 3)
-    pixels = number_at(octets, 10, 4, True)
-    is_grey = tf.reduce_all(palette == greys * 0x010101) & ((colours == 0) | (colours == 256))
+    pixels, header_size = numbers_at(data, _int(10), (4, 4), True)
+    bits, compression = numbers_at(data, _int(28), (2, 4), True)
+    (colours,) = numbers_at(data, _int(46), (4,), True)
+    palette = tf.reshape(_octets_at(data, 14 + header_size, 4 * 256), [256, 4])
+    greys = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    is_grey = tf.reduce_all(palette[:, :3] == greys) & ((colours == 0) | (colours == 256))
     is_grey &= pixels == 14 + header_size + 4 * 256
     is_known = (header_size >= 40) & (compression == 0) & (pixels >= 14 + header_size)
     return is_known & ((bits == 24) | (bits == 32) | ((bits == 8) & is_grey))
@@ -158,64 +189,43 @@ def gif_header(data):
     """Reads a GIF (version 89a) up to its first frame.
 
     Returns:
-        (size, is_whole): int64 (2,), height and width of the picture; bool, whether its first frame covers it and has
-        no transparent colour.
+        (size, is_whole): int64 (2,), height and width of the picture; bool, whether it is a GIF whose first frame
+        covers it and has no transparent colour.
     """
 
     def is_extension(position, is_label, is_transparent):
-        return ~is_label | (number_at(octets, position, 1) == 0x21)
+        return ~is_label | (numbers_at(data, position, (1,))[0] == 0x21)
 
     def step(position, is_label, is_transparent):
         """From an extension to its first block, from a block to the next one, or behind them."""
-        size = number_at(octets, position, 1)
-        is_control = is_label & (number_at(octets, position, 2) == 0x21F9)
-        is_transparent |= is_control & (number_at(octets, position + 3, 1) % 2 == 1)
-        position += tf.where(is_label, tf.constant(2, tf.int64), 1 + size)
-        return position, ~is_label & (size == 0), is_transparent
+        size, label, _, flags = numbers_at(data, position, (1, 1, 1, 1), True)
+        is_control = is_label & (size == 0x21) & (label == 0xF9)
+        position += tf.where(is_label, _int(2), 1 + size)
+        return position, ~is_label & (size == 0), is_transparent | (is_control & (flags % 2 == 1))
 
-    octets = octets_of(data)
-    flags = number_at(octets, 10, 1)
-    palette = tf.where(flags >= 128, 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8), 0)
-    start = (13 + palette, tf.constant(True), tf.constant(False))
+    width, height, flags = numbers_at(data, _int(6), (2, 2, 1), True)
+    palette = tf.where(flags >= 128, 3 * tf.bitwise.left_shift(_int(2), flags % 8), 0)
+    start = tf.where(is_gif(data), 13 + palette, _length(data)), tf.constant(True), tf.constant(False)
     frame, _, is_transparent = tf.while_loop(is_extension, step, start, maximum_iterations=_MOST_PARTS)
-    width, height = number_at(octets, 6, 2, True), number_at(octets, 8, 2, True)
-    place = number_at(octets, frame + 1 + 2 * tf.range(4, dtype=tf.int64), 2, True)  # left, top, width, height
-    covers = (number_at(octets, frame, 1) == 0x2C) & tf.reduce_all(place == tf.stack([0, 0, width, height]))
+    mark, *place = numbers_at(data, frame, (1, 2, 2, 2, 2), True)  # left, top, width, height
+    covers = (mark == 0x2C) & tf.reduce_all(tf.stack(place) == tf.stack([0, 0, width, height]))
     return tf.stack([height, width]), covers & ~is_transparent
+
+
+def _int(value):
+    return tf.constant(value, tf.int64)
+
+
+def _length(data):
+    return tf.cast(tf.strings.length(data), tf.int64)
+
+
+def _octets_at(data, position, count):
+    """uint8 (count,) from an int64 position on; beyond the end of the file they are zeros."""
+    found = tf.strings.substr(data, tf.minimum(position, _length(data)), _int(count))
+    return tf.io.decode_raw(found, tf.uint8, fixed_length=count)
 
 
 def _may_be_turned(data, mark):
     behind = tf.raw_ops.StringSplitV2(input=[data], sep=mark, maxsplit=1).values[-1]
     return tf.strings.regex_full_match(tf.strings.substr(behind, 0, _DIRECTORY), _TURNED)
-
-
-def _find_png_chunk(octets, name):
-    """Where the content of a PNG's (last) chunk of that name is: int64 scalar, 0 if there is none."""
-
-    def is_inside(position, found):
-        return position < tf.size(octets, tf.int64) - _PADDING
-
-    def step(position, found):
-        found = tf.where(number_at(octets, position + 4, 4) == int.from_bytes(name, "big"), position + 8, found)
-        return position + 12 + number_at(octets, position, 4), found
-
-    start = (tf.constant(8, tf.int64), tf.constant(0, tf.int64))
-    return tf.while_loop(is_inside, step, start, maximum_iterations=_MOST_PARTS)[1]
-
-
-def _orientation_of(exif):
-    """Reads the orientation in the first directory of EXIF data, uint8 from its TIFF header on: `jpeg_orientation`."""
-    octets = tf.concat([exif, tf.zeros([_PADDING], tf.uint8)], 0)
-    byte_order = number_at(octets, 0, 4)
-    is_little = byte_order == 0x49492A00
-    first = number_at(octets, 4, 4, is_little) + 2
-    count = number_at(octets, first - 2, 2, is_little)
-    count = tf.where(is_little | (byte_order == 0x4D4D002A), count, tf.constant(0, tf.int64))
-    end = tf.clip_by_value(tf.size(exif, tf.int64), first, first + 12 * count)
-    entries = tf.range(first, end, 12)
-    is_form = number_at(octets, entries, 2, is_little) == _ORIENTATION
-    is_form &= number_at(octets, entries + 2, 2, is_little) == _SHORT
-    is_form &= number_at(octets, entries + 4, 4, is_little) == 1
-    value = number_at(octets, entries + 8, 2, is_little)
-    found = tf.boolean_mask(value, is_form & (1 <= value) & (value <= 8))
-    return tf.concat([[1], found], 0)[-1]

@@ -9,6 +9,12 @@ from srn_tf.data import image_headers as headers
 
 BACKGROUND = 255.0  # what transparent pixels are laid over: white
 
+_KIND_RULE = (
+    "An image must be a JPEG, PNG, BMP or GIF by its first bytes. Received: another kind. Save it as one of them"
+)
+_BMP_RULE = "A BMP must have 24 or 32 bits a pixel, not compressed, or 256 greys. Received: another. Save it as PNG"
+_GIF_RULE = "The first frame of a GIF must cover it and have no transparent colour. Received: another. Save it as PNG"
+
 
 def decode_image(image_bytes):
     """Decodes one image inside the graph, as a person sees it but for EXIF, see `preprocess_upright`.
@@ -29,7 +35,7 @@ def decode_image(image_bytes):
     return tf.cond(
         tf.io.is_jpeg(image_bytes),
         lambda: tf.cast(_decode_jpeg(image_bytes), tf.float32),
-        lambda: _decode_other(image_bytes),
+        lambda: _decode_other(image_bytes)[0],
     )
 
 
@@ -40,47 +46,38 @@ def _decode_jpeg(image_bytes):
 
 @headers.of_file
 def _decode_other(image_bytes):
-    """float32 (height, width, 3), over white."""
-    rule = "An image must be a JPEG, PNG, BMP or GIF by its first bytes. Received: another kind. Save it as one of them"
-    image = tf.case(
-        [
-            (headers.is_png(image_bytes), lambda: _decode_png(image_bytes)),
-            (headers.is_bmp(image_bytes), lambda: _decode_bmp(image_bytes)),
-            (headers.is_gif(image_bytes), lambda: _decode_gif(image_bytes)),
-        ],
-        default=lambda: _checked(tf.zeros([1, 1, 3]), False, rule),
+    """Decodes what is no JPEG.
+
+    Returns:
+        (image, exif): float32 (height, width, 3), over white; string scalar, see `headers.png_chunks`.
+    """
+    image, exif = tf.cond(
+        headers.is_png(image_bytes), lambda: _decode_png(image_bytes), lambda: (_decode_bmp_or_gif(image_bytes), "")
     )
     image.set_shape([None, None, 3])
-    return image
+    return image, exif
 
 
 def _decode_png(image_bytes):
+    has_transparency, exif = headers.png_chunks(image_bytes)
     image = tf.cast(tf.io.decode_png(image_bytes, channels=4), tf.float32)
     # A product: a quotient some graphs round otherwise.
-    alpha = tf.where(headers.png_has_transparency(image_bytes), image[..., 3:] * (1.0 / 255.0), 1.0)
-    return image[..., :3] * alpha + BACKGROUND * (1.0 - alpha)
+    alpha = tf.where(has_transparency, image[..., 3:] * (1.0 / 255.0), 1.0)
+    return image[..., :3] * alpha + BACKGROUND * (1.0 - alpha), exif
 
 
-def _decode_bmp(image_bytes):
-    is_plain = headers.has_plain_bmp_pixels(image_bytes)
-    rule = "A BMP must have 24 or 32 bits a pixel, not compressed, or 256 greys. Received: another. Save it as PNG"
-    image = tf.io.decode_bmp(_checked(image_bytes, is_plain, rule))
-    image = tf.cond(tf.shape(image)[-1] == 1, lambda: tf.tile(image, [1, 1, 3]), lambda: image)
-    return tf.cast(image[..., :3], tf.float32)
-
-
-def _decode_gif(image_bytes):
+def _decode_bmp_or_gif(image_bytes):
+    is_bmp, is_gif = headers.is_bmp(image_bytes), headers.is_gif(image_bytes)
     size, is_whole = headers.gif_header(image_bytes)
-    rule = "The first frame of a GIF must cover it and have no transparent colour. Received: another. Save it as PNG"
+    rule = tf.where(is_gif, _GIF_RULE, tf.where(is_bmp, _BMP_RULE, _KIND_RULE))
+    is_right = is_whole | (is_bmp & headers.has_plain_bmp_pixels(image_bytes))
+    # Not tf.debugging.Assert, which is a branch.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=is_right, data=[rule])]):
+        checked = tf.identity(image_bytes)
     # Not decode_gif, which decodes all frames at once. A later frame may be larger than the picture.
-    image = tf.io.decode_image(_checked(image_bytes, is_whole, rule), channels=3, expand_animations=False)
-    return tf.cast(image[: size[0], : size[1]], tf.float32)
-
-
-def _checked(value, condition, rule):
-    """The value, once the condition holds; else the graph fails with the rule, for whoever has sent the image."""
-    with tf.control_dependencies([tf.debugging.Assert(condition, [rule])]):
-        return tf.identity(value)
+    image = tf.io.decode_image(checked, expand_animations=False)
+    height, width = tf.unstack(tf.where(is_gif, size, tf.shape(image, tf.int64)[:2]))
+    return tf.cast(tf.broadcast_to(image[:height, :width, :3], [height, width, 3]), tf.float32)
 
 
 def squash(image, size_px):
@@ -116,7 +113,7 @@ def preprocess(image_bytes, size_px):
     return tf.cond(
         tf.io.is_jpeg(image_bytes),
         lambda: squash(_decode_jpeg(image_bytes), size_px),
-        lambda: squash(_decode_other(image_bytes), size_px),
+        lambda: squash(_decode_other(image_bytes)[0], size_px),
     )
 
 
@@ -130,39 +127,31 @@ def preprocess_upright(image_bytes, size_px):
         float32 (S, S, 3), RGB, 0 to 255.
     """
 
-    def converted_jpeg():
-        # To the pixel as Pillow decodes it, who turns and converts those that come as paths; slower.
-        image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
-        return _turned(squash(image, size_px), headers.jpeg_orientation(image_bytes))
-
     def jpeg():
         is_cmyk = tf.io.extract_jpeg_shape(image_bytes)[2] == 4
-        is_converted = is_cmyk | headers.jpeg_may_be_turned(image_bytes)
-        return tf.cond(is_converted, converted_jpeg, lambda: squash(_decode_jpeg(image_bytes), size_px))
+        image = tf.cond(
+            is_cmyk | headers.jpeg_may_be_turned(image_bytes),
+            # To the pixel as Pillow decodes it, who turns and converts those that come as paths; slower.
+            lambda: tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"),
+            lambda: _decode_jpeg(image_bytes),
+        )
+        return squash(image, size_px), headers.jpeg_exif(image_bytes)
 
     def other():
-        image = squash(_decode_other(image_bytes), size_px)
-        is_turned = headers.is_png(image_bytes) & headers.png_may_be_turned(image_bytes)
-        return tf.cond(is_turned, lambda: _turned(image, headers.png_orientation(image_bytes)), lambda: image)
+        image, exif = _decode_other(image_bytes)
+        return squash(image, size_px), exif
 
-    return tf.cond(tf.io.is_jpeg(image_bytes), jpeg, other)
+    image, exif = tf.cond(tf.io.is_jpeg(image_bytes), jpeg, other)
+    orientation = headers.orientation_of(exif)
+    return _turned(image, orientation)
 
 
 def _turned(image, orientation):
     """Turns a square image (S, S, 3) upright by its EXIF orientation, int64 scalar (EXIF 2.32, tag 0x0112)."""
-    return tf.switch_case(
-        tf.cast(orientation - 1, tf.int32),
-        [
-            lambda: image,
-            lambda: tf.reverse(image, [1]),
-            lambda: tf.reverse(image, [0, 1]),
-            lambda: tf.reverse(image, [0]),
-            lambda: tf.transpose(image, [1, 0, 2]),
-            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [1]),
-            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0, 1]),
-            lambda: tf.reverse(tf.transpose(image, [1, 0, 2]), [0]),
-        ],
-    )
+    is_transposed = tf.gather([False] * 4 + [True] * 4, orientation - 1)
+    are_reversed = tf.gather([[False, False], [False, True], [True, True], [True, False]] * 2, orientation - 1)
+    image = tf.transpose(image, tf.where(is_transposed, [1, 0, 2], [0, 1, 2]))
+    return tf.raw_ops.Reverse(tensor=image, dims=tf.concat([are_reversed, [False]], 0))
 
 
 def crop_image(image, crop):

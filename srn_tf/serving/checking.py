@@ -26,11 +26,12 @@ class DifferenceError(InputError):
     """What was written answers otherwise than the model in memory, by more than is allowed."""
 
 
-def compare(model, labels, thresholds, signatures, precision, rounding=None):
+def compare(model, answer, labels, thresholds, signatures, precision, rounding=None):
     """Compares every output of every signature with the model in memory.
 
     Args:
         model: MultiLabelModel.
+        answer: what `answer_in_memory` gave.
         labels: C label names.
         thresholds: float64 (C,).
         signatures: name -> loaded signature of the SavedModel.
@@ -45,7 +46,6 @@ def compare(model, labels, thresholds, signatures, precision, rounding=None):
     differences = _Differences(model, thresholds)
     # On the CPU: a GPU's convolutions may use another algorithm each time.
     with tensor_float_32(False), tf.device("/cpu:0"):
-        answer = answer_in_memory(model)
         for name, signature in signatures.items():
             ((argument, _),) = signature.structured_input_signature[1].items()
             for batch_size in BATCH_SIZES:
@@ -182,24 +182,21 @@ def _largest(parts):
     return float(np.max([np.abs(part).max() for part in parts]))
 
 
-def answer_in_memory(model):
+def answer_in_memory(model, network):
     """A function from what the network sees to all outputs and probabilities, by the model itself.
 
     It runs as a graph, as evaluation does: single operations round differently from TensorFlow's fused ones.
 
     Args:
         model: MultiLabelModel.
+        network: its network as a graph, `InferenceGraph.source`.
     Returns:
         function: float32 (N, S, S, 3) -> dict of arrays: the model's outputs, "probabilities" and "embedding". It
         raises the InputError of `check_finite`.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec(model.image.shape, tf.float32)])
-    def outputs_of(image):
-        return model.network(image, training=False)
-
     def answer(image):
-        outputs = _with_probabilities(model, outputs_of(image))
+        outputs = _with_probabilities(model, network(tf.convert_to_tensor(image)))
         check_finite(model, outputs)
         return {**outputs, "embedding": outputs.get(model.embedding)}
 

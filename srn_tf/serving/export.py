@@ -10,7 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf.errors import InputError
-from srn_tf.serving.checking import DifferenceError, compare, effect_of_rounding
+from srn_tf.serving.checking import DifferenceError, answer_in_memory, compare, effect_of_rounding
 from srn_tf.serving.description import Provenance, describe, write_description
 from srn_tf.serving.inference_graph import (
     PRECISIONS,
@@ -121,8 +121,9 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
 
         begin("trace")
         traced = trace(model.network, model.image_size)
+        answer = answer_in_memory(model, traced.source)
         begin("write and compare")
-        write = functools.partial(_write_saved_model, folder, model, labels, thresholds, precision, weights)
+        write = functools.partial(_write_saved_model, folder, model, answer, labels, thresholds, precision, weights)
         graph = fold_batch_norms(traced)
         try:
             loaded, check = write(graph)
@@ -136,16 +137,16 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
                     "by more than rounding may. The export is right, and somewhat slower on CPUs."
                 )
             graph = traced
-        kept = count_batch_norms(graph)
-        batch_norms = {"folded": count_batch_norms(traced) - kept, "kept": kept}
+        folded = count_batch_norms(traced) - count_batch_norms(graph)
+        batch_norms = {"folded": folded, "kept": _batch_norms_in(model) - folded}
         checks = {"": check}
         os.makedirs(extra)
         if tflite != "none":
             begin("TFLite")
-            checks |= write_tflite(extra, graph, model, labels, tflite)
+            checks |= write_tflite(extra, graph, model, answer, labels, tflite)
         if is_onnx_wanted:
             begin("ONNX")
-            checks |= write_onnx(extra, graph, model)
+            checks |= write_onnx(extra, graph, model, answer)
         begin("describe")
         write_warmup(extra, model.image_size, loaded.signatures)
         signatures = contract(loaded.signatures)
@@ -154,10 +155,16 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
     return checks
 
 
-def _write_saved_model(folder, model, labels, thresholds, precision, weights, graph, rounding=None):
+def _batch_norms_in(model):
+    """The number of BatchNorms of a model, each of which has a moving variance."""
+    return sum(address.endswith("/moving_variance") for address in model.weights)
+
+
+def _write_saved_model(folder, model, answer, labels, thresholds, precision, weights, graph, rounding=None):
     """Writes the SavedModel alone, in the place of one that is there, and compares it.
 
     Args:
+        answer: what `checking.answer_in_memory` gave.
         graph: InferenceGraph, float32.
         rounding: as of `checking.compare`.
         The others: as of `_write_version`.
@@ -172,4 +179,4 @@ def _write_saved_model(folder, model, labels, thresholds, precision, weights, gr
     network, module.model_weights = served.as_function(weights, **({} if rounding is None else {"smallest": 1}))
     tf.saved_model.save(module, folder, signatures=build_signatures(network, model, labels, thresholds))
     loaded = tf.saved_model.load(folder)
-    return loaded, compare(model, labels, thresholds, loaded.signatures, precision, rounding)
+    return loaded, compare(model, answer, labels, thresholds, loaded.signatures, precision, rounding)

@@ -32,6 +32,8 @@ class InferenceGraph:
         library: FunctionDefLibrary, functions that the operations call.
         variables: name read by `nodes` -> variable whose handle it is; only for those that functions read.
         image_size: S.
+        source: function, float32 (B, S, S, 3) -> dict of the outputs: the network it was made of, as a graph in which
+            nothing is rewritten.
     """
 
     nodes: list
@@ -39,6 +41,7 @@ class InferenceGraph:
     library: object
     variables: dict
     image_size: int
+    source: object
 
     def as_function(self, weights="variables", smallest=_SMALLEST_VARIABLE):
         """Makes a function of it that can be called, and saved, in TensorFlow.
@@ -77,7 +80,8 @@ class InferenceGraph:
 def trace(network, image_size):
     """Turns a Keras network into a graph for inference.
 
-    Whatever does not depend on the image is computed once, and becomes a constant.
+    Whatever does not depend on the image is computed once, and becomes a constant. A BatchNorm is FusedBatchNormV3,
+    also where Keras computes it as a product and a sum.
 
     Args:
         network: keras.Model, image -> dict of outputs; it may have been built under a tf.distribute strategy.
@@ -98,17 +102,46 @@ def trace(network, image_size):
     handles = {name: tensor for name, tensor in constants.items() if tensor.dtype == tf.resource}
     constants = {name: tensor for name, tensor in constants.items() if name not in handles}
     values = traced.prune([], list(constants.values()))()
+    values = {name: value.numpy() for name, value in zip(constants, values, strict=True)}
     node_of = {node.name: node for node in traced.graph.as_graph_def().node}
-    nodes = [_constant(_short(name), value.numpy()) for name, value in zip(constants, values, strict=True)]
+    nodes = [_constant(_short(name), value) for name, value in values.items()]
     for operation in operations:
         if operation.name in kept and operation.name != _INPUT:
             node = node_of[operation.name]
             node.input[:] = [_short(tensor.name) for tensor in operation.inputs]
             node.device = ""  # that of the training
-            nodes.append(node)
+            nodes += _as_batch_norm(operation, values) or [node]
     outputs = {name: _short(tensor.name) for name, tensor in traced.structured_outputs.items()}
     library = traced.graph.as_graph_def().library
-    return InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size)
+    return _without_unread(InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size, traced))
+
+
+def _as_batch_norm(operation, constants):
+    """A sum that ends a BatchNorm as Keras 3 computes it, scale * x + shift on a map, as one operation that is both.
+
+    Args:
+        operation: tf.Operation.
+        constants: name of a tensor -> its value, of all that the image does not decide.
+    Returns:
+        list of NodeDef, the last of them under the sum's name; empty if the operation is another.
+    """
+    output = operation.outputs[0] if operation.type == "AddV2" else None
+    product = operation.inputs[0].op if output is not None else None
+    if product is None or product.type != "Mul" or output.shape.rank != 4 or output.dtype != tf.float32:
+        return []
+    values = [constants.get(tensor.name) for tensor in (product.inputs[1], operation.inputs[1])]
+    channels = output.shape[-1]
+    if any(value is None or value.size != channels for value in values):
+        return []
+    scale, shift = (value.reshape(channels) for value in values)
+    parts = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
+    nodes = [_constant(f"{operation.name}/{name}", value) for name, value in parts.items()]
+    inputs = [_short(product.inputs[0].name), *(node.name for node in nodes)]
+    node = tf.compat.v1.NodeDef(name=operation.name, op="FusedBatchNormV3", input=inputs)
+    node.attr["T"].type = node.attr["U"].type = tf.float32.as_datatype_enum
+    node.attr["epsilon"].f = 0.0
+    node.attr["is_training"].b = False
+    return [*nodes, node]
 
 
 def fold_batch_norms(graph):
@@ -127,13 +160,12 @@ def fold_batch_norms(graph):
     nodes = []
     replaced = {}  # constant -> its new value
     for node in graph.nodes:
-        bias = node_of.get(node.input[0]) if node.op == "FusedBatchNormV3" else None
+        bias = node_of.get(node.input[0]) if _is_batch_norm(node) else None
         has_bias = bias is not None and bias.op == "BiasAdd"
         product = node_of.get(bias.input[0]) if has_bias else bias
         is_foldable = (
             product is not None
             and product.op in ("Conv2D", "DepthwiseConv2dNative")
-            and not node.attr["is_training"].b
             and readers[product.name] == readers[product.input[1]] == readers[bias.name] == 1
         )
         if not is_foldable:
@@ -153,8 +185,12 @@ def fold_batch_norms(graph):
 
 
 def count_batch_norms(graph):
-    """The number of BatchNorms that are operations of their own."""
-    return sum(node.op == "FusedBatchNormV3" for node in graph.nodes)
+    """The number of operations that scale and shift channels by constants, as BatchNorms do."""
+    return sum(_is_batch_norm(node) for node in graph.nodes)
+
+
+def _is_batch_norm(node):
+    return node.op == "FusedBatchNormV3" and not node.attr["is_training"].b
 
 
 def round_weights(graph, bits):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess
 from srn_tf.errors import InputError
-from srn_tf.serving.checking import answer_in_memory, check_differences, odd_files, probability_tolerance
+from srn_tf.serving.checking import check_differences, odd_files, probability_tolerance
 
 FILE_NAME = "model.onnx"
 OPSET = 17
@@ -27,7 +27,7 @@ def check_onnx_installed():
         ) from None
 
 
-def write_onnx(folder, graph, model):
+def write_onnx(folder, graph, model, answer):
     """Writes model.onnx, and compares it with the model in memory.
 
     Input: `image` float32 (N, S, S, 3), RGB, 0 to 255, resized already. Output: `probabilities` float32 (N, C).
@@ -36,6 +36,7 @@ def write_onnx(folder, graph, model):
         folder: to write to.
         graph: InferenceGraph of the model, float32.
         model: MultiLabelModel.
+        answer: what `checking.answer_in_memory` gave.
     Returns:
         dict: its file name -> its largest difference, the tolerance and the opset.
     Raises:
@@ -57,7 +58,7 @@ def write_onnx(folder, graph, model):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     image = np.stack([preprocess(tf.constant(file), model.image_size) for file in odd_files()])
     (received,) = session.run(["probabilities"], {"image": image})
-    expected = answer_in_memory(model)(image)
+    expected = answer(image)
     tolerances = {"probabilities": probability_tolerance(TOLERANCE, np.abs(expected[model.final]).max())}
     differences = {"probabilities": [received - expected["probabilities"]]}
     difference = check_differences(differences, tolerances, "An ONNX model", "Export it without --onnx.")

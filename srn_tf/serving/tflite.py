@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess
-from srn_tf.serving.checking import answer_in_memory, check_differences, odd_files
+from srn_tf.serving.checking import check_differences, odd_files
 
 KINDS = ("none", "float16", "dynamic")
 """float16: weights of half the size; dynamic: weights of 8 bits, a quarter of the size, products in integers."""
@@ -15,7 +15,7 @@ TOLERANCES = {"float16": {"probabilities": 0.01}, "dynamic": {"probabilities": 0
 LABELS_FILE = "labels.txt"
 
 
-def write_tflite(folder, graph, model, labels, kind):
+def write_tflite(folder, graph, model, answer, labels, kind):
     """Writes model_<kind>.tflite and labels.txt, and compares the former with the model in memory.
 
     Input: `image` float32 (N, S, S, 3), RGB, 0 to 255, resized already; N is 1 until the interpreter's input is
@@ -25,6 +25,7 @@ def write_tflite(folder, graph, model, labels, kind):
         folder: to write to.
         graph: InferenceGraph of the model, float32.
         model: MultiLabelModel.
+        answer: what `checking.answer_in_memory` gave.
         labels: C label names, a line each.
         kind: one of `KINDS`.
     Returns:
@@ -37,10 +38,10 @@ def write_tflite(folder, graph, model, labels, kind):
 
     # With a batch of a fixed size the interpreter would take any other, and answer it wrongly without a word.
     @tf.function(input_signature=[tf.TensorSpec(model.image.shape, tf.float32, name="image")], autograph=False)
-    def answer(image):
+    def probabilities(image):
         return {"probabilities": tf.sigmoid(network(image)[model.final])}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], module)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()], module)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -50,13 +51,12 @@ def write_tflite(folder, graph, model, labels, kind):
         file.write(content)
     with open(os.path.join(folder, LABELS_FILE), "w", encoding="utf-8") as file:
         file.writelines(f"{label}\n" for label in labels)
-    difference = _largest_difference(content, model, kind)
+    difference = _largest_difference(content, model, answer, kind)
     return {name: {"largest_difference": difference, "tolerance": TOLERANCES[kind]}}
 
 
-def _largest_difference(content, model, kind):
+def _largest_difference(content, model, answer, kind):
     run = tf.lite.Interpreter(model_content=content).get_signature_runner()
-    answer = answer_in_memory(model)
     images = tf.stack([preprocess(tf.constant(file), model.image_size) for file in odd_files()])
     expected = answer(images)["probabilities"]
     counts = (len(images), 1)  # a batch, and then a smaller one

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.serving.checking import answer_in_memory, check_differences, probability_tolerance
+from srn_tf.serving.inference_graph import trace
 from tests.models.small import small_model
 
 
@@ -34,6 +35,6 @@ def test_answer_in_memory():
     model = small_model("main_net", 2)
     image = np.random.default_rng(0).uniform(0, 255, (2, 56, 56, 3)).astype(np.float32)
     outputs = model.network(image, training=False)
-    answer = answer_in_memory(model)(image)
+    answer = answer_in_memory(model, trace(model.network, 56).source)(image)
     np.testing.assert_allclose(answer["probabilities"], tf.sigmoid(outputs["y_cls"]), rtol=0, atol=1e-6)
     np.testing.assert_allclose(answer["embedding"], outputs["pooled"], rtol=0, atol=1e-5)

@@ -337,6 +337,7 @@ tf.config.set_logical_device_configuration(
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
 from srn_tf.runs.checkpoint import save_weights
+from tests.models.small import small_model
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 with strategy.scope():
     model = small_model("srn", 3, head_channels=8)
@@ -475,7 +476,7 @@ def test_folding_that_costs_accuracy_is_left_out_and_said(tmp_path, caplog):
     assert record["batch_norms"] == {"folded": 0, "kept": 1}
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serve_pixels"](pixels=tf.constant(pixels))
-    expected = answer_in_memory(model)(tf.cast(pixels, tf.float32))["probabilities"]
+    expected = answer_in_memory(model, trace(model.network, 16).source)(tf.cast(pixels, tf.float32))["probabilities"]
     np.testing.assert_allclose(served["probabilities"], expected, rtol=0, atol=1e-5)
     folded = fold_batch_norms(trace(model.network, 16)).as_function()[0](tf.cast(pixels, tf.float32))
     assert np.abs(sigmoid(folded["y"].numpy()) - expected).max() > 1e-4

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.serving.inference_graph import fold_batch_norms, to_bfloat16, trace
+from srn_tf.models.backbones import BACKBONES
+from srn_tf.serving.inference_graph import count_batch_norms, fold_batch_norms, to_bfloat16, trace
+from tests.models.small import small_model
 
 SIZE_PX = 16
 
@@ -85,6 +87,41 @@ def test_equals_the_network_and_folds_what_only_batch_norm_reads(images, build, 
         assert sorted(received) == sorted(expected)
         for name, values in expected.items():
             np.testing.assert_allclose(received[name], values, rtol=1e-4, atol=1e-5)
+
+
+# BatchNorms of the backbone, and those of them behind a convolution, counted by hand: of ResNet-50 the stem's, three in
+# each of 16 blocks and four shortcuts'; of v2 three in each block, of which the first is a pre-activation, and the last
+# one; of EfficientNetV2-B0 the stem's, one, 2 x 2, 2 x 2 and 16 x 3 in its blocks and the last one; of MobileNetV3 the
+# stem's, 15 x 3 but one in its blocks and the last one; of "small" two in each of three blocks, of which the first is a
+# pre-activation, but in the first block behind the stem's convolution, and two more pre-activations.
+BATCH_NORMS = {
+    "small": (8, 4),
+    "resnet50": (53, 53),
+    "resnet50v2": (49, 32),
+    "resnet101": (104, 104),
+    "resnet101v2": (100, 66),
+    "efficientnetv2_b0": (59, 59),
+    "mobilenetv3_large": (46, 46),
+    "convnext_tiny": (0, 0),
+}
+
+
+@pytest.mark.parametrize(
+    "backbone", ["small", *(pytest.param(b, marks=pytest.mark.slow) for b in BACKBONES if b != "small")]
+)
+def test_batch_norms_of_the_backbones(backbone):
+    size_px = 32 if backbone == "small" else 64
+    model = small_model("main_net", 2, image_size=size_px, backbone=backbone)
+    graph = trace(model.network, size_px)
+    folded = fold_batch_norms(graph)
+    assert (count_batch_norms(graph), count_batch_norms(graph) - count_batch_norms(folded)) == BATCH_NORMS[backbone]
+    image = np.random.default_rng(0).uniform(0, 255, (2, size_px, size_px, 3)).astype(np.float32)
+    expected = model.network(image, training=False)
+    for name, values in folded.as_function()[0](image).items():
+        np.testing.assert_allclose(values, expected[name], rtol=0, atol=2e-5 * np.abs(expected[name]).max())
+    if backbone.startswith("resnet"):  # all but the last product lead to another
+        products = [node.attr["T"].type for node in to_bfloat16(folded).nodes if node.op == "Conv2D"]
+        assert products.count(tf.bfloat16.as_datatype_enum) == len(products) - 1
 
 
 def test_whatever_the_image_does_not_decide_is_computed_once():
