@@ -222,10 +222,9 @@ class MultiLabelModel:
 
     @functools.cached_property
     def weights(self):
-        """Every weight's tf.Variable by its address, `<part>/<layer>/.../<weight>`, e.g. "f_sr/sr_conv4/kernel": dict, in
-        order.
+        """Every weight's tf.Variable by its address, `<part>/<layer>/.../<weight>`: dict, in order.
 
-        An address is the full path of layers and does not depend on Keras' version.
+        An address, such as "f_sr/sr_conv4/kernel", is the full path of layers and does not depend on Keras' version.
 
         Raises:
             ValueError: two weights have the same address.

@@ -1,4 +1,4 @@
-"""The weights of layers as TensorFlow's variables, and their addresses: all that depends on how Keras holds a weight."""
+"""The weights of layers as TensorFlow's variables, and their addresses; all that knows how Keras holds a weight."""
 
 import tensorflow as tf
 
@@ -13,7 +13,7 @@ def variable_of(weight):
 
 
 def addresses(layer, path):
-    """Yields (address, tf.Variable) of a layer or a model whose own address is `path`, see `MultiLabelModel.weights`."""
+    """Yields (address, tf.Variable) of a layer or model whose own address is `path`, see `MultiLabelModel.weights`."""
     layers = getattr(layer, "layers", None)
     if layers is not None:
         for inner in layers:

@@ -22,8 +22,8 @@ from srn_tf.evaluation.protocols import is_constant, mean_average_precision, pro
 from srn_tf.labels import check_same_labels
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
-from srn_tf.training.f1 import f1_and_confusion
 from srn_tf.training.checks import check_plan, check_same_stack, warn_of_untrained
+from srn_tf.training.f1 import f1_and_confusion
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
 from srn_tf.training.mean_term import MeanTerm

@@ -42,7 +42,7 @@ def test_parts_and_stages(model):
     assert set(model.label_free) & set(model.parts) and model.embedding in model.outputs
     assert list(model.stages.values())[-1].watched == model.final
     for a_map in model.maps:
-        assert model.outputs[a_map.name].shape.rank == 4 and model.outputs[a_map.name].shape[-1] == C
+        assert len(model.outputs[a_map.name].shape) == 4 and model.outputs[a_map.name].shape[-1] == C
 
 
 def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):

@@ -28,6 +28,7 @@ def last_map():
 
 def decoded(model, last_map):
     """(queries (B, Q, D), attention (B, heads, Q, N), logits (B, C)) of a last map, by the model's parts."""
+    last_map = tf.constant(last_map)
     outputs = model.parts["decoder"]({"last_map": last_map, "queries": model.parts["queries"](last_map)})
     queries = outputs["queries"].numpy()
     return queries, outputs["attention"].numpy(), model.parts["group_fc"](queries).numpy()
@@ -119,9 +120,7 @@ def test_places_do_not_matter(model, last_map):
     )
     wide = build_decoder((14, 7, 128), C, MLDecoderSettings(**SETTINGS))
     wide.set_weights(model.parts["decoder"].get_weights())
-    twice = wide(
-        {"last_map": np.concatenate([last_map, last_map], axis=1), "queries": model.parts["queries"](last_map)}
-    )
+    twice = wide({"last_map": tf.concat([last_map, last_map], axis=1), "queries": model.parts["queries"](last_map)})
     np.testing.assert_allclose(model.parts["group_fc"](twice["queries"]), logits, rtol=1e-4, atol=1e-4)
 
 

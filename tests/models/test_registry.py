@@ -60,7 +60,7 @@ def test_srn_att_is_srn_but_for_what_f_sr_reads():
     assert list(srn.weights) == list(srn_att.weights)
 
     def needs_confidence(model):
-        return any("conf_" in weight.name for weight in model.network_for(("y_sr",)).weights)
+        return "f_conf" in [layer.name for layer in model.network_for(("y_sr",)).layers]
 
     assert needs_confidence(srn) and not needs_confidence(srn_att)  # y_sr comes of A alone
 

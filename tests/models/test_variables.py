@@ -1,4 +1,4 @@
-"""Weights have the same addresses and shapes on every version of Keras, so that files of them go from one to another."""
+"""Weights have the same addresses and shapes in Keras 2 and 3, so that files of them go from one to the other."""
 
 import hashlib
 

@@ -135,8 +135,8 @@ def weights_up_to_X(model, *parts):
     return {address for address in model.weights if address.split("/")[0] in ("trunk", *parts)} - is_past_X
 
 
-# How often a gradient goes on to what a convolution reads. In the paper's heads the first ones read X or U, behind which
-# nothing is trained; in the released ones a BatchNorm of theirs is between X and every convolution.
+# How often a gradient goes on to what a convolution reads. In the paper's heads the first ones read X or U, before
+# which nothing is trained; in the released ones a BatchNorm of theirs is between X and every convolution.
 GRADIENTS_THROUGH_CONVOLUTIONS = {
     ("paper", "att"): 2,
     ("released", "att"): 11,
