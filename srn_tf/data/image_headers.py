@@ -66,16 +66,14 @@ def numbers_at(data, position, sizes, is_little=False):
     Returns:
         list of int64 scalars.
     """
-    total = sum(sizes)
-    places = {True: np.zeros([len(sizes), total], np.int64), False: np.zeros([len(sizes), total], np.int64)}
-    start = 0
-    for row, size in enumerate(sizes):
-        worth = 256 ** np.arange(size)
-        places[True][row, start : start + size], places[False][row, start : start + size] = worth, worth[::-1]
-        start += size
-    weights = places[is_little] if isinstance(is_little, bool) else tf.where(is_little, places[True], places[False])
-    octets = tf.cast(_octets_at(data, position, total), tf.int64)
-    return tf.unstack(tf.reduce_sum(octets * weights, axis=1))
+    ends = np.cumsum(sizes)
+    big, little = np.zeros([2, len(sizes), ends[-1]], np.int64)  # what each byte is worth in each number
+    for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        little[row, end - size : end] = 256 ** np.arange(size)
+        big[row, end - size : end] = little[row, end - size : end][::-1]
+    worth = tf.where(is_little, little, big) if tf.is_tensor(is_little) else little if is_little else big
+    octets = tf.cast(_octets_at(data, position, int(ends[-1])), tf.int64)
+    return tf.unstack(tf.reduce_sum(octets * worth, axis=1))
 
 
 def jpeg_may_be_turned(data):

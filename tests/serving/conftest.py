@@ -1,4 +1,4 @@
-"""A served model, for the tests of the client."""
+"""Exported models that several files of tests share: each takes seconds to make."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,31 @@ from tests.serving.model_server_rest import RestServer
 
 
 @pytest.fixture(scope="session")
-def served_folder(tmp_path_factory):
-    """A small SRN with the labels LABELS, exported; its thresholds lie amid its answers."""
+def srn():
+    """A small SRN."""
     tf.keras.utils.set_random_seed(0)
+    return small_model("srn", 3, head_channels=8)
+
+
+@pytest.fixture(scope="session")
+def served_folder(srn, tmp_path_factory):
+    """That SRN with the labels LABELS, exported; its thresholds lie amid its answers."""
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    model = small_model("srn", 3, head_channels=8)
-    logits = model.network(np.random.default_rng(0).uniform(0, 255, (8, 56, 56, 3)), training=False)["y_hat"]
-    export(model, LABELS, path, np.median(tf.sigmoid(logits), axis=0))
+    logits = srn.network(np.random.default_rng(0).uniform(0, 255, (8, 56, 56, 3)), training=False)["y_hat"]
+    export(srn, LABELS, path, np.median(tf.sigmoid(logits), axis=0))
+    return path
+
+
+@pytest.fixture(scope="session")
+def main_net():
+    return small_model("main_net", 2)
+
+
+@pytest.fixture(scope="session")
+def main_net_folder(main_net, tmp_path_factory):
+    """A small main net with the labels a and b, exported."""
+    path = tmp_path_factory.mktemp("main_net") / "1"
+    export(main_net, ["a", "b"], path)
     return path
 
 

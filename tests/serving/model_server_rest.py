@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import inspect
 import json
 import re
 import socket
@@ -124,4 +125,7 @@ def _values(array):
 
 
 def _as_json(message):
-    return json_format.MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)
+    names = ("including_default_value_fields", "always_print_fields_with_no_presence")  # until protobuf 4, from 5 on
+    known = inspect.signature(json_format.MessageToDict).parameters
+    options = {name: True for name in names if name in known}
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **options)

@@ -91,8 +91,7 @@ def test_card_says_what_it_is_and_how_good(extra, metrics):
     assert cells["`embed`"] == ["`image_bytes` string [-]", "`embedding` float32 [-, 128]"]
 
 
-def test_card_without_a_run_says_so(model, tmp_path):
-    export(model, LABELS, tmp_path / "1")
-    card = (tmp_path / "1" / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
+def test_card_without_a_run_says_so(served_folder):
+    card = (served_folder / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
     assert "it was exported without its run" in card and "it was exported without an evaluation" in card
     assert "| dog" in card and "None" not in card

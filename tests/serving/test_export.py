@@ -24,6 +24,7 @@ from srn_tf.serving import export as export_module
 from srn_tf.serving.checking import answer_in_memory
 from srn_tf.serving.export import export
 from srn_tf.serving.inference_graph import fold_batch_norms, trace
+from srn_tf.serving.signatures import build_signatures
 from tests.data.test_coco2014 import REAL
 from tests.models.small import small_model
 
@@ -98,11 +99,6 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def main_net():
-    return small_model("main_net", 2)
-
-
-@pytest.fixture(scope="module")
 def thresholds(in_memory):
     """For each label the middle of the widest gap among the probabilities of IMAGES, but for those at the ends."""
     p = np.sort(sigmoid(in_memory["y_hat"]), axis=0)[2:-2]
@@ -156,6 +152,12 @@ def test_signatures_and_their_rows(loaded):
         assert all(spec.shape[0] is None for spec in received.values())
         rows = signature(**{key: batch[key] for key in inputs})
         assert all(values.shape[0] == 2 for values in rows.values())
+
+
+def test_batch_norms_are_counted(exported):
+    """21 in the model: 13 behind a convolution, 8 before an activation, behind a sum or a product of its own."""
+    record = json.loads((exported / "assets.extra" / "export.json").read_text())
+    assert record["batch_norms"] == {"folded": 13, "kept": 8}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -365,19 +367,18 @@ save_weights(weights, model, {"labels": ["a", "b", "c"]})
     np.testing.assert_allclose(answer["y_cls"], outputs["y_cls"], rtol=0, atol=1e-5)
 
 
-def test_model_without_maps_has_no_explain(main_net, tmp_path):
-    export(main_net, ["a", "b"], tmp_path / "1")
-    loaded = tf.saved_model.load(str(tmp_path / "1"))
+def test_model_without_maps_has_no_explain(main_net_folder):
+    loaded = tf.saved_model.load(str(main_net_folder))
     assert set(loaded.signatures) == {"serving_default", "serve_pixels", "embed"}
-    description = json.loads((tmp_path / "1" / "assets.extra" / "export.json").read_text())
+    description = json.loads((main_net_folder / "assets.extra" / "export.json").read_text())
     assert set(description["signatures"]) == set(loaded.signatures)
     assert description["thresholds"] == [0.5, 0.5]
-    assert os.listdir(tmp_path) == ["1"]
+    assert os.listdir(main_net_folder.parent) == ["1"]
 
 
-def test_model_without_embedding_has_no_embed(main_net, tmp_path):
-    export(dataclasses.replace(main_net, embedding=None), ["a", "b"], tmp_path / "1")
-    assert set(tf.saved_model.load(str(tmp_path / "1")).signatures) == {"serving_default", "serve_pixels"}
+def test_model_without_embedding_has_no_embed(main_net):
+    signatures = build_signatures(None, dataclasses.replace(main_net, embedding=None), ["a", "b"], np.full(2, 0.5))
+    assert set(signatures) == {"serving_default", "serve_pixels"}
 
 
 def test_existing_version_is_refused_and_untouched(model, tmp_path):

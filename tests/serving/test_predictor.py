@@ -19,9 +19,7 @@ from srn_tf.data.preprocessing import preprocess, preprocess_upright
 from srn_tf.errors import ImageError, InputError
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
-from tests.models.small import small_model
-
-LABELS = ["dog", "cat, small", "Straße"]
+from tests.serving.asking import LABELS
 
 
 def png(height, width, channels):
@@ -33,36 +31,46 @@ IMAGES = [png(61, 97, 3), png(130, 35, 1), png(23, 71, 4), png(56, 56, 3), png(4
 
 
 @pytest.fixture(scope="module")
-def model():
-    tf.keras.utils.set_random_seed(0)
-    return small_model("srn", 3, head_channels=8)
+def model(srn):
+    return srn
 
 
 @pytest.fixture(scope="module")
-def folder(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "export" / "1"
-    export(model, LABELS, path)
+def folder(served_folder):
+    return served_folder
+
+
+@pytest.fixture(scope="module")
+def predictor(folder_predictor):
+    return folder_predictor
+
+
+@pytest.fixture(scope="module")
+def thresholds(predictor):
+    """float64 (3,), each exceeded by two of IMAGES."""
+    return np.sort(predictor.predict(IMAGES).astype(np.float64), axis=0)[2:4].mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def tuned_folder(model, thresholds, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tuned") / "1"
+    export(model, LABELS, path, thresholds)
     return path
 
 
-@pytest.fixture(scope="module")
-def predictor(folder):
-    return Predictor(folder)
-
-
-def test_what_it_says_of_itself(predictor):
+def test_what_it_says_of_itself(predictor, tuned_folder, thresholds):
     assert predictor.labels == LABELS and all(type(label) is str for label in predictor.labels)
-    assert predictor.thresholds.dtype == np.float64 and predictor.thresholds.tolist() == [0.5] * 3
+    tuned = Predictor(tuned_folder)
+    assert tuned.thresholds.dtype == np.float64 and tuned.thresholds.tolist() == thresholds.tolist()
     assert predictor.image_size == 56
 
 
-def test_identity_is_of_the_answers_alone(model, predictor, folder, tmp_path):
+def test_identity_is_of_the_answers_alone(predictor, folder, tuned_folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "assets.extra" / "model_card.md").write_text("edited")
     assert Predictor(tmp_path / "copy").identity == predictor.identity
     assert len(predictor.identity) == 64
-    export(model, LABELS, tmp_path / "1", [0.5, 0.5, 0.6])
-    assert Predictor(tmp_path / "1").identity != predictor.identity
+    assert Predictor(tuned_folder).identity != predictor.identity
 
 
 def test_images_of_every_kind_get_the_same_answer(predictor, tmp_path):
@@ -78,9 +86,9 @@ def test_explanation_of_one_label(predictor):
     batch = predictor.explain_batch(IMAGES)
     for index, label in enumerate(LABELS):
         explanation = predictor.explain(IMAGES[1], label)
-        assert explanation.label == label and explanation.threshold == 0.5
+        assert explanation.label == label and explanation.threshold == predictor.thresholds[index]
         assert explanation.probability == pytest.approx(batch["probabilities"][1, index], abs=1e-5)
-        assert explanation.predicted is (explanation.probability > 0.5)
+        assert explanation.predicted is (explanation.probability > explanation.threshold)
         assert sorted(explanation.maps) == ["A", "S", "U"]
         for name in ("A", "S", "U"):
             received = explanation.maps[name]
@@ -111,7 +119,7 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     explained = predictor.explain_batch(IMAGES[:count])
     assert set(explained) == {"A", "S", "U", "predicted", "probabilities", "y_att", "y_cls", "y_hat", "y_sr"}
     assert explained["predicted"].dtype == bool
-    np.testing.assert_array_equal(explained["predicted"], probabilities > 0.5)
+    np.testing.assert_array_equal(explained["predicted"], probabilities > predictor.thresholds)
     np.testing.assert_allclose(explained["probabilities"], probabilities, rtol=0, atol=1e-5)
     for name in set(explained) - {"predicted", "probabilities"}:
         assert explained[name].shape == outputs[name].shape and explained[name].dtype == np.float32
@@ -122,16 +130,16 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     np.testing.assert_allclose(explained["A"].sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
 
 
-def test_predicted_labels_are_those_above_the_thresholds_of_the_export(model, predictor, tmp_path):
+def test_predicted_labels_are_those_above_the_thresholds_of_the_export(predictor, tuned_folder, thresholds):
     p = predictor.predict(IMAGES)
-    thresholds = np.sort(p.astype(np.float64), axis=0)[2:4].mean(axis=0)  # two of five images exceed each
-    export(model, LABELS, tmp_path / "1", thresholds)
     expected = [[LABELS[label] for label in np.flatnonzero(row > thresholds)] for row in p]
     assert sum(map(len, expected)) == 6
-    tuned = Predictor(tmp_path / "1")
+    tuned = Predictor(tuned_folder)
     assert tuned.predict_labels(IMAGES) == expected
     np.testing.assert_allclose(tuned.predict(IMAGES), p, rtol=0, atol=1e-5)
-    assert predictor.predict_labels(IMAGES) == [[LABELS[label] for label in np.flatnonzero(row > 0.5)] for row in p]
+    assert predictor.predict_labels(IMAGES) == [
+        [LABELS[label] for label in np.flatnonzero(row > predictor.thresholds)] for row in p
+    ]
 
 
 def save_plain_model(folder, description):
@@ -228,9 +236,8 @@ def test_every_kind_that_pillow_writes_is_seen_as_from_its_path_or_refused(tmp_p
     assert outcomes[True] > 80 and outcomes[False] > 150
 
 
-def test_model_without_maps(tmp_path):
-    export(small_model("main_net", 2), ["a", "b"], tmp_path / "1")
-    predictor = Predictor(str(tmp_path / "1"))
+def test_model_without_maps(main_net_folder):
+    predictor = Predictor(str(main_net_folder))
     assert predictor.predict(IMAGES).shape == (5, 2)
     with pytest.raises(
         InputError,

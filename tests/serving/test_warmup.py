@@ -5,28 +5,19 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from srn_tf.serving.export import export
 from srn_tf.serving.warmup import BATCH_SIZES
-from tests.models.small import small_model
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "1"
-    export(small_model("srn", 3, head_channels=8), ["a", "b", "c"], path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def requests(folder):
-    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
+def requests(served_folder):
+    records = tf.data.TFRecordDataset(str(served_folder / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records.as_numpy_iterator()]
     assert all(log.WhichOneof("log_type") == "predict_log" for log in logs)
     return [log.predict_log.request for log in logs]
 
 
-def test_every_signature_is_asked_with_every_batch_size(folder, requests):
-    signatures = tf.saved_model.load(str(folder)).signatures
+def test_every_signature_is_asked_with_every_batch_size_and_answers(served_folder, requests):
+    signatures = tf.saved_model.load(str(served_folder)).signatures
     asked = [
         (request.model_spec.signature_name, value.tensor_shape.dim[0].size)
         for request in requests
@@ -34,10 +25,6 @@ def test_every_signature_is_asked_with_every_batch_size(folder, requests):
     ]
     assert len(signatures) == 4
     assert sorted(asked) == sorted((name, size) for name in signatures for size in BATCH_SIZES)
-
-
-def test_the_requests_are_answered(folder, requests):
-    signatures = tf.saved_model.load(str(folder)).signatures
     for request in requests:
         signature = signatures[request.model_spec.signature_name]
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
