@@ -5,39 +5,42 @@ RUN := $(VENV)/bin/python
 DEMO := demo
 TEST_PROCESSES := 2
 
-# The first of these that runs and is 3.10 or 3.11; override with `make PYTHON=/path/to/python demo`.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))' 2>/dev/null && echo $$p && break; done)
+# The Python that .venv was made with; without .venv the first of these that runs and is 3.10 to 3.13.
+# Override with `make PYTHON=/path/to/python demo`: .venv is made anew if it is of another version.
+FITS := -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+ifndef PYTHON
+PYTHON := $(shell for p in "$$($(RUN) -c 'import sys; print(sys._base_executable)' 2>/dev/null)" \
+	python3.11 python3.10 python3.12 python3.13 python3 python; do "$$p" $(FITS) && echo "$$p" && break; done)
+endif
+VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+READY := $(VENV)/ready-$(VERSION)
+RECEIVED = $(if $(PYTHON),$(PYTHON)$(if $(VERSION), is Python $(VERSION), does not run),$(shell python3 --version 2>/dev/null || echo no Python that runs))
 
 .PHONY: demo test test-slow lint clean
 
-demo: $(VENV)/ready
+demo: $(READY)
 	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
 	$(RUN) tools/demo.py --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --output_dir=$(DEMO)
 
-test: $(VENV)/ready-beam
+test: $(READY)-beam
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile
 
-test-slow: $(VENV)/ready-beam
+test-slow: $(READY)-beam
 	$(RUN) -m pytest -m slow
 
-lint: $(VENV)/ready
+lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-$(VENV)/ready: requirements.txt
-	@python_found='$(PYTHON)'; if [ -z "$$python_found" ]; then \
-		echo "error: Python 3.10 or 3.11 is needed, because TensorFlow 2.15 (the last that tensorflow-addons works with)" \
-		"has no build for another. Received: $$(python3 --version 2>&1 || echo no Python). Install one of them," \
-		"or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 12) else \
-		"error: Python 3.10 or 3.11 is needed, because TensorFlow 2.15 (the last that tensorflow-addons works with) has no build for another. Received: %d.%d." % v)'
-	$(PYTHON) -m venv --clear $(VENV)
+$(READY): requirements.txt
+	@"$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
+		"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
 	touch $@
 
 # Apache Beam too, for its tests.
-$(VENV)/ready-beam: $(VENV)/ready requirements-beam.txt
+$(READY)-beam: $(READY) requirements-beam.txt
 	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt --requirement requirements-beam.txt
 	touch $@
 

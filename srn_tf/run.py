@@ -13,6 +13,7 @@ import tensorflow as tf
 import srn_tf
 from srn_tf import distribution
 from srn_tf.data.datasets import open_dataset
+from srn_tf.data.label_facts import label_space
 from srn_tf.data.pipeline import start_px
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
@@ -105,8 +106,9 @@ def _finish(options, dataset, strategy, work, description):
 def _train(options, config, dataset, strategy, work, description):
     """Trains all stages; leaves the final weights in the work folder."""
     plan = _plan(options)
+    labels = label_space(dataset, options.settings)
     with _policy(options.precision), strategy.scope():
-        model = build_model(config, dataset.labels, options.backbone_weights)
+        model = build_model(config, labels, options.backbone_weights)
         trained = set() if options.backbone_weights == "none" else {"trunk"}
         # A run that continues has weights of its own.
         if options.init_from and (options.restart or not os.path.isdir(work.states)):

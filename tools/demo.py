@@ -50,7 +50,8 @@ def main(_):
         Image.open(io.BytesIO(content)).save(os.path.join(folder, images[position].name))
     paths = [os.path.join(folder, image.name) for image in images]
     predict_files(predictor, paths, os.path.join(FLAGS.output_dir, "predictions.csv"), restart=True)
-    figure = draw_attention(images, predictor.labels, predictor.thresholds, predictor.maps, source.protocol)
+    shown_as = (predictor.labels, predictor.thresholds, predictor.maps, source.protocol)
+    figure = draw_attention(images, *shown_as, regions=predictor.regions)
     save_png(figure, os.path.join(FLAGS.output_dir, "attention.png"))
 
     for image in images:

@@ -4,9 +4,10 @@ python tools/visualize.py --saved_model=RUN/export/1 --output_dir=OUT IMAGE_OR_F
 python tools/visualize.py --work_dir=RUN --data_dir=DATA --split=test --output_dir=OUT
 python tools/visualize.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test --output_dir=OUT
 
-Writes OUT/attention_1.png and on: each photograph, its labels with their probabilities, and attention A and weighted
-attention U of --labels, or of the most probable. With --page, OUT/page.html instead: all answers to look through, and,
-where the truth is known, the errors and every label's average precision at any threshold.
+Writes OUT/attention_1.png and on: each photograph, its labels with their probabilities, and the maps (of an SRN
+attention A and weighted attention U) and regions of --labels, or of the most probable. With --page, OUT/page.html
+instead: all answers to look through, and, where the truth is known, the errors and every label's average precision at
+any threshold.
 """
 
 import os
@@ -32,7 +33,7 @@ def define_flags():
     flags.DEFINE_string("output_dir", "", "Folder for what is written.")
     flags.DEFINE_bool("page", False, "Write the HTML page in place of drawings.")
     flags.DEFINE_list("labels", [], "Labels whose maps are drawn; with --page, those kept for every image shown.")
-    flags.DEFINE_list("maps", [], "Maps to show, such as A,U. Default: all that the model has.")
+    flags.DEFINE_list("maps", [], "Maps and regions to show, such as A,U. Default: all that the model has.")
     flags.DEFINE_integer(
         "num_images",
         None,
@@ -64,7 +65,7 @@ def main(paths):
     chosen = views.label_indices(predictor, FLAGS.labels)
     if not FLAGS.page:
         views.check_can_draw(predictor, model)
-    predictor.maps = views.chosen_maps(predictor, FLAGS.maps)
+    predictor.maps, predictor.regions = views.chosen_maps(predictor, FLAGS.maps)
     if source is None and work:
         source = sources.split_of_run(work, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
     elif source is None:

@@ -1,4 +1,7 @@
-"""The paper's augmentation (section 3.4): crops of random width and height at the corners or the centre."""
+"""The paper's augmentation (section 3.4): crops of random width and height at the corners or the centre.
+
+Of an image, and in the same way of the boxes of what is in it.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -41,5 +44,32 @@ def random_crop(size_px, seed, max_distortion=None):
 
 def random_mirror(image, seed):
     """Mirrors left to right with probability one half: float32 (S, S, 3), int (2,) -> float32 (S, S, 3)."""
-    flip = tf.random.stateless_uniform([], seed) < 0.5
-    return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+    return tf.cond(_is_mirrored(seed), lambda: tf.reverse(image, axis=[1]), lambda: image)
+
+
+def crop_boxes(boxes, crop, side_px):
+    """Boxes as they lie in a crop, cut off at its edges.
+
+    Args:
+        boxes: float32 (K, 4), ymin, xmin, ymax, xmax in fractions of the image.
+        crop: int32 (4,): top, left, height, width in a square of side `side_px`, pixels, see `random_crop`.
+        side_px: int.
+    Returns:
+        (boxes, is_seen): float32 (K, 4), in fractions of the crop; bool (K,), False where none of the box's area is
+        in the crop.
+    """
+    origin, extent = tf.split(tf.cast(crop, tf.float32), 2)
+    moved = (boxes * float(side_px) - tf.tile(origin, [2])) / tf.tile(extent, [2])
+    boxes = tf.clip_by_value(moved, 0.0, 1.0)
+    return boxes, tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+
+
+def random_mirror_boxes(boxes, seed):
+    """Mirrors boxes (K, 4) exactly where `random_mirror` mirrors the image with the same seed."""
+    top, left, bottom, right = tf.unstack(boxes, axis=1)
+    mirrored = tf.stack([top, 1.0 - right, bottom, 1.0 - left], axis=1)
+    return tf.where(_is_mirrored(seed), mirrored, boxes)
+
+
+def _is_mirrored(seed):
+    return tf.random.stateless_uniform([], seed) < 0.5

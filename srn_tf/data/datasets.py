@@ -7,6 +7,7 @@ import os
 import shlex
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
@@ -101,6 +102,11 @@ class DataSet:
     def num_images(self, role):
         """Images in a role."""
         return self.builder.info.splits[self.expression(role)].num_examples
+
+    def most_boxes(self, role):
+        """How many boxes the image of a role with the most of them has; reads all of its records."""
+        counts = self.records(role).map(lambda record: tf.size(record["objects"]["label"], tf.int64))
+        return int(counts.reduce(np.int64(0), tf.maximum))
 
     def check_size(self, role, side_px):
         """Makes sure that a role's images are not stored smaller than they are needed.

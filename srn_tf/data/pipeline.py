@@ -85,6 +85,7 @@ def training_batches(
     first_step=0,
     share=(0, 1),
     threads=0,
+    num_boxes=None,
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -104,21 +105,28 @@ def training_batches(
         first_step: batches of the epoch that are left out at its beginning; their images are read, not decoded.
         share: (i, n): the images [i * B / n, (i + 1) * B / n) of every batch of B; the others are not decoded.
         threads: of a pool of this pipeline's own; 0 takes TensorFlow's.
+        num_boxes: K, at least as many as an image has, to have the boxes as well, augmented as the images are; None is
+            without.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
-        with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1.
+        with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
+        with `num_boxes`, "boxes" float32 (B / n, K, 4) and "box_labels" int64 (B / n, K), see `models.model.NEEDS`.
     Raises:
         InputError: B is no multiple of n.
     """
     rows = _rows(batch_size, share)
     augmented = _augmented(image_size, crops, mirror, max_distortion)
+    boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror, max_distortion)
     epoch_seed = epoch * 1_000_003 + seed
 
     def prepare(position, record):
-        image = augmented(record["image"], tf.stack([tf.constant(epoch_seed, tf.int64), position]))
+        image_seed = tf.stack([tf.constant(epoch_seed, tf.int64), position])
+        image = augmented(record["image"], image_seed)
         batch = {"image": image, "y": tf.cast(record["labels"] == 1, tf.float32)}
         if ignore_unspecified:
             batch["counted"] = tf.cast(record["labels"] != 0, tf.float32)
+        if num_boxes is not None:
+            batch |= boxes_of(record["objects"], image_seed)
         return batch
 
     order_seed = (seed * 1_000_003 + epoch) % (2**31 - 1)
@@ -231,6 +239,29 @@ def _augmented(image_size, crops, mirror, max_distortion):
     return augmented
 
 
+def _augmented_boxes(num_boxes, image_size, crops, mirror, max_distortion, objects, seed):
+    """The boxes of one image on the way that `_augmented` takes it with the same seed.
+
+    Args:
+        objects: {bbox float32 (N, 4), label int64 (N,)}, N at most `num_boxes`.
+    Returns:
+        dict: "boxes" float32 (K, 4) and "box_labels" int64 (K,), those that are still seen first.
+    """
+    seeds = tf.random.split(seed, 2)
+    boxes, labels = objects["bbox"], objects["label"]
+    if crops:
+        crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
+        boxes, is_seen = augmentation.crop_boxes(boxes, crop, start_px(image_size, crops))
+        boxes, labels = tf.boolean_mask(boxes, is_seen), tf.boolean_mask(labels, is_seen)
+    if mirror:
+        boxes = augmentation.random_mirror_boxes(boxes, seeds[1])
+    missing = num_boxes - tf.shape(labels)[0]
+    return {
+        "boxes": tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]]), (num_boxes, 4)),
+        "box_labels": tf.ensure_shape(tf.pad(labels, [[0, missing]], constant_values=-1), (num_boxes,)),
+    }
+
+
 _preprocess = tf.function(preprocess)  # built once for a size
 
 
@@ -239,10 +270,11 @@ def start_px(image_size, crops):
     return augmentation.resized_px(image_size) if crops else image_size
 
 
-def evaluation_batches(records, image_size, batch_size, share=(0, 1)):
+def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=None):
     """All images once, in stored order. The last batch is filled up with blank images and masked.
 
-    Every worker has equally many batches; the shares of all, put together, are the batches of one, but for K.
+    Every worker has equally many batches; the shares of all, put together, are the batches of one, but for K where that
+    is not given.
 
     Args:
         records: see `read_records`.
@@ -250,6 +282,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1)):
         batch_size: images a (global) batch.
         share: (i, n): the rows [i * batch_size / n, (i + 1) * batch_size / n) of every batch; the others are not
             decoded.
+        num_boxes: K, at least as many as an image has; None is those of the batch's image with the most.
     Returns:
         tf.data.Dataset of {"image": float32 (B, S, S, 3), "labels": int8 (B, C) as stored, "is_real": bool (B,),
         "boxes": float32 (B, K, 4) as ymin, xmin, ymax, xmax in fractions, "box_labels": int64 (B, K), -1 where
@@ -294,8 +327,8 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1)):
             "image": (image_size, image_size, 3),
             "labels": (num_labels,),
             "is_real": (),
-            "boxes": (None, 4),
-            "box_labels": (None,),
+            "boxes": (num_boxes, 4),
+            "box_labels": (num_boxes,),
         },
         padding_values=padding_values,
         drop_remainder=True,

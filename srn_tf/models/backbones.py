@@ -12,11 +12,11 @@ import re
 from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 from srn_tf.models.finite import check_finite
-from srn_tf.models.model import addresses
 
 keras = LazyModule("keras")
 blocks = LazyModule("srn_tf.models.blocks")
 own_layers = LazyModule("srn_tf.models.layers")
+variables = LazyModule("srn_tf.models.variables")
 
 MAPS = ("c3", "c4", "c5")
 """Maps at strides 8, 16 and 32, for "small" at 2, 4 and 8 from its side 56 on; named after the stages of ResNets."""
@@ -208,7 +208,7 @@ def build_trunk(name, image_size, weights="none"):
     application = _APPLICATIONS[name]
     network = _build_application(application, image_size, weights)
     if weights != "none":
-        arrays = {address: weight.numpy() for address, weight in addresses(network, "trunk")}
+        arrays = {address: weight.numpy() for address, weight in variables.addresses(network, "trunk")}
         check_finite(arrays, application.weights_file if weights == "imagenet" else weights)
     image, cuts = _give_names(network, _cut(network, application.cuts, application.side))
     return Trunk(name, application.block, image, cuts)

@@ -1,6 +1,7 @@
 """The few layers that stock Keras lacks, registered so that a saved model loads without custom code."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -246,6 +247,37 @@ class Vectors(keras.layers.Layer):
     def get_config(self):
         own = {"count": self.count, "channels": self.channels, "stddev": self.stddev, "is_learned": self.is_learned}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class Constant(keras.layers.Layer):
+    """An array that is the same for every image and is never trained, such as word vectors: a weight, so that a stored
+    model brings its values along.
+
+    Args:
+        values: array, kept as float32.
+
+    Call: any tensor, which is not looked at -> float32, of the array's shape, without a batch axis.
+    """
+
+    def __init__(self, values, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.array = np.asarray(values, np.float32)
+
+    def build(self, input_shape):
+        self.values = self.add_weight(
+            name="values",
+            shape=self.array.shape,
+            initializer=lambda shape, dtype=None: tf.constant(self.array, dtype),
+            trainable=False,
+        )
+        super().build(input_shape)
+
+    def call(self, x):
+        return tf.convert_to_tensor(self.values)
+
+    def get_config(self):
+        return {**super().get_config(), "values": self.array.tolist()}
 
 
 @keras.saving.register_keras_serializable(package="srn_tf")

@@ -1,12 +1,15 @@
-"""What a model is to the rest of the project: its parts, its stage table, its named outputs and its maps."""
+"""What a model is to the rest of the project: its parts, its stage table, its named outputs, its maps and regions."""
 
 import collections
 import dataclasses
 import functools
 
+import numpy as np
+
 from srn_tf.lazy import LazyModule
 
 keras = LazyModule("keras")
+variables = LazyModule("srn_tf.models.variables")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +20,9 @@ class Term:
         name: in the log; no two terms of a stage share one.
         reads: names of the outputs it is computed from.
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
-            (b, S, S, 3), "y" (b, C) and perhaps "counted" (b, C), see `training.losses`. seed: two integers, others in
-            every step, replica and piece. None: the loss that --loss names, of the one output read.
+            (b, S, S, 3), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and what the stage needs. seed:
+            two integers, others in every step, replica and piece. None: the loss that --loss names, of the one output
+            read.
         weight: its factor in the sum.
         is_per_step: False: the function gives (b,), a value per image; the term is their mean over all images of the
             step. True: it gives a scalar that belongs to the step, however few of its images it sees, such as a loss of
@@ -37,6 +41,12 @@ def label_loss(output, weight=1.0):
     return Term(output, (output,), weight=weight)
 
 
+NEEDS = ("boxes",)
+"""What a stage may need of the data beside images and labels. For "boxes" a batch has "boxes" float32 (b, K, 4), ymin,
+xmin, ymax, xmax in fractions of the image as it was augmented, and "box_labels" int64 (b, K), -1 where an image has
+fewer than K. K is the same in all batches of a run."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One line of a stage table.
@@ -48,12 +58,14 @@ class Stage:
         watched: what drives the learning rate and decides which weights are kept. An output (B, C) of logits: its
             validation loss, and its validation mAP, higher being better. Or one of `terms` that is per image: its mean
             over the validation images, lower being better.
+        needs: what its terms find in the batch beside images and labels, of `NEEDS`.
     """
 
     trains: tuple
     fixed: tuple
     terms: tuple
     watched: str
+    needs: tuple = ()
 
     @property
     def reads(self):
@@ -79,6 +91,49 @@ class Map:
 
 
 @dataclasses.dataclass(frozen=True)
+class Regions:
+    """Two outputs that say in which R boxes of an image a model found its labels, and how surely.
+
+    Attributes:
+        boxes: name of the output float32 (B, R, 4): ymin, xmin, ymax, xmax in fractions of the image.
+        scores: name of the output float32 (B, R, C), or (B, R) where a box is of no label in particular; in [0, 1],
+            0 where there is no box.
+        title: in pictures, such as "proposals".
+        meaning: one sentence for people.
+    """
+
+    boxes: str
+    scores: str
+    title: str
+    meaning: str
+
+    @property
+    def name(self):
+        """What it is called by, beside the maps."""
+        return self.scores
+
+    @property
+    def outputs(self):
+        """Names of its two outputs."""
+        return (self.boxes, self.scores)
+
+    def of_label(self, answer, row, label):
+        """The boxes of a label in an image, the highest score first, without those of score 0.
+
+        Args:
+            answer: name -> array, the outputs of several images.
+            row: which image.
+            label: index.
+        Returns:
+            (boxes float32 (R', 4), scores float32 (R',)).
+        """
+        boxes, scores = answer[self.boxes][row], answer[self.scores][row]
+        scores = scores if scores.ndim == 1 else scores[:, label]
+        order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores)]
+        return boxes[order], scores[order]
+
+
+@dataclasses.dataclass(frozen=True)
 class MultiLabelModel:
     """A network with its stages. Trainer, evaluation and export know no more of a model than this.
 
@@ -90,13 +145,15 @@ class MultiLabelModel:
         logits: names of the (B, C) outputs that are scored, the final answer first.
         maps: tuple of Map, those that are drawn over an image, play the pointing game and are in the export; the one
             that says most directly where a label was seen first; empty if there are none.
-        explained: names of further outputs, labels last, that an export gives beside maps and logits.
+        regions: tuple of Regions, those that are drawn over an image and are in the export; empty if there are none.
+        explained: names of further outputs, labels last, that an export gives beside maps, regions and logits.
         embedding: name of the (B, D') output by which images are compared, or None.
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
 
     Raises:
-        ValueError: a stage leaves out a part or watches what it does not have, or a weight belongs to no part or to
-            two, or two weights have the same address.
+        ValueError: a stage leaves out a part, watches what it does not have or needs what there is not; a weight
+            belongs to no part or to two, or two weights have the same address; or a map or regions name what is no
+            output or of another shape.
     """
 
     image: object
@@ -105,6 +162,7 @@ class MultiLabelModel:
     stages: dict
     logits: tuple
     maps: tuple = ()
+    regions: tuple = ()
     explained: tuple = ()
     embedding: str | None = None
     label_free: tuple = ("trunk",)
@@ -112,6 +170,12 @@ class MultiLabelModel:
 
     def __post_init__(self):
         object.__setattr__(self, "network", self.network_for(self.outputs))
+        for a_map in self.maps:
+            self._check_output(a_map.name, [(None, None, None, self.num_labels)])
+        for regions in self.regions:
+            self._check_output(regions.boxes, [(None, None, 4)])
+            count = self.outputs[regions.boxes].shape[1]
+            self._check_output(regions.scores, [(None, count, self.num_labels), (None, count)])
         names = sorted(self.parts)
         for stage_name, stage in self.stages.items():
             if sorted(stage.trains + stage.fixed) != names:
@@ -119,6 +183,8 @@ class MultiLabelModel:
                     f"Stage {stage_name} must name every part once. Expected: {names}. "
                     f"Received: {sorted(stage.trains + stage.fixed)}."
                 )
+            if not set(stage.needs) <= set(NEEDS):
+                raise ValueError(f"Stage {stage_name} may need {list(NEEDS)}. Received: {list(stage.needs)}.")
             watchable = {*self.logits, *(term.name for term in stage.terms if not term.is_per_step)}
             if stage.watched not in watchable:
                 raise ValueError(
@@ -140,8 +206,9 @@ class MultiLabelModel:
 
     @property
     def explanation(self):
-        """Names of the outputs, labels last, that an export gives beside the answer; empty if the model has no map."""
-        return (*(a_map.name for a_map in self.maps), *self.explained, *self.logits) if self.maps else ()
+        """Names of the outputs that an export gives beside the answer; empty if nothing says where it looked."""
+        seen = [*(a_map.name for a_map in self.maps), *(name for regions in self.regions for name in regions.outputs)]
+        return tuple(dict.fromkeys((*seen, *self.explained, *self.logits))) if seen else ()
 
     @property
     def image_size(self):
@@ -155,7 +222,8 @@ class MultiLabelModel:
 
     @functools.cached_property
     def weights(self):
-        """Every weight by its address, `<part>/<layer>/.../<weight>`, e.g. "f_sr/sr_conv4/kernel": dict, in order.
+        """Every weight's tf.Variable by its address, `<part>/<layer>/.../<weight>`, e.g. "f_sr/sr_conv4/kernel": dict, in
+        order.
 
         An address is the full path of layers and does not depend on Keras' version.
 
@@ -164,7 +232,7 @@ class MultiLabelModel:
         """
         named = {}
         for name, part in self.parts.items():
-            for address, weight in addresses(part, name):
+            for address, weight in variables.addresses(part, name):
                 if address in named:
                     raise ValueError(f"Every weight must have an address of its own. Received: {address} twice.")
                 named[address] = weight
@@ -180,17 +248,13 @@ class MultiLabelModel:
         """
         return keras.Model(self.image, {name: self.outputs[name] for name in names})
 
-
-def addresses(layer, path):
-    """Yields (address, weight) of a layer or a model, whose own address is `path`; see `MultiLabelModel.weights`."""
-    layers = getattr(layer, "layers", None)
-    if layers is not None:
-        for inner in layers:
-            yield from addresses(inner, f"{path}/{inner.name.replace('/', '_')}")
-        return
-    for weight in layer.weights:
-        # Keras 3 has the path of a weight, through the layers within a layer, as `path`; Keras 2 as its name.
-        full = f"/{getattr(weight, 'path', weight.name)}".split(":")[0]
-        _, found, inner = full.rpartition(f"/{layer.name}/")
-        inner = inner if found else full.rpartition("/")[2]
-        yield f"{path}/{inner.replace('depthwise_kernel', 'kernel')}", weight  # as Keras 3 has it
+    def _check_output(self, name, shapes):
+        """Raises ValueError unless there is that output and has one of the shapes, None being any number."""
+        if name not in self.outputs:
+            raise ValueError(f"A map or region must be one of the outputs {list(self.outputs)}. Received: {name!r}.")
+        received = tuple(self.outputs[name].shape)
+        if not any(
+            len(shape) == len(received) and all(size in (None, other) for size, other in zip(shape, received))
+            for shape in shapes
+        ):
+            raise ValueError(f"{name} must have the shape {' or '.join(map(str, shapes))}. Received: {received}.")

@@ -18,7 +18,7 @@ class Method:
     Attributes:
         title: what the method is, for --help and the model card.
         settings: subclass of settings.Settings, whose `stages` is the method's stage table.
-        build: function (trunk, labels, settings) -> model.MultiLabelModel.
+        build: function (trunk, labels, settings) -> model.MultiLabelModel; labels has the settings' `label_fields`.
     """
 
     title: str
@@ -90,7 +90,8 @@ def build_model(config, labels, backbone_weights="none"):
 
     Args:
         config: ModelConfig.
-        labels: C label names, or a LabelSpace.
+        labels: C label names, or a LabelSpace. What a method asks of them and is not there is zeros, see
+            `LabelSpace.with_zeros`: its values come with stored weights.
         backbone_weights: "imagenet", "none" or a file, see `backbones.build_trunk`.
     Returns:
         MultiLabelModel.
@@ -99,4 +100,4 @@ def build_model(config, labels, backbone_weights="none"):
     """
     trunk = backbones.build_trunk(config.backbone, config.image_size, backbone_weights)
     labels = labels if isinstance(labels, LabelSpace) else LabelSpace(labels)
-    return METHODS[config.model].build(trunk, labels, config.settings)
+    return METHODS[config.model].build(trunk, labels.with_zeros(config.settings), config.settings)

@@ -31,12 +31,15 @@ class Settings:
     Attributes:
         stages: the method's stage table, name -> model.Stage, in training order; every stage names every part. No
             setting: each method states its own.
+        label_fields: fields of labels.LabelSpace beside the names that the method's build reads, and keeps in weights
+            that are not trained (`layers.Constant`). No setting either.
 
     Raises:
         InputError: a value outside its choices or bounds.
     """
 
     stages = None
+    label_fields = ()
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -51,3 +54,13 @@ class Settings:
                 raise InputError(f"{field.name} must be at least {lowest}. Received: {value!r}.")
             if highest is not None and value > highest:
                 raise InputError(f"{field.name} must be at most {highest}. Received: {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingSettings(Settings):
+    """Base of the settings of methods that start from word vectors of their labels."""
+
+    label_embeddings: str = setting("", "File of word vectors, GloVe's or word2vec's text or an .npz, see BUILD.md.")
+    label_width: int = setting(300, "Numbers of each vector in --label_embeddings.", lowest=1)
+
+    label_fields = ("embeddings",)

@@ -67,6 +67,7 @@ def describe(model, labels, thresholds, made, signatures, checks, provenance):
         **made,
         "output": model.final,
         "maps": [dataclasses.asdict(a_map) for a_map in model.maps],
+        "regions": [dataclasses.asdict(regions) for regions in model.regions],
         "signatures": signatures,
         "check": checks[""],
         "files": {name: check for name, check in checks.items() if name},

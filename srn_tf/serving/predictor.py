@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.errors import InputError
-from srn_tf.models.model import Map
+from srn_tf.models.model import Map, Regions
 from srn_tf.runs.work_dir import WorkDir, versions_in
 from srn_tf.serving.images import refusal, to_image_files
 
@@ -33,6 +33,8 @@ class Explanation:
         predicted: whether the probability exceeds it.
         maps: name -> float32 (H, W) over the grid of the network, row 0 at the top of the image: those of the model's
             maps, such as A (attention, sums to 1) and U (A * sigmoid(S)), and what else it has, such as S (confidence).
+        regions: name -> (boxes float32 (R, 4), scores float32 (R,)) of each of the model's regions, the highest score
+            first; a box is ymin, xmin, ymax, xmax in fractions of the image.
         logits: name -> float, the label's logit in every output.
     """
 
@@ -41,6 +43,7 @@ class Explanation:
     threshold: float
     predicted: bool
     maps: dict
+    regions: dict
     logits: dict
 
 
@@ -59,6 +62,7 @@ class Predictor:
         thresholds: float64 (C,), in (0, 1).
         image_size: side of the square the network sees, pixels.
         maps: list of models.model.Map, what `explain` gives of each label as a map; empty if the model has none.
+        regions: list of models.model.Regions, what `explain` gives of each label as boxes with scores; likewise.
         trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
 
     Raises:
@@ -68,7 +72,8 @@ class Predictor:
     def __init__(self, saved_model_dir):
         self._path = os.fspath(saved_model_dir)
         self._loaded = _load(self._path)  # kept: the signatures do not keep the variables alive
-        self.labels, self.thresholds, self.image_size, self.maps, self.trained_on = _read_description(self._path)
+        described = _read_description(self._path)
+        self.labels, self.thresholds, self.image_size, self.maps, self.regions, self.trained_on = described
 
     @functools.cached_property
     def identity(self):
@@ -117,7 +122,10 @@ class Predictor:
                 f"Some of them: {', '.join(near)}."
             )
         index = self.labels.index(label)
-        row = {name: values[0, ..., index] for name, values in self.explain_batch([image]).items()}
+        answer = self.explain_batch([image])
+        regions = {one.name: one.of_label(answer, 0, index) for one in self.regions}
+        of_regions = {name for one in self.regions for name in one.outputs}
+        row = {name: values[0, ..., index] for name, values in answer.items() if name not in of_regions}
         probability, predicted = row.pop("probabilities"), row.pop("predicted")
         return Explanation(
             label=label,
@@ -125,6 +133,7 @@ class Predictor:
             threshold=float(self.thresholds[index]),
             predicted=bool(predicted),
             maps={name: values for name, values in row.items() if values.ndim == 2},
+            regions=regions,
             logits={name: float(value) for name, value in row.items() if value.ndim == 0},
         )
 
@@ -136,11 +145,12 @@ class Predictor:
         Returns:
             dict: "probabilities" and "predicted" as `answer`; and what the model names, the last axis being the
             labels: maps (N, H, W, C) such as A (attention, sums to 1 over the grid), S (confidence, logits) and U
-            (A * sigmoid(S)); and logits (N, C) such as y_hat, y_cls, y_att and y_sr. All float32 but "predicted".
+            (A * sigmoid(S)); and logits (N, C) such as y_hat, y_cls, y_att and y_sr; and the two outputs of each of
+            `regions`. All float32 but "predicted".
         Raises:
             InputError: as `answer`, or the model has nothing that explains its answer.
         """
-        return self._ask("explain", images, "Only a model with maps can explain its answer", "Export an SRN")
+        return self._ask("explain", images, "Only a model with maps or regions can explain its answer", "Export an SRN")
 
     def embed(self, images):
         """Gives the pooled features of the main net, by which images can be compared.
@@ -226,8 +236,9 @@ def _read_description(path):
         labels = [str(label) for label in description["labels"]]
         thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
         maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
+        regions = [Regions(**regions) for regions in description.get("regions", [])]
         trained_on = description["run"].get("fingerprint")
-        return labels, thresholds, int(description["image_size"]), maps, trained_on
+        return labels, thresholds, int(description["image_size"]), maps, regions, trained_on
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} cannot be used ({type(error).__name__}: {error}). "

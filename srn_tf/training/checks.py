@@ -17,7 +17,8 @@ def check_plan(plan, model, strategy, dataset):
 
     Raises:
         InputError: a stage or part the model does not have, fewer images than a batch, a batch that devices and
-            accumulation cannot share evenly, a warm-up as long as a stage, or no label in train or validation.
+            accumulation cannot share evenly, a warm-up as long as a stage, no label in train or validation, or no box
+            for a stage that needs them.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -36,6 +37,21 @@ def check_plan(plan, model, strategy, dataset):
     for index in range(len(plan.stages)):
         make_schedule(plan, index, num_images // plan.batch_size)
     _check_labels(dataset)
+    for name in plan.stages:
+        _check_boxes(name, model.stages[name], model, dataset)
+
+
+def _check_boxes(name, stage, model, dataset):
+    """Raises InputError where a stage needs boxes and no image has one that it trains on, or is watched on."""
+    if "boxes" not in stage.needs:
+        return
+    for role in ("train",) if stage.watched in model.logits else ("train", "validation"):
+        has_boxes = dataset.records(role).map(lambda record: tf.size(record["objects"]["label"]) > 0)
+        if not any(has_boxes.as_numpy_iterator()):
+            raise InputError(
+                f"Stage {name} learns from boxes. Received: {dataset.name}, none of whose {dataset.num_images(role)} "
+                f"{role} images has one. Use a data set with boxes, or leave the stage out of --stages."
+            )
 
 
 def _check_labels(dataset):

@@ -1,5 +1,7 @@
 """Which weights a stage may move."""
 
+from srn_tf.models.variables import variable_of
+
 
 def apply_stage(model, stage):
     """Sets `trainable` on every part and on each of its layers as the stage table says.
@@ -12,11 +14,13 @@ def apply_stage(model, stage):
         model: MultiLabelModel.
         stage: one of its stages.
     Returns:
-        list of the variables that the stage trains, in a fixed order.
+        dict, address -> tf.Variable that the stage trains, in a fixed order.
     """
     for name, part in model.parts.items():
         _set_trainable(part, name in stage.trains)
-    return [variable for name in stage.trains for variable in model.parts[name].trainable_variables]
+    names = {id(variable): address for address, variable in model.weights.items()}
+    trained = [variable_of(weight) for name in stage.trains for weight in model.parts[name].trainable_weights]
+    return {names[id(variable)]: variable for variable in trained}
 
 
 def _set_trainable(layer, is_trained):

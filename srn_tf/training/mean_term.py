@@ -20,16 +20,19 @@ class MeanTerm:
         model: MultiLabelModel.
         term: models.model.Term that is per image.
         label_loss, ignores_unspecified: as in training.
+        num_boxes: K, for a term of a stage that needs boxes, see `pipeline.evaluation_batches`; None is without.
     """
 
-    def __init__(self, model, term, label_loss, ignores_unspecified):
-        self._image_size = model.image_size
+    def __init__(self, model, term, label_loss, ignores_unspecified, num_boxes=None):
+        self._image_size, self._num_boxes = model.image_size, num_boxes
+        self._read = ("image", "labels") if num_boxes is None else ("image", "labels", "boxes", "box_labels")
         network = model.network_for(term.reads)
 
         @tf.function
         def values(batch, seed):
             labels = batch["labels"]
-            batch = {"image": batch["image"], "y": tf.cast(labels == 1, tf.float32)}
+            batch = {name: values for name, values in batch.items() if name != "labels"}
+            batch["y"] = tf.cast(labels == 1, tf.float32)
             if ignores_unspecified:
                 batch["counted"] = tf.cast(labels != 0, tf.float32)
             return term_values(term, network(batch["image"], training=False), batch, label_loss, seed)
@@ -40,10 +43,11 @@ class MeanTerm:
     def __call__(self, records, batch_size):
         """The mean over all records, float; what the term draws is the same at every call."""
         total, count = 0.0, 0
-        with contextlib.closing(Batches(evaluation_batches(records, self._image_size, batch_size))) as batches:
+        batches = evaluation_batches(records, self._image_size, batch_size, num_boxes=self._num_boxes)
+        with contextlib.closing(Batches(batches)) as batches:
             for number, batch in enumerate(batches):
                 is_real = batch["is_real"].numpy()
-                batch = {name: batch[name] for name in ("image", "labels")}
+                batch = {name: batch[name] for name in self._read}
                 total += float(np.sum(self._values(batch, step_seed(number)).numpy()[is_real], dtype=np.float64))
                 count += int(is_real.sum())
         return total / count

@@ -1,105 +1,88 @@
 """How a stage's weights move by their gradients."""
 
-import dataclasses
-
-import keras
 import tensorflow as tf
 
 from srn_tf.choices import OPTIMIZERS
 from srn_tf.errors import InputError
 
+BETA_2, EPSILON = 0.999, 1e-7
+
 
 class StageOptimizer:
-    """The optimizer of a stage: one of Keras for all parts whose learning rates have the same factor.
+    """The optimizer of a stage, with a learning rate for each part.
 
     sgd: Caffe's rule, v = momentum * v + rate * g, w = w - v, with weight_decay * w in the gradient g of every
-    variable, biases and BatchNorm included. adam: Keras's Adam (beta 1 is `momentum`, beta 2 0.999, epsilon 1e-7) with
-    weight_decay * w in the gradient as well. adamw: Keras's AdamW; the decay is not in the gradient, every weight
-    loses rate * weight_decay of itself before its step. A part's factor is one of its rate: of all that moves it.
+    variable, biases and BatchNorm included. adam: Kingma and Ba, ICLR 2015, in the form before its section 2.1
+    (beta 1 is `momentum`, beta 2 0.999, epsilon 1e-7), with weight_decay * w in the gradient as well. adamw: the same,
+    but the decay is not in the gradient: every weight loses rate * weight_decay of itself before its step (Loshchilov
+    and Hutter, ICLR 2019). A part's factor is one of its rate: of all that moves it.
 
-    Make it in the strategy's scope.
+    Each is Keras' optimizer of that name in every operation. Make it in the strategy's scope.
 
     Args:
-        model: MultiLabelModel, after `freezing.apply_stage`.
-        stage: one of its stages.
+        variables: address -> tf.Variable that the stage trains, see `freezing.apply_stage`.
         plan: TrainingPlan; optimizer, momentum, weight_decay and rate_scales are read.
 
     Attributes:
-        variables: all that the stage trains, in `apply_stage`'s order; gradients come in this order.
+        variables: as given; gradients come in this order.
+        state: stable name -> tf.Variable of everything that lasts from step to step.
 
     Raises:
         InputError: an unknown optimizer.
     """
 
-    def __init__(self, model, stage, plan):
-        self.variables = []
-        indices = {}  # factor of the rate -> of the variables that have it
-        for name in stage.trains:
-            of_part = model.parts[name].trainable_variables
-            start = len(self.variables)
-            indices.setdefault(plan.rate_scales.get(name, 1.0), []).extend(range(start, start + len(of_part)))
-            self.variables.extend(of_part)
-        self._weight_decay = 0.0 if plan.optimizer == "adamw" else plan.weight_decay
-        self._groups = [_Group(_make_optimizer(plan), scale, own) for scale, own in indices.items() if own]
-        for group in self._groups:
-            group.optimizer.build([self.variables[i] for i in group.indices])
+    def __init__(self, variables, plan):
+        if plan.optimizer not in OPTIMIZERS:
+            raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {plan.optimizer!r}.")
+        self.variables = variables
+        self._kind, self._momentum, self._weight_decay = plan.optimizer, plan.momentum, plan.weight_decay
+        self._scales = [plan.rate_scales.get(address.split("/")[0], 1.0) for address in variables]
+        self._momenta, self._velocities = self._slots("momentum"), {}
+        self.state = dict(self._momenta)
+        if self._kind != "sgd":
+            self._velocities = self._slots("velocity")
+            self._updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="optimizer_updates")
+            self.state |= {**self._velocities, "optimizer/updates": self._updates}
 
-    @property
-    def state(self):
-        """dict: stable name -> tf.Variable of everything that lasts from step to step."""
+    def _slots(self, name):
+        """A variable beside each of those that are trained, zeros at first, by its name in `state`."""
         return {
-            f"optimizer/{number}/{i}": variable
-            for number, group in enumerate(self._groups)
-            for i, variable in enumerate(group.optimizer.variables)
+            f"optimizer/{address}/{name}": tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
+            for address, variable in self.variables.items()
         }
 
-    def set_rate(self, rate):
-        """Sets the schedule's learning rate, float32 scalar; outside the replicas."""
-        for group in self._groups:
-            group.optimizer.learning_rate.assign(rate * group.scale)
+    def apply(self, gradients, rate):
+        """Moves every variable once; in every replica, with gradients that are already summed over the replicas.
 
-    def apply(self, gradients):
-        """Moves every variable once; in every replica, with gradients that are already summed over the replicas."""
-        if self._weight_decay:
-            gradients = [g + self._weight_decay * v for g, v in zip(gradients, self.variables)]
-        for group in self._groups:
-            pairs = [(gradients[i], self.variables[i]) for i in group.indices]
-            group.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)  # Keras 3 never aggregates
+        All replicas have the same gradients, and each moves its own copies: nothing is summed here.
 
-
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    optimizer: object
-    scale: float
-    indices: list
-
-
-class _Momentum(keras.optimizers.SGD):
-    """Keras's SGD with momentum, bit for bit, as one pass over a variable instead of six.
-
-    Keras 2.15 names what is overridden so; Keras 3 hands the learning rate over.
-    """
-
-    def update_step(self, gradient, variable):
-        momentum = self.momentums[self._index_dict[self._var_key(variable)]]
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=momentum.handle,
-            lr=self.learning_rate,
-            grad=gradient,
-            momentum=self.momentum,
-        )
+        Args:
+            gradients: list of float32 tensors.
+            rate: float32 scalar, the schedule's learning rate.
+        """
+        if self._weight_decay and self._kind != "adamw":
+            gradients = [g + self._weight_decay * w for g, w in zip(gradients, self.variables.values(), strict=True)]
+        rows = zip(self.variables.values(), gradients, self._scales, self._momenta.values(), strict=True)
+        if self._kind == "sgd":
+            for w, g, scale, v in rows:
+                _step_with_momentum(w, g, rate * scale, v, self._momentum)
+            return
+        number = tf.cast(self._updates + 1, tf.float32)
+        for (w, g, scale, m), v in zip(rows, self._velocities.values(), strict=True):
+            if self._weight_decay and self._kind == "adamw":
+                w.assign_sub(w * self._weight_decay * (rate * scale))
+            _step_of_adam(w, g, rate * scale, m, v, self._momentum, number)
+        self._updates.assign_add(1)
 
 
-def _make_optimizer(plan):
-    if plan.optimizer == "sgd":
-        optimizer = _Momentum(momentum=plan.momentum)
-    elif plan.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(beta_1=plan.momentum)
-    elif plan.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(beta_1=plan.momentum, weight_decay=plan.weight_decay)
-    else:
-        raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}. Received: {plan.optimizer!r}.")
-    # Where there is a GPU, Keras 2.15 compiles every update with XLA. Keras 3 does not, and has no such argument.
-    optimizer.jit_compile = False
-    return optimizer
+def _step_with_momentum(w, g, rate, v, momentum):
+    """v = momentum * v - rate * g, w = w + v, as one pass over a variable."""
+    tf.raw_ops.ResourceApplyKerasMomentum(var=w.handle, accum=v.handle, lr=rate, grad=g, momentum=momentum)
+
+
+def _step_of_adam(w, g, rate, m, v, beta_1, number):
+    """One update; `number`, float32 scalar, counts them from 1."""
+    m.assign_add((g - m) * (1 - beta_1))
+    v.assign_add((tf.square(g) - v) * (1 - BETA_2))
+    alpha = rate * tf.sqrt(1 - tf.pow(BETA_2, number)) / (1 - tf.pow(beta_1, number))
+    w.assign_sub((m * alpha) / (tf.sqrt(v) + EPSILON))

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from srn_tf.runs import checkpoint
 
 
@@ -70,40 +68,25 @@ class StageRun:
         counted = max(self.steps - self.skipped_in_epoch, 1)
         return {name: value / counted for name, value in self.sums.items()}
 
-    def collect(self, model, strategy):
+    def collect(self, model):
         """Gathers all of it; with several workers each of them must call it.
 
         Args:
             model: MultiLabelModel.
-            strategy: tf.distribute strategy.
         Returns:
             (arrays, meta): name -> array; dict ready for JSON.
         """
-        arrays = {}
-        for name, variable in self._variables(model).items():
-            arrays[f"all/{name}"] = variable.numpy()
-            replicas = [replica.numpy() for replica in strategy.experimental_local_results(variable)]
-            # BatchNorm's statistics, which each replica has from its own images until the epoch's end.
-            if any(not np.array_equal(replica, replicas[0]) for replica in replicas[1:]):
-                arrays[f"replicas/{name}"] = np.stack(replicas)
+        arrays = {name: variable.numpy() for name, variable in self._variables(model).items()}
         meta = {name: getattr(self, name) for name in self._COUNTED}
         return arrays, {**meta, "stage_index": self.index, "schedule": dataclasses.asdict(self.schedule)}
 
-    def restore(self, arrays, meta, model, strategy, source):
+    def restore(self, arrays, meta, model, source):
         """Brings back what `collect` gathered.
 
         Raises:
             InputError: it belongs to another model or other settings.
         """
-        variables = self._variables(model)
-        whole = {name.removeprefix("all/"): array for name, array in arrays.items() if name.startswith("all/")}
-        checkpoint.assign_arrays(variables, whole, source)
-        for name, array in arrays.items():
-            if name.startswith("replicas/"):
-                replicas = strategy.experimental_local_results(variables[name.removeprefix("replicas/")])
-                if len(replicas) == len(array):
-                    for replica, value in zip(replicas, array):
-                        replica.assign(value)
+        checkpoint.assign_arrays(self._variables(model), arrays, source)
         for name in self._COUNTED:
             setattr(self, name, meta[name])
         for name, value in meta["schedule"].items():

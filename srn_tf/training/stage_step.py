@@ -12,6 +12,8 @@ from srn_tf.training.losses import step_seed
 from srn_tf.training.optimizers import StageOptimizer
 from srn_tf.training.steps import accumulated_gradients
 
+STATISTICS = ("moving_mean", "moving_variance")  # of BatchNorm
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -33,6 +35,7 @@ class StageStep:
 
     A step: every replica computes the losses and gradients of its share (`steps.accumulated_gradients`), they are
     summed over the replicas, clipped together, and move the weights (`optimizers.StageOptimizer`) and their averages.
+    A BatchNorm normalizes each share by itself; its statistics are the mean of the replicas' after every step.
     A loss or a gradient that is not finite moves nothing at all: weights, BatchNorm statistics, the optimizer's state
     and the averages stay bit for bit.
 
@@ -61,8 +64,8 @@ class StageStep:
         self._network = model.network_for(stage.reads)
         self.traces = 0
         with strategy.scope():
-            apply_stage(model, stage)
-            self._optimizer = StageOptimizer(model, stage, plan)
+            trained = apply_stage(model, stage)
+            self._optimizer = StageOptimizer(trained, plan)
             self._weights = {
                 name: weight for name, weight in model.weights.items() if name.split("/")[0] in stage.trains
             }
@@ -70,15 +73,18 @@ class StageStep:
             self._loss_scale = LossScale() if plan.precision == "mixed_float16" else None
             self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")
             self._skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
-        # Batch statistics move in the forward pass, before it is known whether the step counts.
-        self._statistics = [weight for name in stage.trains for weight in model.parts[name].non_trainable_weights]
+        # What moves in the forward pass, before it is known whether the step counts; and what of it each replica moves
+        # by its own images.
+        moving = {name: weight for name, weight in self._weights.items() if name not in trained}
+        self._moving = list(moving.values())
+        self._statistics = [weight for name, weight in moving.items() if name.endswith(STATISTICS)]
         self._compute = tf.function(self._share, jit_compile=True) if plan.xla else self._share
         self._graph = None
 
     @property
     def num_trained(self):
         """(weights, tensors) that the stage trains."""
-        variables = self._optimizer.variables
+        variables = self._optimizer.variables.values()
         return sum(int(np.prod(variable.shape)) for variable in variables), len(variables)
 
     @property
@@ -96,8 +102,8 @@ class StageStep:
         """Takes n steps, one after the other.
 
         Args:
-            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)} and perhaps "counted" (n, b, C), of every
-                replica its share: n steps of b images.
+            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)}, perhaps "counted" (n, b, C), and what
+                the stage needs, of every replica its share: n steps of b images.
             rates: n learning rates.
         Returns:
             Outcome.
@@ -133,15 +139,14 @@ class StageStep:
         row = strategy.experimental_local_results(row)[0]  # the same in every replica
 
         def move():
-            self._optimizer.set_rate(rate)
-            strategy.run(self._optimizer.apply, args=(gradients,))
+            strategy.run(self._optimizer.apply, args=(gradients, rate))
             if self.average is not None:
                 self.average.update()
             if scale is not None:
                 scale.count_finite()
 
         def stay():
-            strategy.run(self._restore_statistics, args=(kept,))
+            strategy.run(self._restore, args=(kept,))
             self._skipped.assign_add(1)
             if scale is not None:
                 scale.reduce()
@@ -151,15 +156,19 @@ class StageStep:
         return row
 
     def _summed_gradients(self, stack, i, step, loss_scale):
-        """In one replica: gradients over all replicas, statistics before the step, losses and norm as one vector."""
+        """In one replica: gradients over all replicas, what moved as it was before, losses and norm as one vector."""
         context = tf.distribute.get_replica_context()
         batch = {name: value[i] for name, value in stack.items()}
         seed = step_seed(self._plan.seed, self._stage_index, step, context.replica_id_in_sync_group)
-        kept = [weight.read_value() for weight in self._statistics]
+        kept = [weight.read_value() for weight in self._moving]
         with tf.control_dependencies(kept):
             parts, gradients = self._compute(batch, seed, loss_scale)
+        num_replicas = context.num_replicas_in_sync
+        statistics = [weight / num_replicas for weight in self._statistics] if num_replicas > 1 else []
         # The one place where replicas meet: each has divided by the images of all, so that sums are means.
-        parts, gradients = context.all_reduce("SUM", [parts, gradients])
+        parts, gradients, statistics = context.all_reduce("SUM", [parts, gradients, statistics])
+        for weight, mean in zip(self._statistics, statistics):
+            weight.assign(mean)
         norm = tf.linalg.global_norm(gradients)
         if self._plan.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._plan.clip_norm, norm)
@@ -179,6 +188,6 @@ class StageStep:
             loss_scale,
         )
 
-    def _restore_statistics(self, kept):
-        for weight, value in zip(self._statistics, kept):
+    def _restore(self, kept):
+        for weight, value in zip(self._moving, kept):
             weight.assign(value)

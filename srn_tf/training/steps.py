@@ -33,7 +33,7 @@ def loss_gradients(
     Args:
         network: keras.Model, image -> dict of the outputs that the terms read.
         terms: tuple of models.model.Term.
-        variables: the trainable variables of this stage; nothing else is differentiated.
+        variables: address -> tf.Variable that this stage trains; nothing else is differentiated.
         batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `training.losses`).
         global_batch_size: images of the step over all replicas.
         label_loss: see `term_values`.
@@ -47,7 +47,7 @@ def loss_gradients(
         ValueError: no term depends on one of the variables.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(variables)
+        tape.watch(list(variables.values()))
         outputs = network(batch["image"], training=True)
         num_images = tf.cast(tf.shape(batch["image"])[0], tf.float32)
         parts = {}
@@ -57,8 +57,8 @@ def loss_gradients(
             parts[term.name] = (values * num_images if term.is_per_step else tf.reduce_sum(values)) / global_batch_size
         total = tf.add_n([term.weight * parts[term.name] for term in terms])
         scaled = total if loss_scale is None else loss_scale * total
-    gradients = tape.gradient(scaled, variables)
-    idle = [variable.name for variable, gradient in zip(variables, gradients) if gradient is None]
+    gradients = tape.gradient(scaled, list(variables.values()))
+    idle = [address for address, gradient in zip(variables, gradients) if gradient is None]
     if idle:
         raise ValueError(
             f"Every weight that a stage trains must move one of its terms ({', '.join(parts)}). "
@@ -103,7 +103,7 @@ def accumulated_gradients(
         return i + 1, parts, [total + more for total, more in zip(gradients, more_gradients)]
 
     nothing = {term.name: tf.constant(0.0) for term in terms}
-    start = (0, nothing, [tf.zeros(variable.shape) for variable in variables])
+    start = (0, nothing, [tf.zeros(variable.shape) for variable in variables.values()])
     _, parts, gradients = tf.while_loop(
         lambda i, parts, gradients: i < num_pieces,
         add_piece,

@@ -8,7 +8,7 @@ from srn_tf.data.pipeline import evaluation_batches
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.pictures import to_pixels
 from srn_tf.visualization.attention import draw_attention
-from srn_tf.visualization.explained import Explained, most_probable
+from srn_tf.visualization.explained import Explained, most_probable, seen_of
 
 NUM_PICTURES = 4  # the fixed handful of validation images whose attention is drawn
 _NUM_LABELS = 3  # of each
@@ -29,7 +29,7 @@ class Summaries:
         self._writer = tf.summary.create_file_writer(folder) if is_writer else tf.summary.create_noop_writer()
         self._model, self._labels, self._protocol = model, dataset.labels, protocol_named(dataset.protocol)
         self._batch = None
-        if model.maps:
+        if model.explanation:
             records = dataset.records("validation").take(NUM_PICTURES)
             self._batch = next(iter(evaluation_batches(records, model.image_size, NUM_PICTURES)))
 
@@ -58,27 +58,25 @@ class Summaries:
         if self._batch is None:
             return
         image, labels = self._batch["image"], self._batch["labels"].numpy()
-        maps = self._model.maps
-        network = self._model.network_for((self._model.final, *(a_map.name for a_map in maps)))
+        maps, regions = self._model.maps, self._model.regions
+        network = self._model.network_for((self._model.final, *self._model.explanation))
         outputs = {name: values.numpy() for name, values in network(image, training=False).items()}
         probabilities = tf.sigmoid(outputs[self._model.final]).numpy()
         pixels = np.clip(image.numpy(), 0, 255).round().astype(np.uint8)
         explained = [
             Explained(
-                position=row,
-                name="",
-                photo=Image.fromarray(pixels[row]),
-                probabilities=probabilities[row],
-                predicted=probabilities[row] > _THRESHOLD,
-                labels=labels[row],
-                maps={
-                    label: tuple(outputs[a_map.name][row, ..., label] for a_map in maps)
-                    for label in most_probable(probabilities[row], _NUM_LABELS)
-                },
+                row,
+                "",
+                Image.fromarray(pixels[row]),
+                probabilities[row],
+                probabilities[row] > _THRESHOLD,
+                labels[row],
+                *seen_of(outputs, row, most_probable(probabilities[row], _NUM_LABELS), maps, regions),
             )
             for row in np.flatnonzero(self._batch["is_real"].numpy())
         ]
-        figure = draw_attention(explained, self._labels, np.full(len(self._labels), _THRESHOLD), maps, self._protocol)
+        thresholds = np.full(len(self._labels), _THRESHOLD)
+        figure = draw_attention(explained, self._labels, thresholds, maps, self._protocol, regions=regions)
         with self._writer.as_default(step=step):
             tf.summary.image(f"{stage}/attention", to_pixels(figure)[None])
         self._writer.flush()

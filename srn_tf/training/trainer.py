@@ -22,7 +22,7 @@ from srn_tf.evaluation.protocols import is_constant, mean_average_precision, pro
 from srn_tf.labels import check_same_labels
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
-from srn_tf.training.addons import f1_and_confusion
+from srn_tf.training.f1 import f1_and_confusion
 from srn_tf.training.checks import check_plan, warn_of_untrained
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
@@ -86,6 +86,15 @@ class Trainer:
         logger.info("Positives weigh %.2f (the most frequent label) to %.2f.", weights.min(), weights.max())
         return weights
 
+    @functools.cached_property
+    def _num_boxes(self):
+        """K, see `models.model.NEEDS`: the boxes of the image with the most of them."""
+        return max(self._dataset.most_boxes(role) for role in ("train", "validation"))
+
+    def _boxes_for(self, stage):
+        """K, or None for a stage that needs no boxes."""
+        return self._num_boxes if "boxes" in stage.needs else None
+
     def train(self):
         """Trains all stages of the plan; the model ends with the last stage's best weights.
 
@@ -119,7 +128,7 @@ class Trainer:
         run.begin_epoch()
         self._meta["trained"] = list(dict.fromkeys((*self._meta["trained"], *stage.trains)))
         if state is not None:
-            run.restore(*state, model, self._strategy, self._work.states)
+            run.restore(*state, model, self._work.states)
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
         validate = self._validator(stage)
         logger.info(
@@ -191,6 +200,7 @@ class Trainer:
             first_step=run.steps,
             share=(context.input_pipeline_id, context.num_input_pipelines),
             threads=plan.data_threads,
+            num_boxes=self._boxes_for(run.stage),
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)
@@ -244,7 +254,6 @@ class Trainer:
 
     def _finish_epoch(self, run, validate):
         """Validates, keeps the weights if they are the best, moves the schedule, logs and saves the state."""
-        self._align_replicas()
         run.epoch += 1
         averaged = run.step.average.swapped_in() if run.step.average is not None else contextlib.nullcontext()
         with averaged:
@@ -298,12 +307,6 @@ class Trainer:
                 log.write(json.dumps(entry) + "\n")
         self._summaries.write_epoch(entry, self._dataset.labels)
 
-    def _align_replicas(self):
-        """Gives every replica the mean of the replicas' BatchNorm statistics: what is validated is what is saved."""
-        if self._strategy.num_replicas_in_sync > 1:
-            for weight in self._model.network.non_trainable_weights:
-                weight.assign(weight.numpy())
-
     def _validator(self, stage):
         """A function, StageRun -> dict: the validation of a stage's epoch."""
         model = self._model
@@ -311,7 +314,8 @@ class Trainer:
             evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
             return functools.partial(self._validate, evaluator=evaluator)
         (term,) = [term for term in stage.terms if term.name == stage.watched]
-        mean = MeanTerm(model, term, self._loss, self._dataset.ignores_unspecified)
+        ignores_unspecified = self._dataset.ignores_unspecified
+        mean = MeanTerm(model, term, self._loss, ignores_unspecified, self._boxes_for(stage))
         return functools.partial(self._validate_term, mean=mean)
 
     def _validate_term(self, run, mean):
@@ -351,7 +355,7 @@ class Trainer:
 
     def _save(self, run):
         """Saves the state, and drops the best weights that no saved state knows any more."""
-        arrays, meta = run.collect(self._model, self._strategy)
+        arrays, meta = run.collect(self._model)
         self._saved_s = time.monotonic()
         if not self._is_chief:
             return
@@ -386,7 +390,7 @@ def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):
         loss: see `training.losses`.
         ignores_unspecified: whether the loss leaves out labels that are 0; F1 and confusion never do.
     Returns:
-        dict: "loss", "mAP" (None without a positive) and what `addons.f1_and_confusion` returns.
+        dict: "loss", "mAP" (None without a positive) and what `f1.f1_and_confusion` returns.
     """
     y = Derived(labels, lambda rows: (rows == 1).astype(np.float32))
     counted = Derived(labels, lambda rows: (rows != 0).astype(np.float32)) if ignores_unspecified else None

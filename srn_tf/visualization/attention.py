@@ -3,12 +3,13 @@
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from srn_tf.pictures import Sheet
 
 COLOURS = "jet"  # as the author draws them
 _OPACITY = (0.2, 0.85)  # of a map over its photograph, where it is 0 and where it is highest
+_REGION_COLOURS = ("#d1495b", "#a06a00", "#5b5b63")  # of the best region of a label, the second and the third
 _MAX_LETTERS = 17  # of a label's name
 _MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
 # What a label is -> (sign, colour, meaning); the colours can be told apart by everyone.
@@ -27,8 +28,8 @@ _MARGIN, _TITLE, _HEAD, _FOOT = 0.25, 0.5, 0.7, 0.8
 _BAR, _LOWEST_ROW = 0.25, 1.75
 
 
-def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None):
-    """Draws a row per image: the photograph, its labels as bars of probability, then the maps of each label it has.
+def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None, regions=()):
+    """Draws a row per image: the photograph, its labels as bars of probability, then maps and regions of each label.
 
     Everything is drawn in the photograph's own aspect ratio: the network saw it squashed to a square, so its grid is
     stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph in grey, on one constant
@@ -36,18 +37,20 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
     attention is spread over many cells, and would else have the colour of none.
 
     Args:
-        images: list of explained.Explained, at least one, each with maps.
+        images: list of explained.Explained, at least one, each with maps or regions.
         labels: C label names.
         thresholds: float (C,), marked in the bars.
-        maps: list of models.model.Map, what the images' maps are, at least one.
+        maps: list of models.model.Map, what the images' maps are.
         protocol: evaluation.protocols.Protocol of the images' labels; None where the truth is not known.
         highest: float, end of the colour scale where several drawings share one; None is `highest_value`.
+        regions: list of models.model.Regions, what the images' regions are: the best of each label are drawn.
     Returns:
         matplotlib Figure; save it with `pictures.save_png` or turn it into pixels with `pictures.to_pixels`.
     """
     columns = max(_MIN_COLUMNS, *(len(image.maps) for image in images))
     boxes = [_map_box(image.photo) for image in images]
-    rows = [max(len(maps) * (height + _GAP) - _GAP, _LOWEST_ROW) for _, height in boxes]
+    lines = [*maps, *regions]
+    rows = [max(len(lines) * (height + _GAP) - _GAP, _LOWEST_ROW) for _, height in boxes]
     width = 2 * _MARGIN + _PHOTO + _NAMES + _BARS + _NUMBERS + columns * (_MAP + _GAP) - _GAP
     height = _HEAD + len(images) * _TITLE + sum(rows) + _FOOT
     sheet = Sheet(width, height)
@@ -63,23 +66,27 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
         for column, (label, values_of) in enumerate(image.maps.items()):
             title = f"{_short(labels[label])} {image.probabilities[label]:.2f}"
             colour = _KINDS[kinds[label]][1]
-            for line, values in enumerate(values_of):
+            for line, values in enumerate((*values_of, *image.regions.get(label, ()))):
                 panel = sheet.panel(left + column * (_MAP + _GAP), top + line * (box[1] + _GAP), *box)
-                _draw_map(panel, image.photo, values, highest)
+                if line < len(maps):
+                    _draw_map(panel, image.photo, values, highest)
+                else:
+                    _draw_regions(panel, image.photo, *values)
                 if line == 0:
                     panel.set_title(title, fontsize=9.5, color=colour, weight="bold", parse_math=False)
                 if column == 0:
-                    panel.set_ylabel(maps[line].title, fontsize=8.5)
+                    panel.set_ylabel(lines[line].title, fontsize=8.5)
         top += row
     sheet.write(_MARGIN, 0.15, "Where the model looks for a label", fontsize=13, weight="bold")
-    sheet.write(_MARGIN, 0.42, " ".join(a_map.meaning for a_map in maps), fontsize=9)
-    _draw_keys(sheet, highest, [kind for kind in _KINDS if kind in drawn_kinds], width, height)
+    sheet.write(_MARGIN, 0.42, " ".join(line.meaning for line in lines), fontsize=9)
+    _draw_keys(sheet, highest if maps else None, [kind for kind in _KINDS if kind in drawn_kinds], width, height)
     return sheet.figure
 
 
 def highest_value(images):
-    """The highest value in the maps of a list of explained.Explained."""
-    return max(float(values.max()) for image in images for maps in image.maps.values() for values in maps)
+    """The highest value in the maps of a list of explained.Explained, 0 without maps."""
+    values = (values for image in images for maps in image.maps.values() for values in maps)
+    return max((float(one.max()) for one in values), default=0.0)
 
 
 def colour_map(values, highest):
@@ -145,21 +152,41 @@ def _map_box(photo):
     return _MAP * min(1.0, aspect), _MAP * min(1.0, 1 / aspect)
 
 
-def _draw_map(panel, photo, values, highest):
-    """A map over the whole photograph, which is grey and a little lighter."""
+def _draw_grey(panel, photo):
+    """The photograph in grey and a little lighter; returns where it lies."""
     extent = (0, photo.width, photo.height, 0)
     panel.imshow(photo.convert("L"), cmap="gray", vmin=-80, vmax=255, extent=extent, aspect="auto")
+    return extent
+
+
+def _draw_map(panel, photo, values, highest):
+    """A map over the whole photograph."""
+    extent = _draw_grey(panel, photo)
     panel.imshow(colour_map(values, highest), interpolation="nearest", extent=extent, aspect="auto")
 
 
+def _draw_regions(panel, photo, boxes, scores):
+    """The best boxes over the photograph, each with its score in its upper left corner; the best on top."""
+    _draw_grey(panel, photo)
+    panel.set(xlim=(0, photo.width), ylim=(photo.height, 0))
+    best = list(zip(boxes * np.tile([photo.height, photo.width], 2), scores, _REGION_COLOURS))
+    for (top, left, bottom, right), score, colour in best[::-1]:
+        frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.8)
+        panel.add_patch(frame)
+        style = {"va": "top", "fontsize": 7.5, "color": "white", "clip_on": True}
+        panel.text(left, top, f"{score:.2f}", bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0}, **style)
+
+
 def _draw_keys(sheet, highest, kinds, width, height):
-    """The colour scale, and what signs and colours of the bars mean."""
+    """What signs and colours of the bars mean and, unless `highest` is None, the colour scale of maps."""
     meanings = [_KINDS[kind] for kind in kinds]
     handles = [Patch(color=colour, label=f"{meaning} {sign}".rstrip()) for sign, colour, meaning in meanings]
     handles.append(Line2D([], [], color="black", marker="|", linestyle="", markersize=11, label="threshold"))
     legend = sheet.panel(_MARGIN, height - 0.45, 1.0, 0.3)
     legend.axis("off")
     legend.legend(handles=handles, loc="center left", ncols=len(handles), fontsize=8.5, frameon=False, borderpad=0)
+    if highest is None:
+        return
     scale = sheet.panel(width - _MARGIN - 3.0, height - 0.42, 2.8, 0.15)
     shades = np.linspace(0.0, 1.0, 256) ** 2  # the colours go by the square root
     scale.imshow(np.full((1, 1), 160), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 0, 1), aspect="auto")

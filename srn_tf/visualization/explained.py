@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+MOST_REGIONS = 5  # of a label, those with the highest scores
+
 _BATCH = 32  # images a request
 
 
@@ -37,7 +39,9 @@ class Explained:
         predicted: bool (C,).
         labels: int8 (C,) as stored, or None.
         maps: label index -> tuple of float32 (H, W), one for each of the model's maps, of the labels asked for; empty
-            if the model has none.
+            if the model has neither maps nor regions.
+        regions: label index -> tuple of (boxes float32 (R, 4), scores float32 (R,)), one for each of the model's
+            regions, of the same labels: the best few, the highest score first.
     """
 
     position: int
@@ -47,6 +51,7 @@ class Explained:
     predicted: np.ndarray
     labels: np.ndarray | None
     maps: dict
+    regions: dict = dataclasses.field(default_factory=dict)
 
 
 def answer_all(predictor, source):
@@ -85,35 +90,59 @@ def answers_of(images):
 
 
 def explain(predictor, source, positions, choose, photo_px):
-    """Asks about some images of a source, with maps if the model has them.
+    """Asks about some images of a source, with maps and regions if the model has them.
 
     Args:
         predictor: serving.predictor.Predictor.
         source: sources.ImageFiles or DataSplit.
         positions: ints, the images; the result is in this order.
-        choose: function (probabilities, predicted, labels) -> indices of the labels whose maps are kept.
+        choose: function (probabilities, predicted, labels) -> indices of the labels whose maps and regions
+            are kept.
         photo_px: longest side of the photographs that are kept, pixels; smaller ones are not enlarged.
     Returns:
         list of Explained.
     Raises:
         InputError: an image that cannot be read.
     """
-    ask = predictor.explain_batch if predictor.maps else predictor.answer
+    is_explained = bool(predictor.maps or predictor.regions)
+    ask = predictor.explain_batch if is_explained else predictor.answer
     explained = {}
     for batch in _batches(source, set(positions), "explain"):
         answer = ask([image for _, image, _ in batch])
         for row, (position, image, labels) in enumerate(batch):
             probabilities, predicted = answer["probabilities"][row], answer["predicted"][row]
-            maps = {}
-            if predictor.maps:  # copied, so that the maps of all other labels can be forgotten
-                names = [a_map.name for a_map in predictor.maps]
-                chosen = choose(probabilities, predicted, labels)
-                maps = {label: tuple(answer[name][row, ..., label].copy() for name in names) for label in chosen}
-            photo = _shrunk(image, photo_px)
+            chosen = choose(probabilities, predicted, labels) if is_explained else ()
             explained[position] = Explained(
-                position, source.names[position], photo, probabilities, predicted, labels, maps
+                position,
+                source.names[position],
+                _shrunk(image, photo_px),
+                probabilities,
+                predicted,
+                labels,
+                *seen_of(answer, row, chosen, predictor.maps, predictor.regions),
             )
     return [explained[position] for position in positions]
+
+
+def seen_of(answer, row, labels, maps, regions):
+    """Where a model looked in one image for some labels.
+
+    Args:
+        answer: name -> array, outputs of several images.
+        row: int, which of them.
+        labels: indices.
+        maps, regions: lists of models.model.Map and Regions.
+    Returns:
+        (maps, regions), see `Explained`; copies, so that those of all other labels can be forgotten.
+    """
+    of_maps = {label: tuple(answer[a_map.name][row, ..., label].copy() for a_map in maps) for label in labels}
+    of_regions = {
+        label: tuple(
+            tuple(values[:MOST_REGIONS].copy() for values in one.of_label(answer, row, label)) for one in regions
+        )
+        for label in labels
+    }
+    return of_maps, of_regions
 
 
 def most_probable(probabilities, count):

@@ -32,6 +32,7 @@ class Page:
         labels: C label names.
         thresholds: float (C,), of the export.
         maps: list of models.model.Map, the model's; empty if it has none.
+        regions: list of models.model.Regions, likewise.
         images: list of explained.Explained, those shown, at least one.
         total: int, images in all.
         protocol: evaluation.protocols.Protocol, or None where the truth is not known.
@@ -49,6 +50,7 @@ class Page:
     protocol: object = None
     scores: object = None
     wrongness: np.ndarray | None = None
+    regions: list = dataclasses.field(default_factory=list)
 
 
 def render(page):
@@ -90,6 +92,7 @@ def _data(page):
             {"name": a_map.name, "title": a_map.title, "meaning": a_map.meaning, "grid": _grid(images, number)}
             for number, a_map in enumerate(page.maps)
         ],
+        "regions": [{"name": one.name, "title": one.title, "meaning": one.meaning} for one in page.regions],
         "highest": float(max((one.max() for one in values), default=0.0)),
         "palette": _base64(np.rint(255 * colour_map(np.linspace(0.0, 1.0, 256) ** 2, 1.0)), np.uint8),
         "probabilities": _base64([image.probabilities for image in images], np.float32),
@@ -97,7 +100,7 @@ def _data(page):
         "truth": None,
         "unknown_is_false": page.protocol is None or page.protocol.zero_in_rates == "negative",
         "metrics": None if page.scores is None else _metrics(page.scores),
-        "images": [_image(image, page.maps) for image in images],
+        "images": [_image(image, len(page.maps), len(page.regions)) for image in images],
     }
     if page.protocol is not None:
         labels = np.stack([image.labels for image in images])
@@ -134,11 +137,11 @@ def _grid(images, number):
     return list(shapes[0]) if shapes else None
 
 
-def _image(image, maps):
+def _image(image, num_maps, num_regions):
     jpeg = io.BytesIO()
     photo = image.photo
     photo.save(jpeg, format="JPEG", quality=_QUALITY)
-    quantized = [[_quantized(values[number]) for values in image.maps.values()] for number in range(len(maps))]
+    quantized = [[_quantized(values[number]) for values in image.maps.values()] for number in range(num_maps)]
     return {
         "name": image.name,
         "photo": base64.b64encode(jpeg.getvalue()).decode(),
@@ -148,6 +151,8 @@ def _image(image, maps):
         # Of each of the model's maps, one after the other: for each label that is kept.
         "highest": [[highest for highest, _ in of_map] for of_map in quantized],
         "maps": [_base64([values for _, values in of_map], np.uint8) for of_map in quantized],
+        # Of each of the model's regions: for each label that is kept, [ymin, xmin, ymax, xmax, score] of the best.
+        "regions": [[_rounded(*each[number]) for each in image.regions.values()] for number in range(num_regions)],
     }
 
 
@@ -155,6 +160,10 @@ def _quantized(values):
     """A map float32 (H, W), from 0, as its highest value and uint8 (H, W), 255 where it is that."""
     highest = float(values.max())
     return highest, np.rint(values * (255 / highest) if highest > 0 else values)
+
+
+def _rounded(boxes, scores):
+    return np.round(np.column_stack([boxes, scores]).astype(np.float64), 4).tolist()
 
 
 def _base64(values, dtype):

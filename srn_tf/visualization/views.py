@@ -39,29 +39,32 @@ def label_indices(predictor, names):
 
 
 def chosen_maps(predictor, names):
-    """A model's maps by name.
+    """A model's maps and regions by name.
 
     Args:
         predictor: serving.predictor.Predictor.
         names: list of str; empty for all.
     Returns:
-        list of models.model.Map, in the model's order.
+        (maps, regions), lists of models.model.Map and Regions, in the model's order.
     Raises:
-        InputError: the model has no such map.
+        InputError: the model has no such map or regions.
     """
-    known = [a_map.name for a_map in predictor.maps]
+    known = [one.name for one in (*predictor.maps, *predictor.regions)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"Maps must be among the model's: {', '.join(known) or 'none'}. Received: {unknown[0]!r}.")
-    return [a_map for a_map in predictor.maps if a_map.name in (names or known)]
+    maps, regions = (
+        [one for one in of_model if one.name in (names or known)] for of_model in (predictor.maps, predictor.regions)
+    )
+    return maps, regions
 
 
 def check_can_draw(predictor, model_name):
-    """Raises InputError if a model has no attention to draw."""
-    if not predictor.maps:
+    """Raises InputError if a model does not say where it looked."""
+    if not (predictor.maps or predictor.regions):
         raise InputError(
-            f"Only a model with maps can be drawn. Received: {model_name}, a model without. Export one that has, such "
-            "as an SRN, or write the page of its answers."
+            f"Only a model with maps or regions can be drawn. Received: {model_name}, a model without. Export one that "
+            "has, such as an SRN, or write the page of its answers."
         )
 
 
@@ -69,7 +72,7 @@ def drawings(predictor, source, chosen_labels, num_images, order):
     """Draws attention for some images of a source, a few a drawing, all on one colour scale.
 
     Args:
-        predictor: serving.predictor.Predictor with maps.
+        predictor: serving.predictor.Predictor with maps or regions.
         source: sources.ImageFiles or DataSplit.
         chosen_labels: indices of the labels whose maps are drawn; if empty, the most probable of each image.
         num_images: int, at most so many.
@@ -92,7 +95,13 @@ def drawings(predictor, source, chosen_labels, num_images, order):
     for start in range(0, len(images), _ROWS):
         rows = images[start : start + _ROWS]
         yield attention.draw_attention(
-            rows, predictor.labels, predictor.thresholds, predictor.maps, source.protocol, highest
+            rows,
+            predictor.labels,
+            predictor.thresholds,
+            predictor.maps,
+            source.protocol,
+            highest,
+            predictor.regions,
         )
 
 
@@ -137,6 +146,7 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
         labels=predictor.labels,
         thresholds=predictor.thresholds,
         maps=predictor.maps,
+        regions=predictor.regions,
         images=images,
         total=len(source),
         protocol=protocol,
@@ -167,6 +177,6 @@ def _summary(predictor, source, images, how):
         text.append("The truth is not known: there are answers, no errors.")
     else:
         text.append(f"Protocol: {source.protocol.name}.")
-    if not images[0].maps:
+    if not (predictor.maps or predictor.regions):
         text.append("The model has no maps.")
     return " ".join(text)

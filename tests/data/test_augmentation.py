@@ -151,6 +151,19 @@ def test_a_constant_image_stays_constant():
         np.testing.assert_allclose(random_crop(image, 56, (seed, 0)), np.full((56, 56, 3), 77.0), atol=1e-3)
 
 
+def test_boxes_in_a_crop_by_hand():
+    """A crop of the rows 16 to 48 and the columns 32 to 64 of 64."""
+    boxes = [
+        *([0.25, 0.5, 0.75, 1.0], [0.375, 0.625, 0.5, 0.75]),  # the crop itself, and a box within
+        *([0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.625, 0.75]),  # cut off on all sides, and on the left
+        *([0.0, 0.0, 0.25, 1.0], [0.3, 0.0, 0.4, 0.5], [0.8, 0.6, 0.9, 0.7]),  # at the edges, and outside
+    ]
+    found, is_seen = augmentation.crop_boxes(tf.constant(boxes), tf.constant([16, 32, 32, 32]), 64)
+    expected = [[0, 0, 1, 1], [0.25, 0.25, 0.5, 0.5], [0, 0, 1, 1], [0.5, 0, 0.75, 0.5]]
+    np.testing.assert_allclose(found[:4], expected, atol=1e-6)
+    assert is_seen.numpy().tolist() == [True] * 4 + [False] * 3
+
+
 def test_mirror_turns_half_of_the_images_left_to_right():
     image = coordinates(6)
     mirror = tf.function(lambda seed: random_mirror(image, tf.stack([seed, 1])))

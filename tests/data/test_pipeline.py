@@ -398,6 +398,47 @@ def test_a_strategy_gives_each_replica_its_share(records, steps_per_call):
 # Memory.
 
 
+BOXES = np.float32([[0.1, 0.3, 0.45, 0.6], [0.5, 0.05, 0.7, 0.5], [0.6, 0.55, 0.95, 0.9]])
+
+
+@pytest.mark.parametrize("crops, mirror", [(True, True), (False, True), (True, False), (False, False)])
+def test_boxes_are_augmented_as_their_image_is(crops, mirror):
+    """Each box is painted in a channel of its own: what is bright there is the box."""
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    for channel, (top, left, bottom, right) in enumerate(BOXES * [200, 300, 200, 300]):
+        pixels[round(top) : round(bottom), round(left) : round(right), channel] = 255
+    objects = {"bbox": BOXES, "label": np.int64([4, 5, 6])}
+    record = {"image": tf.io.encode_png(pixels), "labels": np.ones(7, np.int8), "objects": objects}
+    records = tf.data.Dataset.from_tensors(record).repeat(16)
+    how = {"crops": crops, "mirror": mirror}
+    (batch,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how, num_boxes=5))
+    (without,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how))
+    assert sorted(without) == ["image", "y"]  # and they are the same bit for bit
+    assert all((batch[name] == without[name]).all() for name in without)
+    assert batch["boxes"].shape == (16, 5, 4) and batch["box_labels"].dtype == np.int64
+    seen = set()
+    for image, boxes, labels in zip(batch["image"], batch["boxes"], batch["box_labels"], strict=True):
+        known = [label for label in labels.tolist() if label >= 0]
+        assert labels.tolist() == known + [-1] * (5 - len(known)) and (boxes[len(known) :] == 0).all()
+        seen.add(tuple(known))
+        assert crops or known == [4, 5, 6]
+        for channel, label in enumerate((4, 5, 6)):
+            rows, columns = (np.flatnonzero((image[..., channel] > 127).any(axis=axis)) for axis in (1, 0))
+            box = boxes[known.index(label)] * 56 if label in known else np.zeros(4)
+            if min(box[2:] - box[:2]) < 2:
+                assert len(rows) <= 2 or len(columns) <= 2  # a sliver, or nothing
+            else:
+                np.testing.assert_allclose(box, [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], atol=1.0)
+    assert len(seen) > 1 or not crops
+
+
+def test_boxes_have_their_shape_before_the_first_batch(records):
+    spec = training_batches(records, 56, 4, 0, 0, num_boxes=9).element_spec
+    assert (spec["boxes"].shape, spec["box_labels"].shape) == ((4, 9, 4), (4, 9))
+    spec = evaluation_batches(records, 56, 4, num_boxes=9).element_spec
+    assert (spec["boxes"].shape, spec["box_labels"].shape) == ((4, 9, 4), (4, 9))
+
+
 @pytest.mark.parametrize("crops", [True, False])
 def test_batches_do_not_depend_on_the_cache(records, crops):
     """Of JPEGs only up to rounding: `test_preprocessing.test_a_crop_is_cut_out_of_the_whole`."""

@@ -10,7 +10,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation import blocks, predictions
 from srn_tf.evaluation.blocks import BLOCK_ROWS, Derived, Rows, columns, read_array, row_blocks
 from srn_tf.evaluation.protocols import COCO, VOC2007, evaluate, mean_average_precision
-from srn_tf.training.addons import f1_and_confusion
+from srn_tf.training.f1 import f1_and_confusion
 from srn_tf.training.losses import mean_loss, sigmoid_loss
 
 N, C = 2 * BLOCK_ROWS + 77, 37

@@ -233,7 +233,8 @@ def test_model_without_maps(tmp_path):
     predictor = Predictor(str(tmp_path / "1"))
     assert predictor.predict(IMAGES).shape == (5, 2)
     with pytest.raises(
-        InputError, match="Only a model with maps can explain its answer. Received: .*1, which has no signature explain"
+        InputError,
+        match="Only a model with maps or regions can explain its answer. Received: .*1, which has no signature explain",
     ):
         predictor.explain_batch(IMAGES)
     assert predictor.embed(IMAGES).shape == (5, 128)

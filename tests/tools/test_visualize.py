@@ -125,7 +125,9 @@ def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
     )
     said = result.stdout.splitlines()
     assert "Received: 'disc'. Some of them: disk" in said[0]
-    assert f"Only a model with maps can be drawn. Received: {tmp_path}/main_net/1, a model without" in said[1]
+    assert (
+        f"Only a model with maps or regions can be drawn. Received: {tmp_path}/main_net/1, a model without" in said[1]
+    )
     assert said[2].startswith("16 images, ") and said[3] == "done"
     data = data_of((tmp_path / "OUT" / "page.html").read_text(encoding="utf-8"))
     assert data["maps"] == [] and data["summary"].endswith("The model has no maps.")

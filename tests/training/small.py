@@ -76,11 +76,11 @@ def assert_bit_equal(weights, expected):
 
 
 def descend(model, stage, batch, learning_rate=0.01):
-    """One plain step down the gradient of a stage's loss; returns the variables it trains."""
+    """One plain step down the gradient of a stage's loss; returns the variables it trains by their addresses."""
     variables = apply_stage(model, stage)
     network = model.network_for(stage.reads)
     _, gradients = loss_gradients(network, stage.terms, variables, batch, len(batch["y"]))
-    for variable, gradient in zip(variables, gradients):
+    for variable, gradient in zip(variables.values(), gradients):
         variable.assign_sub(learning_rate * gradient)
     return variables
 

@@ -73,10 +73,9 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
     model, same = twins(small.build_small_srn)
     step = make_step(model, stage_name)
     stage = same.stages[stage_name]
-    variables = apply_stage(same, stage)
+    variables = list(apply_stage(same, stage).values())
     network = same.network_for(stage.reads)
-    optimizer = keras.optimizers.SGD(RATE, momentum=0.9)
-    optimizer.build(variables)
+    momenta = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
 
     @tf.function
     def plain_step(batch):
@@ -86,7 +85,9 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
             parts = {name: tf.reduce_sum(sigmoid_loss(batch["y"], outputs[name])) / 4 for name in stage.reads}
             total = tf.add_n(list(parts.values()))
         gradients = tape.gradient(total, variables)
-        optimizer.apply_gradients((g + 0.1 * v, v) for g, v in zip(gradients, variables))
+        for momentum, gradient, variable in zip(momenta, gradients, variables, strict=True):
+            momentum.assign(0.9 * momentum - RATE * (gradient + 0.1 * variable))
+            variable.assign_add(momentum)
         return parts
 
     for seed in range(4):
@@ -188,7 +189,7 @@ def gradients_of(model, stage_name, batch):
     stage = model.stages[stage_name]
     variables = apply_stage(model, stage)
     _, gradients = loss_gradients(model.network_for(stage.reads), stage.terms, variables, batch, len(batch["y"]))
-    return variables, [gradient.numpy() for gradient in gradients]
+    return list(variables.values()), [gradient.numpy() for gradient in gradients]
 
 
 @pytest.mark.parametrize("factor", [0.25, 2.0])
@@ -209,7 +210,7 @@ def test_a_part_has_its_own_rate():
     model, batch = small.build_small_srn("paper"), small.random_batch()
     variables, gradients = gradients_of(model, "att", batch)
     before = [variable.numpy() for variable in variables]
-    own = {variable.ref() for variable in model.parts["f_conf"].trainable_variables}
+    own = {variable.ref() for name, variable in model.weights.items() if name.startswith("f_conf/")}
     make_step(model, "att", rate_scales={"f_conf": 0.1, "trunk": 5.0}).run(stacked([batch]), [RATE])
     for variable, w, g in zip(variables, before, gradients):
         rate = RATE * (0.1 if variable.ref() in own else 1.0)

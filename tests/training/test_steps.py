@@ -35,7 +35,7 @@ def test_the_gradient_is_that_of_the_losses_definition(head):
         outputs = model.network_for(stage.reads)(batch["image"], training=True)
         losses = {name: small.sum_over_labels_loss(batch["y"], outputs[name]) for name in stage.reads}
         total = sum(term.weight * losses[term.name] for term in stage.terms)
-    expected = [gradient.numpy() for gradient in tape.gradient(total, variables)]
+    expected = [gradient.numpy() for gradient in tape.gradient(total, list(variables.values()))]
     parts, gradients = compute(model, stage, batch)
     assert_close(gradients, expected)
     assert list(parts) == list(stage.reads)

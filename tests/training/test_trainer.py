@@ -141,9 +141,9 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     assert all((kept[name] != raw[-1][name]).any() for name in kept if name.startswith("first/"))
     state, _ = small_runs.newest_state(tmp_path)
     for name, value in raw[-1].items():
-        np.testing.assert_array_equal(state[f"all/model/{name}"], value)
+        np.testing.assert_array_equal(state[f"model/{name}"], value)
         if name.startswith("first/"):
-            np.testing.assert_array_equal(state[f"all/step/average/{name}"], kept[name])
+            np.testing.assert_array_equal(state[f"step/average/{name}"], kept[name])
 
 
 def test_a_subset_of_the_stages(dataset, tmp_path):
@@ -422,13 +422,14 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
         _model=types.SimpleNamespace(image_size=56),
         _dataset=types.SimpleNamespace(ignores_unspecified=True),
         _strategy=tf.distribute.get_strategy(),
+        _boxes_for=lambda stage: {"a stage": 5}[stage],
     )
-    run = types.SimpleNamespace(index=2, epoch=4, steps=6)
+    run = types.SimpleNamespace(index=2, epoch=4, steps=6, stage="a stage")
     Trainer._stacks(loop, run, types.SimpleNamespace(input_pipeline_id=1, num_input_pipelines=2))
     ((values, named),) = received
     assert values == ("records", 56, 16, 9)
     expected = {**changes, "epoch": 200_004, "first_step": 6, "share": (1, 2), "threads": 3, "ignore_unspecified": True}
-    assert named == expected
+    assert named == {**expected, "num_boxes": 5}
 
 
 def test_a_profile_is_written(dataset, tmp_path):

@@ -7,10 +7,12 @@ from PIL import Image
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.models.model import Regions
 from srn_tf.models.srn import ATTENTION, WEIGHTED
 
 GRID = (4, 5)
 MAPS = [ATTENTION, WEIGHTED]
+REGIONS = Regions("boxes", "found", "proposals", "Proposals are where a label may be.")
 
 
 class StandInSource:
@@ -48,11 +50,13 @@ class StandInPredictor:
         probabilities: float32 (N, C).
         thresholds: float (C,).
         maps: dict of float32 (N, H, W, C), or None for a model without.
+        regions: dict of the outputs of `REGIONS`, or None likewise.
     """
 
-    def __init__(self, labels, probabilities, thresholds, maps=None):
+    def __init__(self, labels, probabilities, thresholds, maps=None, regions=None):
         self.labels, self.probabilities, self.thresholds = labels, probabilities, thresholds
-        self._maps = maps
+        self._seen = {**(maps or {}), **(regions or {})}
+        self.regions = [] if regions is None else [REGIONS]
         self.maps = [] if maps is None else MAPS
         self.asked = np.zeros(len(probabilities), int)
 
@@ -63,10 +67,10 @@ class StandInPredictor:
         return {"probabilities": probabilities, "predicted": probabilities > self.thresholds}
 
     def explain_batch(self, images):
-        if self._maps is None:
+        if not self._seen:
             raise InputError("This model explains nothing.")
         places = [_position(image) for image in images]
-        return self.answer(images) | {name: values[places] for name, values in self._maps.items()}
+        return self.answer(images) | {name: values[places] for name, values in self._seen.items()}
 
 
 def random_maps(num_images, num_labels, seed=0):
@@ -76,6 +80,15 @@ def random_maps(num_images, num_labels, seed=0):
     A /= A.sum(axis=(1, 2), keepdims=True)
     S = random.normal(size=A.shape).astype(np.float32)
     return {"A": A, "S": S, "U": A / (1 + np.exp(-S))}
+
+
+def random_regions(num_images, num_labels, num_regions=7, seed=0):
+    """The outputs of `REGIONS`; the last region of each image is none."""
+    random = np.random.default_rng(seed)
+    first, last = np.sort(random.random((2, num_images, num_regions, 2)).astype(np.float32), axis=0)
+    scores = random.uniform(0.1, 1, (num_images, num_regions, num_labels)).astype(np.float32)
+    scores[:, -1] = 0
+    return {"boxes": np.concatenate([first, last], axis=-1), "found": scores}
 
 
 def shaded_png(position, size_px):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from srn_tf.visualization import explained
-from tests.visualization.stand_ins import StandInPredictor, StandInSource, random_maps
+from tests.visualization.stand_ins import StandInPredictor, StandInSource, random_maps, random_regions
 
 N, C = 70, 3  # more than two requests
 
@@ -68,6 +68,16 @@ def test_a_model_without_maps(predictor, source):
     (image,) = explained.explain(plain, source, [3], lambda *_: [0], 30)
     assert image.maps == {}
     np.testing.assert_array_equal(image.probabilities, predictor.probabilities[3])
+
+
+def test_the_best_regions_of_the_labels_asked_for(predictor, source):
+    regions = random_regions(N, C)
+    sees = StandInPredictor(predictor.labels, predictor.probabilities, predictor.thresholds, regions=regions)
+    (image,) = explained.explain(sees, source, [33], lambda *_: [2, 0], 30)
+    assert image.maps == {2: (), 0: ()} and list(image.regions) == [2, 0]
+    for label, ((boxes, scores),) in image.regions.items():
+        of_label = sorted(zip(regions["found"][33, :6, label], regions["boxes"][33].tolist()), reverse=True)
+        assert list(zip(scores, boxes.tolist())) == of_label[: explained.MOST_REGIONS]
 
 
 def test_answers_of_explained_images(predictor, source):

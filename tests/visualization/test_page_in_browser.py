@@ -8,7 +8,7 @@ import pytest
 from srn_tf.evaluation.metrics import average_precisions, count_decisions, precision_recall_f1
 from srn_tf.visualization import views
 from tests.visualization.browser import ask, find_chromium
-from tests.visualization.stand_ins import GRID, StandInPredictor, StandInSource, random_maps
+from tests.visualization.stand_ins import GRID, StandInPredictor, StandInSource, random_maps, random_regions
 
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="no Chromium: none of chromium, chromium-browser, google-chrome, $CHROMIUM"
@@ -269,6 +269,35 @@ def test_changes_by_hand(page, answers):
         seen["caption"]
         == f"attention A: {seen['chip'].removeprefix('✓').removeprefix('✗').removeprefix('○').strip()[:-5]}"
     )
+
+
+def test_regions_are_drawn_over_the_photograph(answers, tmp_path):
+    regions = random_regions(N, C)
+    sees = StandInPredictor(NAMES, answers[0], THRESHOLDS, random_maps(N, C), regions)
+    path = tmp_path / "page.html"
+    path.write_text(views.answers_page(sees, StandInSource(["a"]), "M", [], 1, "first"), encoding="utf-8")
+    question = """(window, document) => ({ options: [...document.getElementById("map").options].map((e) => e.value),
+      caption: document.querySelector(".card p").textContent, canvases: document.querySelectorAll("canvas").length,
+      texts: [...document.querySelectorAll(".photo text")].map((e) => e.textContent),
+      photo: ["left", "top", "width", "height"].map((n) => document.querySelector("img").getBoundingClientRect()[n]),
+      boxes: [...document.querySelectorAll(".photo rect")].map((e) => e.getBoundingClientRect().toJSON()) })"""
+    maps, boxes, none = ask(path, ["", "map=found", "map=none"], question)
+    assert maps["options"] == ["A", "U", "found", "none"] and maps["boxes"] == none["boxes"] == []
+    label = int(answers[0][0].argmax())
+    assert boxes["caption"] == f"proposals: {NAMES[label]}" and boxes["canvases"] == 0
+    best = np.argsort(-regions["found"][0, :, label])[:5][::-1]  # the best on top
+    assert boxes["texts"] == [f"{score:.2f}" for score in regions["found"][0, best, label]]
+    left, top, width, height = boxes["photo"]
+    drawn = [
+        [
+            (b["top"] - top) / height,
+            (b["left"] - left) / width,
+            (b["bottom"] - top) / height,
+            (b["right"] - left) / width,
+        ]
+        for b in boxes["boxes"]
+    ]
+    np.testing.assert_allclose(drawn, regions["boxes"][0, best], atol=0.02)
 
 
 def test_page_without_truth_or_maps(answers, tmp_path):

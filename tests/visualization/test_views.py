@@ -6,7 +6,7 @@ import pytest
 from srn_tf.errors import InputError
 from srn_tf.visualization import views
 from tests.visualization.embedded import array, data_of
-from tests.visualization.stand_ins import StandInPredictor, StandInSource, random_maps
+from tests.visualization.stand_ins import REGIONS, StandInPredictor, StandInSource, random_maps, random_regions
 
 N, C = 40, 5
 NAMES = ["dog", "cat", "cow", "duck", "hen"]
@@ -43,9 +43,11 @@ def test_label_indices(predictor):
 
 
 def test_maps_are_chosen_by_name(predictor):
-    assert [a_map.name for a_map in views.chosen_maps(predictor, [])] == ["A", "U"]
-    assert [a_map.name for a_map in views.chosen_maps(predictor, ["U"])] == ["U"]
-    with pytest.raises(InputError, match="Maps must be among the model's: A, U. Received: 'S'"):
+    predictor.regions = [REGIONS]
+    for names, expected in (([], ["A", "U", "found"]), (["found", "U"], ["U", "found"]), (["A"], ["A"])):
+        maps, regions = views.chosen_maps(predictor, names)
+        assert [one.name for one in (*maps, *regions)] == expected
+    with pytest.raises(InputError, match="Maps must be among the model's: A, U, found. Received: 'S'"):
         views.chosen_maps(predictor, ["U", "S"])
 
 
@@ -53,7 +55,7 @@ def test_a_model_without_maps_cannot_be_drawn(predictor):
     views.check_can_draw(predictor, "RUN/export/1")
     plain = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds)
     with pytest.raises(
-        InputError, match="Only a model with maps can be drawn. Received: RUN/export/1, a model without"
+        InputError, match="Only a model with maps or regions can be drawn. Received: RUN/export/1, a model without"
     ):
         views.check_can_draw(plain, "RUN/export/1")
 
@@ -120,6 +122,37 @@ def test_page_of_the_first_images(predictor, source):
     data = data_of(views.answers_page(predictor, source, "M", [], 2, "first"))
     assert [image["name"] for image in data["images"]] == ["0.jpg", "1.jpg"]
     assert "2 images are shown, the first as stored" in data["summary"]
+
+
+def test_a_model_with_regions_and_no_maps_is_drawn_and_in_the_page(predictor, source):
+    regions = random_regions(N, C)
+    sees = StandInPredictor(NAMES, predictor.probabilities, predictor.thresholds, regions=regions)
+    views.check_can_draw(sees, "M")
+    (figure,) = views.drawings(sees, source, [3], 2, "first")
+    panels = [panel for panel in figure.axes if panel.get_ylabel() == "proposals"]
+    assert [panel.get_title() for panel in panels] == [f"duck {p:.2f}" for p in predictor.probabilities[:2, 3]]
+    assert "value of one cell" not in str(titles_of(figure))  # the scale of maps
+    for image, panel in enumerate(panels):
+        best = np.argsort(-regions["found"][image, :, 3])[:3]
+        width, height = ((60, 30), (30, 60))[image]
+        expected = regions["boxes"][image, best] * [height, width, height, width]
+        drawn = [
+            (*frame.get_xy()[::-1], frame.get_y() + frame.get_height(), frame.get_x() + frame.get_width())
+            for frame in panel.patches
+        ]
+        np.testing.assert_allclose(drawn[::-1], expected, rtol=1e-5)
+        assert [text.get_text() for text in panel.texts][::-1] == [
+            f"{score:.2f}" for score in regions["found"][image, best, 3]
+        ]
+    data = data_of(views.answers_page(sees, source, "M", [], 2, "first"))
+    assert data["maps"] == [] and [one["title"] for one in data["regions"]] == ["proposals"]
+    assert data["summary"].endswith("Protocol: coco.")
+    for entry in data["images"]:
+        assert entry["maps"] == [] and len(entry["labels"]) == len(entry["regions"][0])
+    label = data["images"][1]["labels"][0]
+    best = np.argsort(-regions["found"][1, :, label])[:5]
+    expected = np.column_stack([regions["boxes"][1, best], regions["found"][1, best, label]])
+    np.testing.assert_allclose(data["images"][1]["regions"][0][0], expected, atol=1e-4)
 
 
 def test_page_of_images_without_truth_and_model_without_maps(predictor):

@@ -30,7 +30,7 @@ const ERRORS = truth
   : [["all", "every image"], ["present", "predicted"], ["neither", "not predicted"]];
 const SORTS = [["position", "as stored"], ...(truth ? [["wrong", "most wrong first"]] : []),
   ["high", "probability, highest first"], ["low", "probability, lowest first"]];
-const MAPS = data.maps.map(({ name, title }) => [name, title]);
+const MAPS = [...data.maps, ...data.regions].map(({ name, title }) => [name, title]); // what is drawn over photographs
 const state = {};
 const ownLabel = new Map(); // image -> label that was chosen in its card
 let limit = PAGE;
@@ -46,7 +46,7 @@ function $(id) {
 }
 
 function make(tag, attributes = {}, ...children) {
-  const isDrawing = ["svg", "path", "line", "circle", "text"].includes(tag);
+  const isDrawing = ["svg", "path", "line", "circle", "rect", "text"].includes(tag);
   const element = isDrawing ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);

@@ -9,7 +9,8 @@ function fillControls() {
   $("summary").textContent = data.summary;
   $("metrics").hidden = !metrics;
   if (metrics) $("definition").textContent = metrics.definition;
-  document.querySelectorAll(".maps").forEach((element) => (element.hidden = !MAPS.length));
+  document.querySelectorAll(".maps").forEach((element) => (element.hidden = !data.maps.length));
+  $("map").parentElement.hidden = !MAPS.length;
   drawKey();
 }
 

@@ -1,6 +1,6 @@
-// The cards: photograph, map over it, labels.
+// The cards: photograph, map or regions over it, labels.
 
-const MAPS_TEXT = [...data.maps.map(({ meaning }) => meaning),
+const MAPS_TEXT = [...[...data.maps, ...data.regions].map(({ meaning }) => meaning),
   "Press a label in a card for its map; point at a photograph to see it without."].join(" ");
 
 function mapLabel(image) {
@@ -32,6 +32,21 @@ function drawMap(canvas, image, label) {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
+function drawRegions(image, label) {
+  const number = data.regions.findIndex(({ name }) => name === state.map);
+  const { labels, regions, width, height } = data.images[image];
+  const letters = Math.max(width, height) / 12;
+  const boxes = regions[number][labels.indexOf(label)].slice().reverse(); // the best on top
+  return make("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...boxes.flatMap(
+    ([top, left, bottom, right, score], place) => {
+      const strength = { opacity: `${1 - (boxes.length - 1 - place) / (boxes.length + 1)}` };
+      const [x, y] = [left * width, top * height];
+      const box = { x, y, width: right * width - x, height: bottom * height - y, ...strength };
+      return [make("rect", box), make("text", { x: x + letters / 4, y: y + letters, "font-size": letters,
+        "stroke-width": letters / 4, ...strength }, score.toFixed(2))];
+    }));
+}
+
 function makeCard(image) {
   const { name, photo, width, height, labels: kept } = data.images[image];
   const picture = make("img", { src: `data:image/jpeg;base64,${photo}`, alt: name });
@@ -42,9 +57,13 @@ function makeCard(image) {
   const shown = state.map === "none" ? null : mapLabel(image);
   let caption = "";
   if (shown !== null) {
-    const canvas = make("canvas", { "aria-hidden": "true" });
-    drawMap(canvas, image, shown);
-    frame.append(canvas);
+    if (data.maps.some(({ name }) => name === state.map)) {
+      const canvas = make("canvas", { "aria-hidden": "true" });
+      drawMap(canvas, image, shown);
+      frame.append(canvas);
+    } else {
+      frame.append(drawRegions(image, shown));
+    }
     frame.classList.add("mapped");
     caption = `${MAPS.find(([name]) => name === state.map)[1]}: ${data.labels[shown]}`;
   } else if (state.map !== "none") {

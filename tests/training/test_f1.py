@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import srn_tf
-from srn_tf.training.addons import f1_and_confusion
+from srn_tf.training.f1 import f1_and_confusion
 
 
 def counts(probabilities, y):
@@ -51,4 +51,4 @@ def test_one_module_imports_tensorflow_addons():
     package = Path(srn_tf.__file__).parent
     pattern = re.compile(r"^\s*(import|from)\s+tensorflow_addons\b|import_module\(.tensorflow_addons", re.MULTILINE)
     users = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if pattern.search(path.read_text())]
-    assert users == ["training/addons.py"]
+    assert users == ["training/f1.py"]
