@@ -137,7 +137,12 @@ def weights_up_to_X(model, *parts):
 
 # How often a gradient goes on to what a convolution reads. In the paper's heads the first ones read X or U, behind which
 # nothing is trained; in the released ones a BatchNorm of theirs is between X and every convolution.
-GRADIENTS_THROUGH_CONVOLUTIONS = {("paper", "att"): 2, ("released", "att"): 11, ("paper", "sr"): 1, ("released", "sr"): 1}
+GRADIENTS_THROUGH_CONVOLUTIONS = {
+    ("paper", "att"): 2,
+    ("released", "att"): 11,
+    ("paper", "sr"): 1,
+    ("released", "sr"): 1,
+}
 
 
 @pytest.mark.parametrize("stage_name", ["att", "sr"])
