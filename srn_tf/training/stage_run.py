@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from srn_tf.runs import checkpoint
+from srn_tf.models.assigning import assign_arrays
 
 
 @dataclasses.dataclass
@@ -86,7 +86,7 @@ class StageRun:
         Raises:
             InputError: it belongs to another model or other settings.
         """
-        checkpoint.assign_arrays(self._variables(model), arrays, source)
+        assign_arrays(self._variables(model), arrays, source)
         for name in self._COUNTED:
             setattr(self, name, meta[name])
         for name, value in meta["schedule"].items():

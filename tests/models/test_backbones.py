@@ -5,12 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.models.backbones import BACKBONES, MAPS, build_trunk
+from srn_tf.models.efficientnet_lite import SCALES
 from srn_tf.models.layers import SeededDropout
 from tests.models import reference
+from tests.models.trunk_checks import as_numpy, check_cuts, check_gradients, check_maps
 
 S_PX = 64
 IS_KERAS_2 = keras.__version__.startswith("2.")
@@ -81,10 +82,6 @@ class Built:
         self.maps = as_numpy(self.trunk.model(images))
 
 
-def as_numpy(tensors):
-    return {key: np.asarray(value) for key, value in tensors.items()}
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A function: name -> Built, each made once."""
@@ -98,47 +95,6 @@ def built(tmp_path_factory):
     return get
 
 
-def check_maps(maps, side_px, channels):
-    """c3, c4 and c5 at three strides, each half as large as the one before."""
-    sides = (side_px, side_px // 2, side_px // 4)
-    expected = {name: (side, side, depth) for name, side, depth in zip(MAPS, sides, channels, strict=True)}
-    assert {name: tuple(value.shape[1:]) for name, value in maps.items()} == expected
-
-
-def check_cuts(trunk, images):
-    """Every cut gives the maps of the whole trunk to the bit, and both pieces together have its weights, each once."""
-    whole = as_numpy(trunk.model(images))
-    for index, name in enumerate(MAPS):
-        until = trunk.until(name)
-        features = until(images)
-        received = {name: np.asarray(features[name])}
-        assert until.name == f"trunk_until_{name}"
-        assert set(features) == ({name, "shortcut"} if trunk.block == "preactivation" and name != "c5" else {name})
-        if name != "c5":
-            after = trunk.after(name)
-            assert after.name == f"trunk_after_{name}"
-            rest = after(features)
-            assert set(rest) == set(MAPS[index + 1 :])
-            received.update(as_numpy(rest))
-            pieces = [*until.weights, *after.weights]
-            assert len({id(weight) for weight in pieces}) == len(pieces)
-            assert {id(weight) for weight in pieces} == {id(weight) for weight in trunk.model.weights}
-        for key, value in received.items():
-            np.testing.assert_array_equal(value, whole[key])
-
-
-def check_gradients(trunk, images):
-    """Gradients of c5 reach every trainable weight through the cut at c4."""
-    until, after = trunk.until("c4"), trunk.after("c4")
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(after(until(images))["c5"] ** 2)
-    variables = trunk.model.trainable_variables
-    gradients = tape.gradient(loss, variables)
-    assert all(gradient is not None for gradient in gradients)
-    # A bias in front of a BatchNorm that sees one cell, or a ReLU that is shut, has none: most have one.
-    assert np.mean([np.abs(gradient).max() > 0 for gradient in gradients]) > 0.9
-
-
 def names_of(trunk):
     return [layer.name for layer in trunk.model.layers]
 
@@ -149,7 +105,7 @@ def sums(model):
 
 
 def test_the_list():
-    assert BACKBONES == (*FACTS, "small")
+    assert BACKBONES == (*FACTS, *SCALES, "small")
 
 
 @NETWORKS
