@@ -249,7 +249,7 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch, is_file):
 def test_name_must_be_known():
     assert message_of("resnet152", 224) == (
         "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, efficientnetv2_b0, convnext_tiny, "
-        "mobilenetv3_large, small. Received: 'resnet152'."
+        "mobilenetv3_large, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, small. Received: 'resnet152'."
     )
 
 

@@ -282,7 +282,11 @@ def test_a_folder_that_cannot_be_written(model, tmp_path):
 
 
 def test_no_code_in_weight_files():
-    """Pickles can run code: nothing in the package allows them."""
+    """Pickles can run code: one module reads them, with an unpickler that admits tensors alone."""
+    readers = []
     for path in Path(srn_tf.__file__).parent.rglob("*.py"):
         text = path.read_text()
-        assert "allow_pickle=True" not in text and not re.search(r"^\s*(import|from)\s+pickle\b", text, re.M), path
+        assert "allow_pickle=True" not in text and not re.search(r"\bpickle\.(load|loads)\b", text), path
+        if re.search(r"^\s*(import|from)\s+pickle\b", text, re.M):
+            readers.append(path.name)
+    assert readers == ["torch_file.py"]

@@ -288,7 +288,10 @@ def test_saved_models_of_another_kind(tmp_path):
     tf.saved_model.save(plain, str(tmp_path / "other"), signatures=signature)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         x = tf.compat.v1.placeholder(tf.float32, [None])
-        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "v1"), {"x": x}, {"y": x + 1.0})
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "v1"))
+        signature = tf.compat.v1.saved_model.predict_signature_def({"x": x}, {"y": x + 1.0})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
     for name in ("none", "other", "v1"):
         with pytest.raises(InputError, match=f"{name}, a SavedModel of another kind"):
             Predictor(tmp_path / name)
