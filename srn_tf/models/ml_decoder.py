@@ -94,8 +94,8 @@ def build_decoder(map_shape, num_queries, settings):
     """
     height, width_px, channels = map_shape
     width, rate = settings.decoder_width, settings.decoder_dropout
-    last_map = keras.Input(map_shape, name="dec_map")
-    queries = keras.Input((num_queries, width), name="dec_queries")
+    last_map = keras.Input(map_shape, name="last_map")
+    queries = keras.Input((num_queries, width), name="queries")
     tokens = keras.layers.Reshape((height * width_px, channels), name="dec_tokens")(last_map)
     tokens = _linear(tokens, width, "dec_embed", "relu")
 

@@ -73,8 +73,8 @@ def build_relations(channels, num_labels):
     Returns:
         keras.Model f_sem: dict of y_cls (B, C) and pooled (B, D) -> y_hat, logits (B, C).
     """
-    y_cls = keras.Input((num_labels,), name="sem_y_cls")
-    pooled = keras.Input((channels,), name="sem_pooled")
+    y_cls = keras.Input((num_labels,), name="y_cls")
+    pooled = keras.Input((channels,), name="pooled")
     x = keras.layers.Concatenate(name="sem_concat")([y_cls, pooled])
     for name in ("sem_1", "sem_2"):
         x = keras.layers.Dense(channels, "relu", kernel_initializer="he_normal", name=name)(x)

@@ -1,5 +1,6 @@
 """Writes the final answer of a model as a TensorFlow Lite file, for phones and small devices."""
 
+import importlib.util
 import os
 
 import tensorflow as tf
@@ -55,8 +56,21 @@ def write_tflite(folder, graph, model, answer, labels, kind):
     return {name: {"largest_difference": difference, "tolerance": TOLERANCES[kind]}}
 
 
+def interpreter(**arguments):
+    """The interpreter of TFLite files: LiteRT's where it is installed, since TensorFlow gives its own up for it.
+
+    Args:
+        arguments: its own: model_path or model_content.
+    """
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        return tf.lite.Interpreter(**arguments)
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(**arguments)
+
+
 def _largest_difference(content, model, answer, kind):
-    run = tf.lite.Interpreter(model_content=content).get_signature_runner()
+    run = interpreter(model_content=content).get_signature_runner()
     images = tf.stack([preprocess(tf.constant(file), model.image_size) for file in odd_files()])
     expected = answer(images)["probabilities"]
     counts = (len(images), 1)  # a batch, and then a smaller one

@@ -24,7 +24,7 @@ def model():
 def test_equals_the_model_in_memory(model, tmp_path, kind, tolerance):
     export(model, LABELS, tmp_path / "1", tflite=kind)
     extra = tmp_path / "1" / "assets.extra"
-    interpreter = tf.lite.Interpreter(model_path=str(extra / f"model_{kind}.tflite"))
+    interpreter = tflite.interpreter(model_path=str(extra / f"model_{kind}.tflite"))
     (given,) = interpreter.get_signature_list()["serving_default"]["inputs"]
     assert given == "image"
     run = interpreter.get_signature_runner()
