@@ -43,7 +43,7 @@ def test_it_is_left_as_it_was(before):
 
 def compare_with(probe):
     model = types.SimpleNamespace(final="y", image=tf.zeros([1, 2, 2, 3]))
-    compare(model, ["a"], 0.5, probe, "float32")
+    compare(model, None, ["a"], 0.5, probe, "float32")
 
 
 def evaluate_with(probe):

@@ -301,7 +301,15 @@ def put_together(shares):
     ]
 
 
-@pytest.mark.parametrize("batch_size, num_workers, first_step", [(4, 1, 2), (4, 2, 0), (5, 5, 1), (3, 3, 3)])
+@pytest.mark.parametrize(
+    "batch_size, num_workers, first_step",
+    [
+        (4, 1, 2),
+        (4, 2, 0),
+        pytest.param(5, 5, 1, marks=pytest.mark.slow),
+        pytest.param(3, 3, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers, first_step):
     arguments = records, S_PX, batch_size, 7, 2
     whole = as_numpy(training_batches(*arguments, **AUGMENTED))[first_step:]
@@ -335,7 +343,10 @@ def test_threads_change_nothing(records, threads):
     assert_equal(as_numpy(batches), as_numpy(training_batches(*arguments, **AUGMENTED)))
 
 
-@pytest.mark.parametrize("batch_size, num_workers", [(4, 2), (10, 5), (16, 4)])
+@pytest.mark.parametrize(
+    "batch_size, num_workers",
+    [(4, 2), pytest.param(10, 5, marks=pytest.mark.slow), pytest.param(16, 4, marks=pytest.mark.slow)],
+)
 def test_evaluation_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers):
     whole = as_numpy(evaluation_batches(records, S_PX, batch_size))
     shares = [

@@ -400,6 +400,7 @@ def output_of_preparing(data_dir, source, is_terminal):
     return output.decode().split("NOW THE OTHER")
 
 
+@pytest.mark.slow
 def test_progress_shows_on_a_terminal_only(source, data_dir, tmp_path):
     with ThreadPoolExecutor() as pool:  # both at once, since each loads TensorFlow
         to_file = pool.submit(output_of_preparing, tmp_path / "other", source, is_terminal=False)

@@ -254,6 +254,7 @@ def test_bfloat16_takes_less_space(in_bfloat16, exported):
     assert 0.5 <= sizes[0] / sizes[1] < 0.8  # in small models much is before a softmax or an output
 
 
+@pytest.mark.slow
 def test_constant_weights_answer_alike_and_leave_no_variables(model, in_memory, tmp_path):
     export(model, LABELS, tmp_path / "1", weights="constants")
     loaded = tf.saved_model.load(str(tmp_path / "1"))
@@ -467,6 +468,7 @@ def one_layer_model(offset, spread, logits):
     return MultiLabelModel(image, {"y": part(image)}, {"all": part}, stages, logits=("y",))
 
 
+@pytest.mark.slow
 def test_folding_that_costs_accuracy_is_left_out_and_said(tmp_path, caplog):
     """A bias of 12345 before a mean of 12345: of float32's 24 bits 14 are gone, unless both are folded away."""
     model = one_layer_model(offset=12345.678, spread=0.01, logits=0.5)

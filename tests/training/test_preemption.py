@@ -52,6 +52,7 @@ def machine_with_gpu(monkeypatch):
     monkeypatch.setattr(failure_handling_util, "GRACE_PERIOD_GCE", 0)
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_taken_away(machine_with_gpu, whole_run, dataset, tmp_path, monkeypatch):
     answers = {"hostname": "here", "maintenance-event": "NONE"}
 

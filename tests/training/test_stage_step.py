@@ -67,7 +67,8 @@ def same_graph_rewrites():
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True, **options})
 
 
-@pytest.mark.parametrize("stage_name", [pytest.param("att", marks=pytest.mark.slow), "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage_name", ["att", "all"])
 def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewrites):
     """Written out as one tf.function a step, without loop, condition and replicas."""
     model, same = twins(small.build_small_srn)

@@ -79,6 +79,7 @@ def test_another_seed_is_another_run(whole_run, dataset, tmp_path):
     assert received["losses"] != expected["losses"] and received["validation"] != expected["validation"]
 
 
+@pytest.mark.slow
 def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
     # Stage begin: 1e-3 for two epochs, then 1e-4 and 1e-5 for one each. Stage end starts anew at its own rate.
     set_validation(monkeypatch, [(5, 1), (5, 1), (6, 1), (5, 1), (5, 1), (4, 1), (3, 1)])
@@ -184,6 +185,7 @@ def test_the_cache_changes_no_run_but_how_often_records_are_read(dataset, tmp_pa
     small.assert_bit_equal(*(small_runs.newest_state(tmp_path / cache)[0] for cache in reads))
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch):
     set_validation(monkeypatch, [(5, 1)] * 2)
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
