@@ -207,7 +207,8 @@ def _in_mode(mode):
     image = Image.fromarray(picture())
     if mode in ("I;16", "I", "F"):
         scale = {"I;16": 257, "I": 40_000, "F": 1 / 255}[mode]
-        return Image.fromarray((np.asarray(image.convert("L")) * scale).astype({"F": "f4", "I": "i4"}.get(mode, "u2")))
+        grey = np.asarray(image.convert("L"), np.float64)
+        return Image.fromarray((grey * scale).astype({"F": "f4", "I": "i4"}.get(mode, "u2")))
     if mode in ("P", "PA"):
         return image.convert("P", palette=Image.Palette.ADAPTIVE, colors=60).convert(mode)
     if mode == "LAB":

@@ -125,19 +125,20 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
         begin("write and compare")
         write = functools.partial(_write_saved_model, folder, model, answer, labels, thresholds, precision, weights)
         graph = fold_batch_norms(traced)
+        folded = count_batch_norms(traced) - count_batch_norms(graph)
         try:
             loaded, check = write(graph)
         except DifferenceError:
             if precision != "float32":
                 raise
-            loaded, check = write(traced, effect_of_rounding(model, traced))
-            if count_batch_norms(graph) < count_batch_norms(traced):
+            exact = trace(model.network, model.image_size, joins_batch_norms=False)
+            loaded, check = write(exact, effect_of_rounding(model, exact))
+            if folded:
                 logger.warning(
                     "BatchNorm stays beside the convolutions: folded into them, it would change this model's answers "
                     "by more than rounding may. The export is right, and somewhat slower on CPUs."
                 )
-            graph = traced
-        folded = count_batch_norms(traced) - count_batch_norms(graph)
+            graph, folded = exact, 0
         batch_norms = {"folded": folded, "kept": _batch_norms_in(model) - folded}
         checks = {"": check}
         os.makedirs(extra)

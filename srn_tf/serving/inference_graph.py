@@ -77,15 +77,16 @@ class InferenceGraph:
         return network, [*lifted.values(), *self.variables.values()]
 
 
-def trace(network, image_size):
+def trace(network, image_size, joins_batch_norms=True):
     """Turns a Keras network into a graph for inference.
 
-    Whatever does not depend on the image is computed once, and becomes a constant. A BatchNorm is FusedBatchNormV3,
-    also where Keras computes it as a product and a sum.
+    Whatever does not depend on the image is computed once, and becomes a constant.
 
     Args:
         network: keras.Model, image -> dict of outputs; it may have been built under a tf.distribute strategy.
         image_size: side S of its square input, pixels.
+        joins_batch_norms: whether a BatchNorm that Keras computes as a product and a sum becomes FusedBatchNormV3, as
+            others are, which rounds otherwise. False leaves every operation as it is.
     Returns:
         InferenceGraph.
     """
@@ -110,7 +111,7 @@ def trace(network, image_size):
             node = node_of[operation.name]
             node.input[:] = [_short(tensor.name) for tensor in operation.inputs]
             node.device = ""  # that of the training
-            nodes += _as_batch_norm(operation, values) or [node]
+            nodes += (joins_batch_norms and _as_batch_norm(operation, values)) or [node]
     outputs = {name: _short(tensor.name) for name, tensor in traced.structured_outputs.items()}
     library = traced.graph.as_graph_def().library
     return _without_unread(InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size, traced))

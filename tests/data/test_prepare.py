@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import struct
@@ -397,7 +398,9 @@ def output_of_preparing(data_dir, source, is_terminal):
                 output += piece
     os.close(reader)
     assert process.returncode == 0, output
-    return output.decode().split("NOW THE OTHER")
+    # What TensorFlow itself says while it is loaded; the tools keep it away.
+    notices = r"(?m)^(WARNING: All log messages before absl|[IWE]\d{4} \S+ +\d+ \w+\.cc:\d+\]).*\n"
+    return re.sub(notices, "", output.decode()).split("NOW THE OTHER")
 
 
 @pytest.mark.slow
