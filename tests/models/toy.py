@@ -48,8 +48,8 @@ def build(trunk, labels, settings):
     height, width, channels = trunk.maps["c5"].shape[1:]
     last_map = trunk.model(trunk.image)["c5"]
     queries = layers.Vectors(len(labels), 8, stddev=0.3, name="queries")
-    map_input = keras.Input((height, width, channels), name="toy_map")
-    query_input = keras.Input((len(labels), 8), name="toy_queries")
+    map_input = keras.Input((height, width, channels), name="map")
+    query_input = keras.Input((len(labels), 8), name="queries")
     tokens = keras.layers.Reshape((height * width, channels), name="toy_tokens")(map_input)
     mixed, scores = keras.layers.MultiHeadAttention(2, 4, name="toy_attention")(
         query_input, tokens, return_attention_scores=True
