@@ -18,7 +18,6 @@ from srn_tf.models.finite import check_finite
 from srn_tf.models.torch_file import read_torch_file
 
 keras = LazyModule("keras")
-blocks = LazyModule("srn_tf.models.blocks")
 own_layers = LazyModule("srn_tf.models.layers")
 variables = LazyModule("srn_tf.models.variables")
 
@@ -121,11 +120,9 @@ def load_pretrained(network, name, weights):
         InputError: the package is not installed, or the file is damaged, asks for more than tensors or does not fit.
     """
     path = imagenet_file(name) if weights == "imagenet" else weights
-    weights = {address.removeprefix("trunk/"): weight for address, weight in variables.addresses(network, "trunk")}
-    renamed = (_renamed(name, array) for name, array in _read(path).items())
-    arrays = {address: array for address, array in renamed if address}
+    arrays = {_address(name): array for name, array in _read(path).items() if _is_of_trunk(name)}
     check_finite(arrays, path)
-    assign_arrays(weights, arrays, path)
+    assign_arrays(dict(variables.addresses(network, "trunk")), arrays, path)
 
 
 def imagenet_file(name):
@@ -163,10 +160,13 @@ def _in_keras_axes(name, array):
     return array.transpose((2, 3, 0, 1) if "depthwise" in name else (2, 3, 1, 0))
 
 
-def _renamed(name, array):
-    """("cnn_blocks_3_bn1/gamma", array) of "_blocks.3._bn1.weight"; (None, array) of what is not of the trunk."""
+def _is_of_trunk(name):
+    """False for the classifier, and for the count of batches that PyTorch keeps beside a BatchNorm."""
+    return not name.lstrip("_").startswith("fc.") and not name.endswith(".num_batches_tracked")
+
+
+def _address(name):
+    """ "trunk/cnn_blocks_3_bn1/gamma" of "_blocks.3._bn1.weight", or of the same without underscores."""
     layer, _, kind = re.sub(r"(^|\.)_", r"\1", name).rpartition(".")
-    if layer == "fc" or kind == "num_batches_tracked":
-        return None, array
     kind = "kernel" if "conv" in layer else _KINDS.get(kind, kind)
-    return f"cnn_{layer.replace('.', '_')}/{kind}", array
+    return f"trunk/cnn_{layer.replace('.', '_')}/{kind}"

@@ -96,7 +96,15 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits what a state dict is made of."""
+    """Admits what a state dict is made of, and takes note of every storage that is named.
+
+    Attributes:
+        storages: key -> _Storage.
+    """
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.storages = {}
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
@@ -113,7 +121,8 @@ class _Unpickler(pickle.Unpickler):
         kind, name, key, _, size, *view = saved
         if kind != "storage" or size < 0 or any(view):
             raise ValueError("it has values of an unknown kind")
-        return _Storage(str(key), np.dtype(_STORAGES[name]).newbyteorder("<"), size)
+        storage = _Storage(str(key), np.dtype(_STORAGES[name]).newbyteorder("<"), size)
+        return self.storages.setdefault(storage.key, storage)
 
 
 def _read_stream(file):
@@ -122,7 +131,7 @@ def _read_stream(file):
         raise ValueError("it does not begin as such a file")
     if not _Unpickler(file).load()["little_endian"]:
         raise ValueError("its values are big-endian")
-    unpickler = _CountingUnpickler(file)
+    unpickler = _Unpickler(file)
     state = unpickler.load()
     arrays = {}
     for key in _Unpickler(file).load():
@@ -144,23 +153,11 @@ def _read_archive(file):
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its values are big-endian")
-        unpickler = _CountingUnpickler(io.BytesIO(archive.read(pickled)))
+        unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
         state = unpickler.load()
         return state, {
             key: _values(archive.read(f"{folder}data/{key}"), storage) for key, storage in unpickler.storages.items()
         }
-
-
-class _CountingUnpickler(_Unpickler):
-    """Takes note of every storage that is named."""
-
-    def __init__(self, file):
-        super().__init__(file)
-        self.storages = {}
-
-    def persistent_load(self, saved):
-        storage = super().persistent_load(saved)
-        return self.storages.setdefault(storage.key, storage)
 
 
 def _values(content, storage):

@@ -127,7 +127,7 @@ def test_weights_that_cannot_be_had_or_do_not_fit(lite0, tmp_path, monkeypatch):
     file = tmp_path / "weights.pth"
     write_pth(arrays, file, monkeypatch)
     message = failure(network, file)
-    assert "belong to another architecture: 1 weights are missing (first cnn_bn0/beta)" in message
+    assert "belong to another architecture: 1 weights are missing (first trunk/cnn_bn0/beta)" in message
 
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
