@@ -4,8 +4,13 @@ import contextlib
 import fcntl
 import json
 import os
+import zipfile
+import zlib
 
 from srn_tf.errors import InputError
+
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What zipfile and NumPy answer a file of arrays with that is damaged, encrypted or something else."""
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """What a method asks to know of its labels: their word vectors, and how often they come in the training images."""
 
 import re
-import zipfile
 
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.files import DAMAGE
 from srn_tf.labels import LabelSpace
 
 _FORMATS = "Give text of a word and its numbers a line (GloVe, word2vec), or an .npz with the arrays words and vectors."
@@ -74,7 +74,7 @@ def label_embeddings(path, labels, width):
         vectors = (_read_npz if path.endswith(".npz") else _read_text)(path, wanted, width)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise InputError(
             f"label_embeddings must be a file of word vectors. Received: {path!r} ({reason}). {_FORMATS}"

@@ -4,14 +4,13 @@ import contextlib
 import os
 import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import IN_MEMORY_BYTES, columns
-from srn_tf.files import written_whole
+from srn_tf.files import DAMAGE, written_whole
 
 _LOGITS = "logits/"
 
@@ -85,7 +84,7 @@ def load_predictions(path):
             f"{path} must exist. Received: no such file. Evaluate the run on that split first: python "
             "tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=SPLIT"
         ) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path} must hold the predictions of a run. Received: {reason}. Evaluate the run again."

@@ -1,7 +1,5 @@
 """Evaluation of score and label files: csv, whitespace-separated text, .npy or .npz, or tables with names."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from srn_tf.evaluation import protocols
 from srn_tf.evaluation.blocks import read_array
 from srn_tf.evaluation.metrics import log_odds
 from srn_tf.evaluation.score_tables import IMAGE_COLUMNS, match, read_named_table
+from srn_tf.files import DAMAGE
 
 SCALES = ("logits", "probabilities")
 """What scores can be."""
@@ -181,7 +180,7 @@ def _read_array_file(path):
                 content = content[content.files[0]]
     except InputError:
         raise
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGE, MemoryError) as error:
         # NumPy's own messages may span lines; a user's error is one line.
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"{path} must be a NumPy array file without pickled objects; NumPy says: {reason}.") from None

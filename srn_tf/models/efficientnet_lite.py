@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.files import DAMAGE
 from srn_tf.lazy import LazyModule
 from srn_tf.models.assigning import assign_arrays
 from srn_tf.models.finite import check_finite
@@ -148,7 +149,7 @@ def _read(path):
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError) as error:  # what NumPy answers damage with
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"The weight file {path} cannot be read ({reason}). Fetch it again.") from error
 

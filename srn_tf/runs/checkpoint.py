@@ -11,12 +11,11 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 
 import numpy as np
 
 from srn_tf.errors import InputError
-from srn_tf.files import written_whole
+from srn_tf.files import DAMAGE, written_whole
 from srn_tf.labels import check_same_labels
 from srn_tf.models.assigning import assign_arrays, misfits_of
 from srn_tf.models.finite import check_finite
@@ -111,8 +110,7 @@ def _reading(path):
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    # What the libraries answer damage with; RuntimeError is of a file that seems encrypted or compressed.
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is damaged or is not a weight file of this project ({reason}).") from error
 

@@ -146,6 +146,15 @@ def test_weights_that_cannot_be_had_or_do_not_fit(lite0, tmp_path, monkeypatch):
     write_pth(arrays, file, monkeypatch)
     assert "must be finite" in failure(network, file)
 
+    np.savez_compressed(tmp_path / "whole.npz", **published(lite0[0]))
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    for name, damaged in {
+        "cut.npz": content[: len(content) // 2],
+        "changed.npz": content[: len(content) // 2] + b"\0" * 40 + content[len(content) // 2 + 40 :],
+        "other.npz": b"no archive",
+    }.items():
+        (tmp_path / name).write_bytes(damaged)
+        assert "cannot be read" in failure(network, tmp_path / name)
     assert "not a file" in failure(network, tmp_path / "missing.pth") and "cannot be read" in failure(
         network, tmp_path / "missing.npz"
     )
