@@ -15,6 +15,7 @@ import zipfile
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.files import DAMAGE
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # what the older layout begins with
 _VERSION = 1001  # of the older layout
@@ -29,6 +30,8 @@ _STORAGES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+# What pickles answer damage with as well.
+_DAMAGE = (*DAMAGE, AttributeError, LookupError, OverflowError, MemoryError, pickle.UnpicklingError)
 
 
 def read_torch_file(path):
@@ -58,16 +61,11 @@ def read_torch_file(path):
             f"{path} asks for {error}, which is no tensor: it could run any program, and is not read. Take the weights "
             "from a source you trust, saved as a state dict."
         ) from error
-    # What pickles, archives and arrays answer damage with.
-    except (ValueError, TypeError, AttributeError, LookupError, EOFError, OverflowError, MemoryError) as error:
-        raise _damaged(path, error) from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path, error):
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{path} is damaged or is not a PyTorch file of weights ({reason}). Fetch it again.")
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} is damaged or is not a PyTorch file of weights ({reason}). Fetch it again."
+        ) from error
 
 
 class _ForbiddenError(Exception):
