@@ -1,0 +1,136 @@
+"""The claim on photographs: SRN, SRN-att and the systems beside them on one pre-trained trunk, several seeds.
+
+python benchmarks/photographs.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2] [--methods=main_net,srn] [FLAG...]
+
+Trains configs/photos_<method>.flags once a seed (a finished run is not trained again; features of the frozen trunk are
+made once for all). Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split of
+every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in turn.
+And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its bootstrap
+interval. Any FLAG goes to every run, such as -- --image_size=224 --backbone_weights=FILE.
+"""
+
+import json
+import os
+import statistics
+import time
+
+from method_runs import MethodRuns, spread  # first: it makes the project importable
+
+import cli  # isort: skip
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from srn_tf.files import write_json
+from srn_tf.pictures import save_png
+
+FLAGS = flags.FLAGS
+
+METHODS = {
+    "main_net": "main net",
+    "resnet107": "ResNet-107's two blocks more",
+    "semantic": "semantic",
+    "srn_att": "SRN-att",
+    "srn": "SRN",
+    "ml_decoder": "ML-Decoder",
+}
+INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
+METRICS = ("mAP", "F1-C", "F1-O")
+ROUNDS = 5  # in which every export is asked once
+IMAGES = 64  # of a round
+
+
+def main(arguments):
+    seeds = [int(seed) for seed in FLAGS.seeds]
+    configs = {f"photos_{method}": METHODS[method] for method in FLAGS.methods}
+    runs = MethodRuns(FLAGS.output_dir, FLAGS.data_dir, tuple(configs), seeds, arguments)
+    metrics = runs.train()
+    folders = {config: runs.folder(config, seeds[0]) for config in configs}
+    speeds = _speeds(folders)
+    rows, charted = [], {}
+    for config, title in configs.items():
+        of_seeds = [metrics[config, seed] for seed in seeds]
+        final = next(iter(of_seeds[0]["outputs"]))
+        minutes = statistics.mean(_training_minutes(runs.folder(config, seed)) for seed in seeds)
+        numbers = [f"{minutes:.1f}", f"{statistics.median(speeds[config]):.0f}"]
+        rows.append([f"{title}, {final}", *_values(of_seeds, final), _pointing(of_seeds), *numbers])
+        charted[title] = [values["outputs"][final]["all"]["mAP"] for values in of_seeds]
+        if config == "photos_srn":
+            rows += [[f"inside SRN: {name}", *_values(of_seeds, name), "", "", ""] for name in INSIDE]
+    heads = [*METRICS, "pointing game", "training, minutes", "images/s"]
+    table = tabulate(rows, ["test, mean (lowest to highest seed)", *heads], tablefmt="github")
+    record = {"seeds": seeds, "flags": arguments, "mAP": charted, "images_per_second": speeds, "rows": rows}
+    write_json(os.path.join(FLAGS.output_dir, "photographs.json"), record)
+    with open(os.path.join(FLAGS.output_dir, "photographs.md"), "w", encoding="utf-8") as file:
+        file.write(table + "\n")
+    save_png(_draw(charted), os.path.join(FLAGS.output_dir, "photographs.png"))
+    print(table)
+    runs.compare()
+
+
+def _values(of_seeds, output):
+    return [spread([values["outputs"][output]["all"][metric] for values in of_seeds]) for metric in METRICS]
+
+
+def _pointing(of_seeds):
+    """Of the map that comes first, percent; with another map in brackets where there is one."""
+    games = [values.get("pointing", {}) for values in of_seeds]
+    shown = [f"{name} {spread([game[name]['accuracy'] for game in games])}" for name in games[0]]
+    return "; ".join(shown)
+
+
+def _training_minutes(folder):
+    """Of all epochs, validation left out, from the log."""
+    with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as file:
+        speeds = [json.loads(line)["speed"] for line in file]
+    return sum(speed["compute_s"] + speed["data_wait_s"] for speed in speeds) / 60
+
+
+def _speeds(folders):
+    """Images a second of what is served, arrays in, all exports in turn: config -> list, one a round."""
+    import srn_tf
+
+    predictors = {config: srn_tf.Predictor(os.path.join(folder, "export", "1")) for config, folder in folders.items()}
+    size = next(iter(predictors.values())).image_size
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (size, size, 3), np.uint8) for _ in range(IMAGES)]
+    for predictor in predictors.values():
+        predictor.predict(images)
+    speeds = {config: [] for config in predictors}
+    for _ in range(ROUNDS):
+        for config, predictor in predictors.items():
+            started_s = time.monotonic()
+            predictor.predict(images)
+            speeds[config].append(IMAGES / (time.monotonic() - started_s))
+    return speeds
+
+
+def _draw(charted):
+    """A line of points a method, one point a seed."""
+    figure = Figure(figsize=(7, 0.5 * len(charted) + 1.2), layout="constrained")
+    panel = figure.add_subplot()
+    for row, values in enumerate(charted.values()):
+        panel.plot([min(values), max(values)], [row, row], color="#bbbbbb", linewidth=3, zorder=1)
+        panel.scatter(values, [row] * len(values), s=30, color="#0072b2", zorder=2)
+        panel.annotate(
+            f"{statistics.mean(values):.1f}", (max(values), row), (8, 0), textcoords="offset points", va="center"
+        )
+    panel.set_yticks(range(len(charted)), charted)
+    panel.invert_yaxis()
+    panel.set_xlabel("test mAP, percent: a point for each seed, and their mean")
+    panel.margins(x=0.12, y=0.12)
+    for side in ("top", "right", "left"):
+        panel.spines[side].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color="#eeeeee")
+    panel.set_axisbelow(True)
+    return figure
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder for the runs and the table.", required=True)
+    flags.DEFINE_list("seeds", "0,1,2", "Seeds.")
+    flags.DEFINE_list("methods", ",".join(METHODS), "Methods; the first is what others are compared with.")
+    cli.run(main, __doc__, takes_arguments=True)
