@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 
 keras = LazyModule("keras")
@@ -229,6 +230,19 @@ class MultiLabelModel:
     def final(self):
         """Name of the output that is served."""
         return self.logits[0]
+
+    def serving(self, name):
+        """The same model with another of its logits as the final answer.
+
+        Args:
+            name: one of `logits`.
+        Raises:
+            InputError: it is none of them.
+        """
+        if name not in self.logits:
+            raise InputError(f"The output to serve must be one of {', '.join(self.logits)}. Received: {name!r}.")
+        others = (other for other in self.logits if other != name)
+        return dataclasses.replace(self, logits=(name, *others))
 
     @property
     def explanation(self):
