@@ -47,6 +47,7 @@ class Options:
     stages: tuple
     epochs: tuple
     init_from: str
+    serve_output: str
     loss: str
     focal_gamma: float
     asl_gamma_pos: float
@@ -133,6 +134,13 @@ def define_flags():
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: all of the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
+    flags.DEFINE_string(
+        "serve_output",
+        "",
+        "Output that is the run's final answer, in evaluation and export: one of the model's (srn: y_hat, y_cls, "
+        "y_att, y_sr), or best, the one with the highest validation mAP of the final weights. Default: the model's own "
+        "(srn: y_hat).",
+    )
     flags.DEFINE_enum(
         "loss",
         plan.loss,

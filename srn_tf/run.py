@@ -20,7 +20,8 @@ from srn_tf.evaluation.calibration import draw_reliability
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
-from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
+from srn_tf.evaluation.report import served_note
 from srn_tf.failures import in_plain_words
 from srn_tf.files import write_json
 from srn_tf.models.registry import ModelConfig, build_model
@@ -80,18 +81,29 @@ def train_run(options, defaults=""):
             logger.info("This run is already trained; %s holds its weights. --restart begins it again.", work.final)
         else:
             _train(options, config, dataset, strategy, work, description)
-        return _finish(options, dataset, strategy, work, description)
+        return _finish(options, dataset, strategy, work)
 
 
-def _finish(options, dataset, strategy, work, description):
+def _finish(options, dataset, strategy, work):
     """Evaluates the final weights and exports them, unless that is done; returns the metrics on test."""
     is_chief = distribution.is_chief(strategy)
     distribution.wait_for_all(strategy)
+    description = work.read_run()
     with strategy.scope():  # in float32, whatever it was trained in
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
-    for split in ("validation", "test"):  # of validation, for its predictions
-        metrics = _evaluate(model, strategy, dataset, split, options.stages, work, protocol)
+    predictions = _predict(model, strategy, dataset, "validation", work)
+    if options.serve_output == "best" and "final" not in description:
+        choice = _choose_output(predictions, protocol)
+        if is_chief:
+            work.add_to_run(**choice)
+        distribution.wait_for_all(strategy)
+        description |= choice
+        model = model.serving(choice["final"])
+        logger.info("%s", served_note(choice))
+    if is_chief:
+        _save(predictions, model, dataset, "validation", work.predictions("validation"))
+    metrics = _evaluate(model, strategy, dataset, "test", description, work, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -103,12 +115,23 @@ def _finish(options, dataset, strategy, work, description):
     return metrics
 
 
+def _choose_output(predictions, protocol):
+    """What run.json says of the output with the highest mAP, of equal ones the first: its "final" and "choice"."""
+    mean_ap = {
+        name: mean_average_precision(logits, predictions.labels, protocol)
+        for name, logits in predictions.logits.items()
+    }
+    return {"final": max(mean_ap, key=mean_ap.get), "choice": {"split": "validation", "mAP": mean_ap}}
+
+
 def _train(options, config, dataset, strategy, work, description):
     """Trains all stages; leaves the final weights in the work folder."""
     plan = _plan(options)
     labels = label_space(dataset, options.settings)
     with _policy(options.precision), strategy.scope():
         model = build_model(config, labels, options.backbone_weights)
+        if "final" in description:
+            model = model.serving(description["final"])
         trained = set() if options.backbone_weights == "none" else {"trunk"}
         # A run that continues has weights of its own.
         if options.init_from and (options.restart or not os.path.isdir(work.states)):
@@ -210,7 +233,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    metrics = _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, other, **options)
+    metrics = _evaluate(model, strategy, dataset, split, description, work, protocol, other, **options)
     if other:
         metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
     return metrics
@@ -223,14 +246,14 @@ def load_model(work, description):
         work: WorkDir.
         description: its run.json.
     Returns:
-        MultiLabelModel.
+        MultiLabelModel, the run's served output first in its logits.
     Raises:
         InputError: the run has not been trained to its end.
     """
     _check_trained(work, description)
     model = build_model(ModelConfig.from_record(description["model"]), description["labels"])
     checkpoint.load_weights(work.final, model, description["labels"])
-    return model
+    return model.serving(description["final"]) if "final" in description else model
 
 
 def _check_trained(work, description):
@@ -291,6 +314,7 @@ def _describe(options, config, dataset):
         "fingerprint": dataset.fingerprint,
         "model": dataclasses.asdict(config),
         "stages": list(options.stages),
+        **({"final": options.serve_output} if options.serve_output not in ("", "best") else {}),
         "seed": options.seed,
         "code": {"srn_tf": srn_tf.__version__, "commit": code_version()},
         "versions": stack.versions(),
@@ -298,19 +322,28 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
+def _evaluate(model, strategy, dataset, split, description, work, protocol, other="", **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
-    predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+    predictions = _predict(model, strategy, dataset, split, work)
     if distribution.is_chief(strategy):
-        save_predictions(
-            work.predictions(split, other),
-            SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits),
-        )
+        _save(predictions, model, dataset, split, work.predictions(split, other))
     return {
         "dataset": dataset.name,
         "split": split,
         "fingerprint": dataset.fingerprint,
-        "stages": list(stages),
+        "stages": list(description["stages"]),
+        **{name: description[name] for name in ("final", "choice") if name in description},
         **score(predictions, protocol, dataset.labels, **options),
     }
+
+
+def _predict(model, strategy, dataset, split, work):
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
+    return evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+
+
+def _save(predictions, model, dataset, split, path):
+    """Keeps predictions, the served output first."""
+    logits = {name: predictions.logits[name] for name in model.logits}
+    saved = SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, logits)
+    save_predictions(path, saved)

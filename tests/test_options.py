@@ -92,7 +92,8 @@ def test_settings_are_the_methods_own():
     parsed = parse(*PLACES, "--srn_head=paper", "--head_channels=8", "--learn_alpha", "--x_stride=32")
     assert dataclasses.asdict(parsed.settings) == {
         **{"pooling": "mean", "srn_head": "paper", "head_channels": 8},
-        **{"learn_alpha": True, "x_stride": 32},
+        **{"head_dropout": 0.0, "answer": "cls_sr", "learn_alpha": True},
+        **{"x_stride": 32, "init_confidence": "random"},
     }
     assert dataclasses.asdict(parse(*PLACES, "--model=main_net", "--pooling=max").settings) == {"pooling": "max"}
     lines = parsed.as_flagfile().splitlines()

@@ -12,15 +12,20 @@ import tensorflow as tf
 from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
+from srn_tf.comparison.runs import read_run
 from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
+from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
+from srn_tf.evaluation.report import summary_table
+from srn_tf.evaluation.thresholds import tune_run
 from srn_tf.models.registry import METHODS
 from srn_tf.options import Options
 from srn_tf.runs import checkpoint
 from srn_tf.runs.work_dir import WorkDir
+from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.training import summaries, trainer
 from tests.data.folder_of_images import prepared, write_source
 from tests.models.small import small_model
@@ -45,6 +50,7 @@ def make_options(data_dir, work_dir, **changes):
         "stages": STAGES,
         "epochs": (2, 1, 1, 1),
         "init_from": "",
+        "serve_output": "",
         "loss": "sigmoid",
         "focal_gamma": 2.0,
         "asl_gamma_pos": 0.0,
@@ -337,12 +343,51 @@ def test_the_folder_of_another_run_is_refused(srn_run):
             run.train_run(dataclasses.replace(options, **changes))
 
 
+@pytest.mark.parametrize("asked", [pytest.param("y_first", marks=pytest.mark.slow), "best"])
+def test_the_served_output_is_the_first_everywhere(tiny_scenes_dir, tmp_path, two_parts, asked, caplog):
+    """Stage `end` is not trained, so y_first is the better one; a second start serves what the first one chose."""
+    caplog.set_level("INFO")
+    two_parts |= {"stages": ("begin",), "epochs": (8,), "learning_rate": (0.01,), "optimizer": "adam"}
+    two_parts |= {"mirror": True, "serve_output": asked}
+    options = make_options(tiny_scenes_dir, tmp_path, **two_parts)
+    metrics = run.train_run(options)
+    assert metrics["final"] == next(iter(metrics["outputs"])) == "y_first"
+    work = WorkDir(options.work_dir)
+    validation = load_predictions(work.predictions("validation"))
+    mean_ap = {
+        name: mean_average_precision(logits, validation.labels, protocol_named("scenes"))
+        for name, logits in validation.logits.items()
+    }
+    assert list(mean_ap) == ["y_first", "y_last"] and mean_ap["y_first"] > mean_ap["y_last"]
+    choice = {"split": "validation", "mAP": mean_ap} if asked == "best" else None
+    assert work.read_run()["final"] == "y_first"
+    assert work.read_run().get("choice") == metrics.get("choice") == choice
+    sentence = "Served output: y_first"
+    if choice:
+        values = f"y_last {mean_ap['y_last']:.2f}, y_first {mean_ap['y_first']:.2f}"
+        sentence += f", chosen on validation by mAP: {values}"
+        assert f"{sentence}." in caplog.text
+    assert f"{sentence}." in summary_table(metrics).replace("\n", " ")
+    with open(os.path.join(work.export, "1", "assets.extra", "model_card.md"), encoding="utf-8") as card:
+        assert f"{sentence}." in card.read()
+    served = evaluate_saved_model(os.path.join(work.export, "1"), "scenes", options.data_dir, "test")
+    received = served["outputs"]["served"]["all"]["mAP"]
+    assert received == pytest.approx(metrics["outputs"]["y_first"]["all"]["mAP"], rel=1e-4)
+    assert received != pytest.approx(metrics["outputs"]["y_last"]["all"]["mAP"], rel=1e-2)
+    assert tune_run(options.work_dir, "validation", "F1-O", False)["output"] == "y_first"
+    assert read_run(options.work_dir, "test").output == "y_first"
+    if asked == "best":
+        work.add_to_run(final="y_last")  # as another machine's rounding may have chosen
+        assert run.train_run(options)["final"] == "y_last"
+
+
 def test_options_refused_before_training_may_be_mended_in_the_same_folder(
     tiny_scenes_dir, tmp_path, two_parts, monkeypatch
 ):
     for changes, message in (
         ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'"),
         ({"batch_size": 65}, "must not exceed the 64 training images. Received: 65"),
+        ({"serve_output": "y_hat"}, "output to serve must be one of y_last, y_first. Received: 'y_hat'"),
     ):
         with pytest.raises(InputError, match=message):
             run.train_run(make_options(tiny_scenes_dir, tmp_path, **{**two_parts, **changes}))
@@ -436,6 +481,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypa
     "changes",
     [
         {"settings": METHODS["srn"].settings(srn_head="paper", head_channels=8), "ema_decay": 0.9},
+        {"settings": METHODS["srn"].settings(head_channels=8, x_stride=32, init_confidence="classifier")},
         {"model": "main_net", "settings": METHODS["main_net"].settings(), "stages": ("cls",)},
         {"precision": "mixed_bfloat16", "optimizer": "adamw", "schedule": "cosine", "learning_rate": (0.001,) * 4},
     ],

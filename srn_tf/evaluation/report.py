@@ -30,6 +30,19 @@ _WIDTH = 120  # of lines of text
 _MOST_NAMED = 100  # labels of a note; the JSON has them all
 
 
+def served_note(record):
+    """A sentence on the output that a run serves, and what it was chosen by.
+
+    Args:
+        record: run.json or metrics.json, with "final" and, where it was chosen, "choice".
+    """
+    choice = record.get("choice")
+    if choice is None:
+        return f"Served output: {record['final']}."
+    values = ", ".join(f"{name} {_percent(value)}" for name, value in choice["mAP"].items())
+    return f"Served output: {record['final']}, chosen on {choice['split']} by mAP: {values}."
+
+
 def summary_table(metrics):
     """The result as text: a heading, tables with a row per output, the definition and, if played, the pointing game.
 
@@ -48,6 +61,8 @@ def summary_table(metrics):
         _table(rows, headers),
         _further_table("output", outputs),
     ]
+    if "final" in metrics:
+        blocks.append(_filled(served_note(metrics)))
     for name, pointing in metrics.get("pointing", {}).items():
         blocks.append(
             f"Pointing game, map {name}: accuracy {_percent(pointing['accuracy'])}, chance "

@@ -95,13 +95,14 @@ class SumOverGrid(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class WeightedMean(keras.layers.Layer):
-    """alpha * first + (1 - alpha) * second, the last equation of the paper's section 3.4.
+    """alpha * first + (1 - alpha) * second, the last equation of the paper's section 3.4, or so of n tensors.
 
     Args:
-        learned: False keeps alpha at 0.5, as the paper does. True learns one scalar, stored as
-            logit(alpha) so that alpha stays in (0, 1) and weight decay pulls it towards 0.5.
+        learned: False gives all the same weight, as the paper does. True learns the weights: a softmax over a logit for
+            each but the last, whose logit is 0. So they stay in (0, 1), and weight decay pulls them towards each other;
+            of two, alpha is the sigmoid of the one logit.
 
-    Call: two float32 (B, C) -> float32 (B, C).
+    Call: n >= 2 float32 (B, C) -> float32 (B, C).
     """
 
     def __init__(self, learned=False, **kwargs):
@@ -110,13 +111,17 @@ class WeightedMean(keras.layers.Layer):
 
     def build(self, input_shape):
         if self.learned:
-            self.alpha_logit = self.add_weight(name="alpha_logit", shape=(), initializer="zeros", trainable=True)
+            shape = (len(input_shape) - 1,) if len(input_shape) > 2 else ()
+            self.alpha_logit = self.add_weight(name="alpha_logit", shape=shape, initializer="zeros", trainable=True)
         super().build(input_shape)
 
     def call(self, inputs):
-        first, second = inputs
-        alpha = tf.sigmoid(tf.convert_to_tensor(self.alpha_logit)) if self.learned else 0.5
-        return alpha * first + (1.0 - alpha) * second
+        if self.learned:
+            logits = tf.reshape(tf.convert_to_tensor(self.alpha_logit), [-1])
+            weights = tf.unstack(tf.nn.softmax(tf.concat([logits, [0.0]], axis=0)))
+        else:
+            weights = [1.0 / len(inputs)] * len(inputs)
+        return tf.add_n([weight * values for weight, values in zip(weights, inputs)])
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 
 keras = LazyModule("keras")
@@ -59,6 +60,9 @@ class Stage:
             validation loss, and its validation mAP, higher being better. Or one of `terms` that is per image: its mean
             over the validation images, lower being better.
         needs: what its terms find in the batch beside images and labels, of `NEEDS`.
+        starts_from: address of a weight -> address of the weight whose value it gets, in its own shape, when the stage
+            begins. A part that has learned already keeps what it has, see `copied_parts`; so does a stage that
+            continues from a state.
     """
 
     trains: tuple
@@ -66,11 +70,26 @@ class Stage:
     terms: tuple
     watched: str
     needs: tuple = ()
+    starts_from: dict = dataclasses.field(default_factory=dict)
 
     @property
     def reads(self):
         """Names of the outputs that its terms are computed from, each once."""
         return tuple(dict.fromkeys(name for term in self.terms for name in term.reads))
+
+    def copied_parts(self, learned):
+        """What the stage starts from another part: dict, name of the part -> name of the one whose weights it gets.
+
+        Args:
+            learned: names of parts that hold learned weights when it begins; these keep them.
+        """
+        parts = {target.split("/")[0]: source.split("/")[0] for target, source in self.starts_from.items()}
+        return {target: source for target, source in parts.items() if target not in learned}
+
+    def learned_parts(self, learned):
+        """Names of the parts that hold learned weights once it has run: list, those of `learned` first."""
+        copied = [target for target, source in self.copied_parts(learned).items() if source in learned]
+        return list(dict.fromkeys((*learned, *copied, *self.trains)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +170,9 @@ class MultiLabelModel:
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
 
     Raises:
-        ValueError: a stage leaves out a part, watches what it does not have or needs what there is not; a weight
-            belongs to no part or to two, or two weights have the same address; or a map or regions name what is no
-            output or of another shape.
+        ValueError: a stage leaves out a part, watches what it does not have, needs what there is not or starts from a
+            weight that is not there or of another size; a weight belongs to no part or to two, or two weights have the
+            same address; or a map or regions name what is no output or of another shape.
     """
 
     image: object
@@ -198,11 +217,32 @@ class MultiLabelModel:
             )
         if len(self.weights) != len(owners):
             raise ValueError("Every weight must have an address of its own.")
+        for stage_name, stage in self.stages.items():
+            sizes = {name: weight.shape.num_elements() for name, weight in self.weights.items()}
+            for target, source in stage.starts_from.items():
+                if sizes.get(target) is None or sizes[target] != sizes.get(source):
+                    raise ValueError(
+                        f"Stage {stage_name} must start a weight from one of the same size. Received: {target} of "
+                        f"{sizes.get(target, 'no')} elements from {source} of {sizes.get(source, 'no')}."
+                    )
 
     @property
     def final(self):
         """Name of the output that is served."""
         return self.logits[0]
+
+    def serving(self, name):
+        """The same model with another of its logits as the final answer.
+
+        Args:
+            name: one of `logits`.
+        Raises:
+            InputError: it is none of them.
+        """
+        if name not in self.logits:
+            raise InputError(f"The output to serve must be one of {', '.join(self.logits)}. Received: {name!r}.")
+        others = (other for other in self.logits if other != name)
+        return dataclasses.replace(self, logits=(name, *others))
 
     @property
     def explanation(self):
@@ -236,6 +276,22 @@ class MultiLabelModel:
                     raise ValueError(f"Every weight must have an address of its own. Received: {address} twice.")
                 named[address] = weight
         return named
+
+    def copy_weights(self, stage, learned):
+        """Gives a stage that begins the weights that it starts from, see `Stage.starts_from`.
+
+        Args:
+            stage: one of the model's stages.
+            learned: names of the parts that hold learned weights.
+        Returns:
+            dict, as of `Stage.copied_parts`.
+        """
+        copied = stage.copied_parts(learned)
+        for target, source in stage.starts_from.items():
+            if target.split("/")[0] in copied:
+                weight = self.weights[target]
+                weight.assign(self.weights[source].numpy().reshape(weight.shape))
+        return copied
 
     def network_for(self, names):
         """A network on the same weights that computes the named outputs and nothing they do not need.

@@ -9,6 +9,7 @@ published numbers from: two more bottlenecks before the heads, a two-layer confi
 
 import dataclasses
 
+from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 from srn_tf.models.classifier import ClassifierSettings, build_classifier
 from srn_tf.models.model import Map, MultiLabelModel, Stage, label_loss
@@ -81,24 +82,78 @@ RELEASED_STAGES = {
 }
 
 
+# What y_hat is the mean of.
+ANSWERS = {"cls_sr": ("y_cls", "y_sr"), "cls_att_sr": ("y_cls", "y_att", "y_sr")}
+
+# f_conf as the classifier, cell by cell.
+CONFIDENCE_FROM_CLASSIFIER = {
+    "f_conf/conf_2_conv/kernel": "classifier/cls_logits/kernel",
+    "f_conf/conf_2_conv/bias": "classifier/cls_logits/bias",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class SRNSettings(ClassifierSettings):
+    """Settings of ResNet-SRN and ResNet-SRN-att.
+
+    With init_confidence "classifier" the first stage of a run that trains f_conf copies the classifier into it: that
+    is `att`, or `all` where `att` is not in --stages. An f_conf that has learned before (--init_from) stays.
+
+    Raises:
+        InputError: also for an init_confidence "classifier" whose X is not the map that the classifier takes the mean
+            of.
+    """
+
     srn_head: str = setting("released", "Heads of the released nets, or of the paper's text.", ("released", "paper"))
     head_channels: int = setting(512, "Width of the heads' hidden convolutions, channels. Paper: 512.", lowest=1)
-    learn_alpha: bool = setting(False, "Learn the weight of y_cls in y_hat. Paper: fixed at 0.5.")
+    head_dropout: float = setting(
+        0.0,
+        "Share of the features dropped before the last layer of each head with hidden layers, for few images. Paper: "
+        "0.",
+        lowest=0.0,
+        highest=0.9,
+    )
+    answer: str = setting(
+        "cls_sr",
+        "What y_hat is the weighted mean of: cls_sr, y_cls and y_sr, or cls_att_sr, also y_att. Paper: cls_sr.",
+        tuple(ANSWERS),
+    )
+    learn_alpha: bool = setting(False, "Learn the weights of the answers in y_hat. Paper: equal and fixed.")
     x_stride: int = setting(
         16,
         "Stride of the map X that the heads read, pixels. Paper: 16. 32 is the last map, for larger images.",
         (16, 32),
     )
+    init_confidence: str = setting(
+        "random",
+        "What f_conf starts from. classifier: f_conf is one 1x1 convolution on X and starts as the trained classifier, "
+        "so that uniform attention gives y_att = y_cls; for few images; needs x_stride=32 and pooling=mean. Paper: "
+        "random.",
+        ("random", "classifier"),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.init_confidence == "classifier" and (self.x_stride, self.pooling) != (32, "mean"):
+            raise InputError(
+                "init_confidence=classifier needs x_stride=32 and pooling=mean: f_conf must read the map whose mean "
+                f"the classifier reads. Received: x_stride={self.x_stride} and pooling={self.pooling}."
+            )
 
     @property
     def stages(self):
         table = RELEASED_STAGES if self.srn_head == "released" else PAPER_STAGES
         if self.learn_alpha and "y_hat" not in table["all"].reads:
-            # The released net's last stage does not train y_hat, the one output that alpha is in.
+            # The released net's last stage does not train y_hat, the one output that the weights of the mean are in.
             terms = (label_loss("y_hat"), *table["all"].terms)
             table = {**table, "all": dataclasses.replace(table["all"], terms=terms)}
+        if self.init_confidence == "classifier":
+            table = {
+                name: dataclasses.replace(stage, starts_from=CONFIDENCE_FROM_CLASSIFIER)
+                if "f_conf" in stage.trains
+                else stage
+                for name, stage in table.items()
+            }
         return table
 
 
@@ -117,10 +172,12 @@ def build(trunk, labels, settings, use_weighted_attention=True):
     X_name = {16: "c4", 32: "c5"}[settings.x_stride]
     *grid, channels = trunk.maps[X_name].shape[1:]
     num_labels, width, head = len(labels), settings.head_channels, settings.srn_head
+    dropout = settings.head_dropout
     classifier = build_classifier(trunk.maps["c5"], num_labels, settings.pooling)
-    f_att = build_attention(grid, channels, num_labels, width, head)
-    f_conf = build_confidence(grid, channels, num_labels, width, head)
-    f_sr = build_regularizer(grid, num_labels, width, head)
+    f_att = build_attention(grid, channels, num_labels, width, head, dropout)
+    is_classifier = settings.init_confidence == "classifier"
+    f_conf = build_confidence(grid, channels, num_labels, width, "paper" if is_classifier else head, dropout)
+    f_sr = build_regularizer(grid, num_labels, width, head, dropout)
     mix = layers.WeightedMean(learned=settings.learn_alpha, dtype="float32", name="mix")
     parts = {
         **{"trunk": trunk.model, "classifier": classifier},
@@ -141,18 +198,19 @@ def build(trunk, labels, settings, use_weighted_attention=True):
     Z = f_att(X_heads)  # Eq. (3)
     exact = {"dtype": "float32"}  # under any Keras policy
     A = layers.SoftmaxOverGrid(**exact, name="attention")(Z)  # Eq. (4)
-    S = f_conf(X_heads)
+    S = f_conf(X if is_classifier else X_heads)
     AS = keras.layers.Multiply(**exact, name="att_product")([A, S])
     y_att = layers.SumOverGrid(**exact, name="att_sum")(AS)  # Eq. (5) to (7)
     p_S = keras.layers.Activation("sigmoid", **exact, name="conf_sigmoid")(S)
     U = keras.layers.Multiply(**exact, name="weighted_attention")([p_S, A])  # Eq. (8)
     y_sr = f_sr(U if use_weighted_attention else A)  # Eq. (9)
-    y_hat = mix([y_cls, y_sr])  # section 3.4
+    answers = {"y_cls": y_cls, "y_att": y_att, "y_sr": y_sr}
+    y_hat = mix([answers[name] for name in ANSWERS[settings.answer]])  # section 3.4
 
     return MultiLabelModel(
         image=trunk.image,
         outputs={
-            **{"y_hat": y_hat, "y_cls": y_cls, "y_att": y_att, "y_sr": y_sr},
+            **{"y_hat": y_hat, **answers},
             **{"A": A, "S": S, "U": U, "pooled": main_net["pooled"]},
         },
         parts=parts,
@@ -180,7 +238,7 @@ def build_neck(grid, channels):
     return keras.Model(X, blocks.norm_relu(x, "neck_last"), name="f_neck")
 
 
-def build_attention(grid, channels, num_labels, head_channels=512, head="released"):
+def build_attention(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0):
     """f_att, Eq. (3): 1x1, 3x3 and 1x1 convolutions.
 
     Args:
@@ -189,28 +247,30 @@ def build_attention(grid, channels, num_labels, head_channels=512, head="release
         num_labels: C.
         head_channels: width of the hidden convolutions, 512 in the paper.
         head: "released" or "paper".
+        dropout: share of what the last convolution reads that is dropped in training, behind every BatchNorm of the
+            head, whose variance it would shift (Li et al., CVPR 2019).
     Returns:
         keras.Model f_att: (B, H, W, D) -> scores Z (B, H, W, C).
     """
     X = keras.Input((*grid, channels), name="att_input")
     x = _conv_relu(X, head_channels, 1, "att_1", head)
-    x = _conv_relu(x, head_channels, 3, "att_2", head)
+    x = _dropped(_conv_relu(x, head_channels, 3, "att_2", head), dropout, "att")
     return keras.Model(X, blocks.conv(x, num_labels, 1, "att_3", use_bias=True, dtype="float32"), name="f_att")
 
 
-def build_confidence(grid, channels, num_labels, head_channels=512, head="released"):
+def build_confidence(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0):
     """The label-specific linear classifiers of Eq. (7), "conv1"; two layers in the released nets.
 
-    Args: as `build_attention`.
+    Args: as `build_attention`; without a hidden layer there is no dropout.
     Returns:
         keras.Model f_conf: (B, H, W, D) -> confidences S (B, H, W, C), logits.
     """
     X = keras.Input((*grid, channels), name="conf_input")
-    x = _conv_relu(X, head_channels, 1, "conf_1", head) if head == "released" else X
+    x = _dropped(_conv_relu(X, head_channels, 1, "conf_1", head), dropout, "conf") if head == "released" else X
     return keras.Model(X, blocks.conv(x, num_labels, 1, "conf_2", use_bias=True, dtype="float32"), name="f_conf")
 
 
-def build_regularizer(grid, num_labels, head_channels=512, head="released"):
+def build_regularizer(grid, num_labels, head_channels=512, head="released", dropout=0.0):
     """f_sr, Eq. (9) and Figure 4: two 1x1 convolutions, conv4 over the whole grid, a linear layer.
 
     A sums to 1 over the grid, so U is about 1/(H*W) a cell: fed plainly, its signal drowns in the
@@ -222,6 +282,7 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released"):
         num_labels: C.
         head_channels: channels of conv2 and conv3, 512 in the paper.
         head: "released" or "paper".
+        dropout: as of `build_attention`, before the linear layer.
     Returns:
         keras.Model f_sr: U (B, H, W, C) -> y_sr, logits (B, C).
     """
@@ -239,8 +300,13 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released"):
         name="sr_conv4",
     )(x)
     x = blocks.norm_relu(x, "sr_conv4") if head == "released" else keras.layers.ReLU(name="sr_conv4_relu")(x)
-    x = keras.layers.Flatten(name="sr_flatten")(x)  # (B, 4 * head_channels)
+    x = _dropped(keras.layers.Flatten(name="sr_flatten")(x), dropout, "sr")  # (B, 4 * head_channels)
     return keras.Model(U, keras.layers.Dense(num_labels, dtype="float32", name="sr_logits")(x), name="f_sr")
+
+
+def _dropped(x, rate, name):
+    """Dropout where there is a rate: the layer has a weight, which a model without dropout must not have."""
+    return layers.SeededDropout(rate, name=f"{name}_dropout")(x) if rate else x
 
 
 def _conv_relu(x, channels, kernel, name, head):

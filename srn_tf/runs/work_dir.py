@@ -24,7 +24,8 @@ class WorkDir:
     """Paths and small files of one run.
 
     flags.txt     the options, itself a flagfile
-    run.json      what the run is: labels, data set, protocol, model description, versions
+    run.json      what the run is: labels, data set, protocol, model description, versions; "final", the output that is
+                  served, where it is not the model's own, and "choice", what it was chosen by
     log.jsonl     one line an epoch
     metrics.json  the evaluation of the final weights
     reliability.png  how often labels of a given probability are true, of the final output on test
@@ -221,6 +222,10 @@ class WorkDir:
                 f"The data set for work_dir {self.path!r} must be the one its run began with. Expected: fingerprint "
                 f"{expected}. Received: {received}. Give the --data_dir of that time, or another --work_dir."
             )
+
+    def add_to_run(self, **values):
+        """Adds values, JSON-ready, to the run.json that is there."""
+        write_json(self.run, {**self.read_run(), **values})
 
     def read_flags(self):
         """The run's flagfile as a dict, flag -> value.

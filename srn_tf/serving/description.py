@@ -9,7 +9,7 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import srn_tf
-from srn_tf.evaluation.report import COLUMNS
+from srn_tf.evaluation.report import COLUMNS, served_note
 from srn_tf.files import write_json
 
 DESCRIPTION = "export.json"
@@ -129,7 +129,8 @@ def _origin(run, architecture, flags):
         ("commit of the code", run.get("code", {}).get("commit", "not recorded")),
         ("trained with", ", ".join(f"{key} {value}" for key, value in run.get("versions", {}).items())),
     ]
-    return _table(rows, ["", ""]) + "\n\nAll flags of the run are in export.json."
+    served = f"{served_note(run)} " if "final" in run else ""
+    return _table(rows, ["", ""]) + f"\n\n{served}All flags of the run are in export.json."
 
 
 def _numbers(metrics, output):

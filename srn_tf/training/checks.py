@@ -118,10 +118,18 @@ def warn_of_untrained(plan, model, trained):
         plan, model: as of `trainer.Trainer`.
         trained: names of the parts that hold learned weights before the first stage.
     """
-    trained = set(trained)
     for name in plan.stages:
         stage = model.stages[name]
-        trained.update(stage.trains)
+        for part, source in stage.copied_parts(trained).items():
+            if source not in trained:
+                logger.warning(
+                    "Stage %s starts %s from the random weights of %s, which has never been trained. Start from a "
+                    "trained run with --init_from, or name a stage that trains it in --stages before.",
+                    name,
+                    part,
+                    source,
+                )
+        trained = stage.learned_parts(trained)
         untrained = untrained_parts(model, stage.reads, trained)
         if untrained:
             logger.warning(

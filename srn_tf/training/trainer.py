@@ -124,10 +124,14 @@ class Trainer:
         plan, model = self._plan, self._model
         name = plan.stages[index]
         stage = model.stages[name]
+        if state is None:  # and before the step, whose averages start at the weights
+            copied = model.copy_weights(stage, self._meta["trained"])
+            self._meta["trained"] = stage.learned_parts(self._meta["trained"])
+            for part, source in copied.items():
+                logger.info("Stage %s: %s starts from the weights of %s.", name, part, source)
         step = StageStep(model, self._strategy, stage, index, plan, self._loss)
         run = StageRun(index, name, stage, make_schedule(plan, index, self._steps_per_epoch), step)
         run.begin_epoch()
-        self._meta["trained"] = list(dict.fromkeys((*self._meta["trained"], *stage.trains)))
         if state is not None:
             run.restore(*state, model, self._work.states)
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch, Rectangle
 from srn_tf.pictures import Sheet
 
 COLOURS = "jet"  # as the author draws them
-_OPACITY = (0.2, 0.85)  # of a map over its photograph, where it is 0 and where it is highest
+_OPACITY = 0.85  # of a map over its photograph where it is highest; where it is 0, there is the photograph alone
 _REGION_COLOURS = ("#d1495b", "#a06a00", "#5b5b63")  # of the best region of a label, the second and the third
 _MAX_LETTERS = 17  # of a label's name
 _MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
@@ -32,9 +32,9 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
     """Draws a row per image: the photograph, its labels as bars of probability, then maps and regions of each label.
 
     Everything is drawn in the photograph's own aspect ratio: the network saw it squashed to a square, so its grid is
-    stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph in grey, on one constant
-    colour scale for the whole drawing, from 0 to the highest value. Colours go by the square root: most
-    attention is spread over many cells, and would else have the colour of none.
+    stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph, on one constant scale of
+    colour and opacity for the whole drawing, from 0 to the highest value. Both go by the square root: most attention is
+    spread over many cells, and would else look like none.
 
     Args:
         images: list of explained.Explained, at least one, each with maps or regions.
@@ -90,17 +90,17 @@ def highest_value(images):
 
 
 def colour_map(values, highest):
-    """Colours of a map, by the square root of its values.
+    """Colours of a map, by the square root of its values; where it is 0 they let all of what is below through.
 
     Args:
         values: float (..., ), 0 to `highest`.
-        highest: float, the value of the last colour.
+        highest: float, the value of the last colour; 0 of maps that are 0 everywhere.
     Returns:
         float (..., 4), red, green, blue and opacity, 0 to 1.
     """
-    shade = np.sqrt(values / highest)
+    shade = np.sqrt(values / (highest or 1.0))
     colours = colormaps[COLOURS](shade)
-    colours[..., 3] = _OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * shade
+    colours[..., 3] = _OPACITY * shade
     return colours
 
 
@@ -152,22 +152,22 @@ def _map_box(photo):
     return _MAP * min(1.0, aspect), _MAP * min(1.0, 1 / aspect)
 
 
-def _draw_grey(panel, photo):
-    """The photograph in grey and a little lighter; returns where it lies."""
+def _draw_below(panel, photo):
+    """The photograph, below a map or regions; returns where it lies."""
     extent = (0, photo.width, photo.height, 0)
-    panel.imshow(photo.convert("L"), cmap="gray", vmin=-80, vmax=255, extent=extent, aspect="auto")
+    panel.imshow(photo, extent=extent, aspect="auto")
     return extent
 
 
 def _draw_map(panel, photo, values, highest):
     """A map over the whole photograph."""
-    extent = _draw_grey(panel, photo)
+    extent = _draw_below(panel, photo)
     panel.imshow(colour_map(values, highest), interpolation="nearest", extent=extent, aspect="auto")
 
 
 def _draw_regions(panel, photo, boxes, scores):
     """The best boxes over the photograph, each with its score at its upper left corner; the best on top."""
-    _draw_grey(panel, photo)
+    _draw_below(panel, photo)
     panel.set(xlim=(0, photo.width), ylim=(photo.height, 0))
     best = list(zip(boxes * np.tile([photo.height, photo.width], 2), scores, _REGION_COLOURS))
     for (top, left, bottom, right), score, colour in best[::-1]:

@@ -157,6 +157,19 @@ def test_learned_mean_starts_at_a_half_and_follows_its_weight():
     np.testing.assert_allclose(mix([first, second]), 0.75 * first + 0.25 * second, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("logits", [None, (0.0, 0.0), (1.5, -0.7)])
+def test_a_mean_of_three(logits):
+    """Fixed, and as learned: weights are exp(logit) over their sum, the last one's logit being 0."""
+    values = [random(4, 3, seed=seed) for seed in range(3)]
+    mix = WeightedMean(learned=logits is not None)
+    received = mix(values)
+    weights = np.exp([*(logits or (0.0, 0.0)), 0.0])
+    if logits is not None:
+        mix.set_weights([np.float32(logits)])
+        received = mix(values)
+    np.testing.assert_allclose(received, np.average(values, axis=0, weights=weights), rtol=1e-5, atol=1e-6)
+
+
 def test_gradient_of_the_learned_weight():
     first, second = tf.constant([[2.0]]), tf.constant([[-1.0]])
     mix = WeightedMean(learned=True)

@@ -58,6 +58,35 @@ def test_a_stage_needs_what_there_is():
         make_model(stages={"one": stage})
 
 
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ({"part/kernel": "part/bias"}, "Received: part/kernel of 12 elements from part/bias of 4."),
+        ({"part/kernel": "other/kernel"}, "part/kernel of 12 elements from other/kernel of no."),
+        ({"other/kernel": "part/bias"}, "other/kernel of no elements from part/bias of 4."),
+    ],
+)
+def test_a_stage_starts_weights_from_those_of_their_size(starts, message):
+    stage = Stage(trains=("part",), fixed=(), terms=(label_loss("y"),), watched="y", starts_from=starts)
+    with pytest.raises(ValueError, match=f"Stage one must start a weight from one of the same size. .*{message}"):
+        make_model(stages={"one": stage})
+
+
+@pytest.mark.parametrize(
+    ("learned", "copied", "afterwards"),
+    [
+        ((), {"b": "a"}, ["c"]),  # a copy of random weights has learned nothing
+        (("a",), {"b": "a"}, ["a", "b", "c"]),
+        (("a", "b"), {}, ["a", "b", "c"]),
+        (("b",), {}, ["b", "c"]),
+    ],
+)
+def test_what_has_learned_is_not_copied_over(learned, copied, afterwards):
+    stage = Stage(trains=("c",), fixed=("a", "b"), terms=(), watched="y", starts_from={"b/kernel": "a/layer/kernel"})
+    assert stage.copied_parts(learned) == copied
+    assert stage.learned_parts(learned) == afterwards
+
+
 def test_of_label_gives_the_best_boxes_first_and_no_padding():
     boxes = np.arange(2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4)
     scores = np.float32([[[0, 0.5], [0.2, 0], [0, 0.5], [0.9, 0.7]]] * 2)

@@ -119,7 +119,20 @@ def test_bad_values():
         ({"srn_head": "Paper"}, "srn_head must be one of released, paper. Received: 'Paper'."),
         ({"head_channels": 0}, "head_channels must be at least 1. Received: 0."),
         ({"head_channels": 8.0}, "head_channels must be of type int. Received: 8.0."),
+        ({"answer": "sr"}, "answer must be one of cls_sr, cls_att_sr. Received: 'sr'."),
+        ({"head_dropout": 0.95}, "head_dropout must be at most 0.9. Received: 0.95."),
         ({"x_stride": 8}, "x_stride must be one of 16, 32. Received: 8."),
+        *(
+            (
+                {"init_confidence": "classifier", **others},
+                "init_confidence=classifier needs x_stride=32 and pooling=mean: f_conf must read the map whose mean "
+                f"the classifier reads. Received: {received}.",
+            )
+            for others, received in (
+                ({}, "x_stride=16 and pooling=mean"),
+                ({"x_stride": 32, "pooling": "max"}, "x_stride=32 and pooling=max"),
+            )
+        ),
     ):
         with pytest.raises(InputError) as error:
             METHODS["srn"].settings(**settings)

@@ -176,6 +176,42 @@ def test_learn_alpha_adds_exactly_one_weight(models, images, head):
     np.testing.assert_allclose(received["y_hat"], expected, rtol=1e-4, atol=1e-5)
 
 
+# What y_hat is the mean of, and dropout.
+
+
+def test_an_answer_of_three(images):
+    model = build("paper", answer="cls_att_sr", learn_alpha=True)
+    received = outputs_of(model, images)
+    of_three = [received[name] for name in ("y_cls", "y_att", "y_sr")]
+    np.testing.assert_allclose(received["y_hat"], np.mean(of_three, axis=0), rtol=1e-4, atol=1e-5)
+    (logits,) = model.parts["mix"].weights
+    logits.assign(np.log([3.0, 2.0]))
+    expected = np.average(of_three, axis=0, weights=[3, 2, 1])
+    np.testing.assert_allclose(outputs_of(model, images)["y_hat"], expected, rtol=1e-4, atol=1e-5)
+
+
+@BOTH_HEADS
+def test_dropout_is_before_the_last_layer_of_heads_with_hidden_ones(models, images, head):
+    model, without = build(head, head_dropout=0.5), models[head, "U"]
+    draws = {name for name in model.weights if name not in without.weights}
+    with_hidden = ("att", "sr") if head == "paper" else ("att", "conf", "sr")
+    assert draws == {f"f_{part}/{part}_dropout/draws" for part in with_hidden}
+    for name, weight in without.weights.items():
+        model.weights[name].assign(weight)
+    expected = outputs_of(without, images)
+    for name, value in outputs_of(model, images).items():  # at work it drops nothing
+        np.testing.assert_array_equal(value, expected[name])
+    x = np.random.default_rng(0).uniform(1, 2, (1, 14, 14, C)).astype(np.float32)
+    last = model.parts["f_sr"].get_layer("sr_logits")
+    read = keras.Model(model.parts["f_sr"].input, last.input)
+    kept, dropped = read(x).numpy(), read(x, training=True).numpy()
+    assert kept.shape == (1, 4 * 8)
+    if head == "paper":  # without a BatchNorm, whose statistics are the batch's in training
+        is_kept = dropped != 0
+        np.testing.assert_allclose(dropped[is_kept], 2 * kept[is_kept], rtol=1e-5)
+        assert 0 < is_kept.sum() < (kept != 0).sum()
+
+
 # Parts and stages.
 
 
@@ -279,3 +315,32 @@ def test_x_may_be_the_last_map():
     X = model.parts["f_neck"](main_net_outputs(model, image)["last_map"]).numpy()
     A = reference.softmax_over_grid(reference.attention_scores(model.parts["f_att"], X, "released"))
     np.testing.assert_allclose(outputs_of(model, image)["A"], A, rtol=2e-3, atol=1e-6)
+
+
+# A confidence that starts as the classifier.
+
+
+@BOTH_HEADS
+def test_a_confidence_from_the_classifier_gives_y_cls_under_uniform_attention(images, head):
+    model = randomised(build(head, x_stride=32, init_confidence="classifier"))
+    starts = {name for name, stage in model.stages.items() if stage.starts_from}
+    assert starts == {"att", "all"} and model.stages["att"].starts_from == model.stages["all"].starts_from
+    assert sorted(name for name in model.weights if name.startswith("f_conf/")) == [
+        "f_conf/conf_2_conv/bias",
+        "f_conf/conf_2_conv/kernel",
+    ]
+    attention = [weight for name, weight in model.weights.items() if name.startswith("f_att/att_3_conv/")]
+    for weight in attention:
+        weight.assign(np.zeros(weight.shape))
+    received = outputs_of(model, images)
+    np.testing.assert_allclose(received["A"], np.full_like(received["A"], 1 / 49), rtol=1e-6)
+    assert np.abs(received["y_att"] - received["y_cls"]).max() > 0.1
+    assert model.copy_weights(model.stages["att"], ("trunk", "classifier")) == {"f_conf": "classifier"}
+    received = outputs_of(model, images)
+    np.testing.assert_allclose(received["y_att"], received["y_cls"], rtol=1e-5, atol=1e-5)
+    # S is the classifier, cell by cell, of X itself, also where a neck stands before f_att.
+    kernel, bias = (model.weights[f"classifier/cls_logits/{name}"].numpy() for name in ("kernel", "bias"))
+    np.testing.assert_allclose(
+        received["S"], main_net_outputs(model, images)["last_map"] @ kernel + bias, rtol=1e-4, atol=1e-5
+    )
+    assert model.copy_weights(model.stages["att"], ("f_conf",)) == {}

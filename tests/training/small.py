@@ -30,7 +30,13 @@ def build_two_parts(num_labels=16):
         parts={"first": first, "last": last},
         stages={
             "begin": Stage(trains=("first",), fixed=("last",), terms=(label_loss("y_first"),), watched="y_first"),
-            "end": Stage(trains=("last",), fixed=("first",), terms=(label_loss("y_last"),), watched="y_last"),
+            "end": Stage(
+                trains=("last",),
+                fixed=("first",),
+                terms=(label_loss("y_last"),),
+                watched="y_last",
+                starts_from={"last/last_logits/bias": "first/first_logits/bias"},
+            ),
         },
         logits=("y_last", "y_first"),
     )

@@ -448,6 +448,33 @@ def test_the_log_is_json_for_other_programs(whole_run):
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
+def test_a_stage_starts_from_weights_of_another_part(dataset, tmp_path, monkeypatch, caplog):
+    """From those that the stage before ended with, and before averages are made of them."""
+    caplog.set_level("INFO")
+    started = []
+
+    class Spy(trainer.StageStep):
+        def __init__(self, model, *arguments):
+            started.append(small.weights_of(model))
+            super().__init__(model, *arguments)
+            averages = dict(zip(self._weights, self.average.averages))
+            started[-1] |= {f"average/{name}": value.numpy() for name, value in averages.items()}
+
+    monkeypatch.setattr(trainer, "StageStep", Spy)
+    model = small_runs.build()
+    first = small.weights_of(model)
+    small_runs.make_trainer(tmp_path, model, dataset, small_runs.make_plan(epochs=(1, 1), ema_decay=0.9)).train()
+    begin, end = started
+    bias = "last/last_logits/bias"
+    for name, value in first.items():
+        np.testing.assert_array_equal(begin[name], value)
+    expected = small_runs.arrays_of(tmp_path, "begin.npz")["first/first_logits/bias"]
+    assert (expected != first[bias]).any()
+    np.testing.assert_array_equal(end[bias], expected)
+    np.testing.assert_array_equal(end[f"average/{bias}"], expected)
+    assert "Stage end: last starts from the weights of first." in caplog.text
+
+
 def test_parts_that_stay_random_are_said_at_the_start(caplog):
     model = small.build_two_parts(2)
     for stages, trained, warnings in (
@@ -456,7 +483,11 @@ def test_parts_that_stay_random_are_said_at_the_start(caplog):
         (
             ("end",),
             (),
-            ["Stage end trains last on top of random weights: first stay", "answer y_last .*: first will not"],
+            [
+                "Stage end starts last from the random weights of first, which has never been trained",
+                "Stage end trains last on top of random weights: first stay",
+                "answer y_last .*: first will not",
+            ],
         ),
         (("begin",), (), ["answer y_last still comes in part of random weights: last will not"]),
     ):

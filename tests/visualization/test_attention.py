@@ -110,6 +110,31 @@ def test_a_map_is_drawn_cell_by_cell_the_right_way_up():
     assert red.sum() == pytest.approx(red.size / GRID**2, rel=0.15)
 
 
+@pytest.mark.parametrize("highest", [1.0, 0.0])  # of all maps; 0: there is nothing but 0
+def test_where_a_map_is_0_there_is_the_photograph(highest):
+    colour = (37, 120, 200)
+    maps = {2: np.zeros((GRID, GRID), np.float32), 0: np.full((GRID, GRID), highest, np.float32)}
+    image = dataclasses.replace(
+        explained_image(), maps={label: (A, A) for label, A in maps.items()}, photo=Image.new("RGB", (70, 35), colour)
+    )
+    figure = draw([image])
+    pixels = to_pixels(figure)
+    rows, columns = pixels.shape[:2]
+    is_photo = []
+    for panel in map_panels(figure)[::2]:
+        box = panel.get_position()
+        inside = pixels[round((1 - box.y1) * rows) + 3 : round((1 - box.y0) * rows) - 3]
+        inside = inside[:, round(box.x0 * columns) + 3 : round(box.x1 * columns) - 3]  # without the panel's edge
+        assert len(inside) > 50
+        is_photo.append((inside[..., :3] == colour).all(axis=-1).mean())
+    assert is_photo == [1.0, 0.0 if highest else 1.0]
+
+
+def test_opacity_grows_with_the_attention_from_none():
+    opacity = colour_map(np.linspace(0.0, 0.3, 100), 0.3)[:, 3]
+    assert opacity[0] == 0 and (np.diff(opacity) > 0).all() and 0.8 < opacity[-1] < 1
+
+
 def test_one_colour_scale_for_all():
     images = [explained_image(0), explained_image(1)]
     A = images[1].maps[0][0]

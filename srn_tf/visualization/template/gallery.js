@@ -64,7 +64,6 @@ function makeCard(image) {
     } else {
       frame.append(drawRegions(image, shown));
     }
-    frame.classList.add("mapped");
     caption = `${MAPS.find(([name]) => name === state.map)[1]}: ${data.labels[shown]}`;
   } else if (state.map !== "none") {
     caption = `no map of ${data.labels[state.label]} is kept for this image`;
