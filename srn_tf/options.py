@@ -64,6 +64,8 @@ class Options:
     learning_rate_min: float
     patience: int
     rate_scales: tuple
+    frozen_parts: tuple
+    frozen_norms: tuple
     momentum: float
     weight_decay: float
     clip_norm: float
@@ -73,6 +75,7 @@ class Options:
     crops: bool
     mirror: bool
     max_distortion: int
+    fixed_crops: int
     shuffle_buffer: int
     cache: str
     data_threads: int
@@ -203,6 +206,15 @@ def define_flags():
     flags.DEFINE_list(
         "rate_scales", "", "Factors of the learning rate by part of the model, such as trunk=0.1. Paper: none."
     )
+    flags.DEFINE_list(
+        "frozen_parts", "", "Parts that no stage trains, such as trunk; BatchNorm statistics stay as well."
+    )
+    flags.DEFINE_list(
+        "frozen_norms",
+        "",
+        "Parts whose BatchNorms keep statistics, scale and shift while their other weights train, such as trunk: for "
+        "fine-tuning with small batches.",
+    )
     flags.DEFINE_float("momentum", plan.momentum, "sgd: momentum. Paper: 0.9.", 0.0, 1.0)
     flags.DEFINE_float(
         "weight_decay",
@@ -232,6 +244,12 @@ def define_flags():
     flags.DEFINE_bool("mirror", plan.mirror, "Mirror half of the training images (not in the paper's text).")
     flags.DEFINE_integer(
         "max_distortion", -1, "Steps a crop's width and height may lie apart; -1 no limit (paper's text).", -1
+    )
+    flags.DEFINE_integer(
+        "fixed_crops",
+        plan.fixed_crops,
+        "Fixed augmented versions of each training image, of which every epoch draws one; 0: others in every epoch.",
+        0,
     )
     flags.DEFINE_integer(
         "shuffle_buffer",
@@ -312,6 +330,8 @@ def read_options(values=flags.FLAGS):
     if options["warmup_epochs"] >= min(options["epochs"]):
         received = f"{options['warmup_epochs']:g} of {min(options['epochs'])}"
         raise InputError(f"warmup_epochs must be fewer than the epochs of every stage. Received: {received}.")
+    for name in ("frozen_parts", "frozen_norms"):
+        options[name] = tuple(options[name])
     options["rate_scales"] = _rate_scales(options["rate_scales"])
     options["profile_steps"] = _profile_steps(options["profile_steps"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"

@@ -232,7 +232,14 @@ def test_the_defaults_of_the_losses_are_those_of_the_functions():
             "--data_threads=-1",
         ),
         *("--checkpoint_every_s=-1", "--max_skipped_steps=-1", "--warmup_epochs=-1"),
-        *("--shuffle_buffer=0", "--focal_gamma=-1", "--asl_gamma_pos=-1", "--asl_gamma_neg=-1", "--asl_margin=1"),
+        *(
+            "--shuffle_buffer=0",
+            "--fixed_crops=-1",
+            "--focal_gamma=-1",
+            "--asl_gamma_pos=-1",
+            "--asl_gamma_neg=-1",
+            "--asl_margin=1",
+        ),
     ],
 )
 def test_values_out_of_range(argument):
@@ -259,7 +266,8 @@ EVERY_FLAG = (
     *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1", "--asl_focal_gradient"),
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
     *("--rate_scales=trunk=0.1,classifier=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
-    *("--xla", "--notf32", "--deterministic"),
+    *("--xla", "--notf32", "--deterministic", "--frozen_parts=trunk,classifier", "--frozen_norms=f_neck"),
+    "--fixed_crops=4",
 )
 
 

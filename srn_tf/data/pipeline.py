@@ -1,14 +1,16 @@
 """Prepared records -> batches, reproducibly.
 
 The order of an epoch is a function of its seed, its number and TensorFlow's global seed (which a run
-sets); augmentation is one of seed, epoch and position in that order. So every worker finds its own images of a
-batch by counting, and a run finds its place again.
+sets); augmentation is one of seed, epoch and position in that order, or, of images with fixed versions, one of seed,
+the image's place in the stored order and the version. So every worker finds its own images of a batch by counting, and
+a run finds its place again.
 """
 
 import functools
 import logging
 import threading
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -86,6 +88,7 @@ def training_batches(
     share=(0, 1),
     threads=0,
     num_boxes=None,
+    fixed_crops=0,
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -107,6 +110,8 @@ def training_batches(
         threads: of a pool of this pipeline's own; 0 takes TensorFlow's.
         num_boxes: K, at least as many as an image has, to have the boxes as well, augmented as the images are; None is
             without.
+        fixed_crops: K, see `num_versions`; which of the K versions of an image is drawn anew in every epoch, by seed,
+            epoch and the image's place in `records`.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
@@ -118,9 +123,16 @@ def training_batches(
     augmented = _augmented(image_size, crops, mirror, max_distortion)
     boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror, max_distortion)
     epoch_seed = epoch * 1_000_003 + seed
+    versions = num_versions(fixed_crops, crops, mirror)
+    if versions:
+        drawn = np.random.default_rng((seed, epoch)).integers(versions, size=int(records.cardinality()))
 
-    def prepare(position, record):
-        image_seed = tf.stack([tf.constant(epoch_seed, tf.int64), position])
+    def prepare(position, placed):
+        place, record = placed
+        if versions:
+            image_seed = _version_seed(seed, place, tf.constant(drawn)[place])
+        else:
+            image_seed = tf.stack([tf.constant(epoch_seed, tf.int64), position])
         image = augmented(record["image"], image_seed)
         batch = {"image": image, "y": tf.cast(record["labels"] == 1, tf.float32)}
         if ignore_unspecified:
@@ -130,7 +142,8 @@ def training_batches(
         return batch
 
     order_seed = (seed * 1_000_003 + epoch) % (2**31 - 1)
-    order = records.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False).enumerate()
+    places = records.enumerate()
+    order = places.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False).enumerate()
     num_full = int(records.cardinality()) // batch_size * batch_size
     # Not `skip` and `take`: to the very end, without which nothing is cached.
     order = order.filter(lambda position, _: _is_in(rows, position, batch_size, first_step * batch_size, num_full))
@@ -141,6 +154,41 @@ def training_batches(
         options.threading.private_threadpool_size = threads
         batches = batches.with_options(options)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def num_versions(fixed_crops, crops, mirror):
+    """How many versions of an image training sees: K of --fixed_crops, 0 for another one in every epoch.
+
+    Args:
+        fixed_crops: K. The versions of an image are the first K of one sequence.
+        crops, mirror: as of `training_batches`; without both there is one version, whatever K is.
+    """
+    return fixed_crops if crops or mirror else 1
+
+
+def fixed_versions(records, image_size, seed, versions, crops, mirror, max_distortion):
+    """All K versions of every image as `training_batches` makes them with `fixed_crops`, in stored order.
+
+    Args:
+        records: see `read_records`.
+        versions: K, see `num_versions`.
+        Others as of `training_batches`.
+    Returns:
+        tf.data.Dataset of float32 (S, S, 3): element place * K + version.
+    """
+    augmented = _augmented(image_size, crops, mirror, max_distortion)
+
+    def each(place, record):
+        numbers = tf.data.Dataset.range(versions)
+        return numbers.map(lambda version: (record["image"], _version_seed(seed, place, version)))
+
+    images = records.enumerate().flat_map(each)
+    return images.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _version_seed(seed, place, version):
+    """The seed of a version's augmentation, int64 (2,)."""
+    return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(seed, tf.int64), place]), version)
 
 
 def replica_stacks(batches, num_replicas, steps_per_call):

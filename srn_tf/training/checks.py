@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from srn_tf import stack
 from srn_tf.errors import InputError
-from srn_tf.training.freezing import untrained_parts
+from srn_tf.training.freezing import planned_stage, untrained_parts
 from srn_tf.training.schedule import make_schedule
 
 logger = logging.getLogger("srn_tf")
@@ -19,16 +19,18 @@ def check_plan(plan, model, strategy, dataset):
     """Whether a model can be trained as planned; the arguments are those of `trainer.Trainer`.
 
     Raises:
-        InputError: a stage or part the model does not have, fewer images than a batch, a batch that devices and
-            accumulation cannot share evenly, a warm-up as long as a stage, no label in train or validation, or no box
-            for a stage that needs them.
+        InputError: a stage or part the model does not have, a stage without a weight to train, fewer images than a
+            batch, a batch that devices and accumulation cannot share evenly, a warm-up as long as a stage, no label in
+            train or validation, or no box for a stage that needs them.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
         raise InputError(f"stages must be among {', '.join(model.stages)}. Received: {unknown[0]!r}.")
-    unknown = [name for name in plan.rate_scales if name not in model.parts]
-    if unknown:
-        raise InputError(f"rate_scales must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
+    for flag in ("rate_scales", "frozen_parts", "frozen_norms"):
+        unknown = [name for name in getattr(plan, flag) if name not in model.parts]
+        if unknown:
+            raise InputError(f"{flag} must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
+    _check_something_trains(plan, model)
     if plan.batch_size % (strategy.num_replicas_in_sync * plan.accumulation_steps):
         raise InputError(
             f"batch_size must be a multiple of {strategy.num_replicas_in_sync} devices x {plan.accumulation_steps} "
@@ -42,6 +44,18 @@ def check_plan(plan, model, strategy, dataset):
     _check_labels(dataset)
     for name in plan.stages:
         _check_boxes(name, model.stages[name], model, dataset)
+
+
+def _check_something_trains(plan, model):
+    """Raises InputError for a stage all of whose weights are frozen."""
+    for name in plan.stages:
+        stage = planned_stage(model.stages[name], plan)
+        if plan.frozen_parts and not any(model.parts[part].weights for part in stage.trains):
+            raise InputError(
+                f"Stage {name} must have weights to train, of its parts {', '.join(model.stages[name].trains)}. "
+                f"Received: --frozen_parts={','.join(plan.frozen_parts)}. Freeze fewer parts, or leave the stage out "
+                "of --stages."
+            )
 
 
 def _check_boxes(name, stage, model, dataset):
@@ -119,7 +133,7 @@ def warn_of_untrained(plan, model, trained):
         trained: names of the parts that hold learned weights before the first stage.
     """
     for name in plan.stages:
-        stage = model.stages[name]
+        stage = planned_stage(model.stages[name], plan)
         for part, source in stage.copied_parts(trained).items():
             if source not in trained:
                 logger.warning(

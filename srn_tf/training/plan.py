@@ -34,6 +34,8 @@ class TrainingPlan:
     weight_decay: float = 5e-4
     clip_norm: float = 0.0
     rate_scales: dict = dataclasses.field(default_factory=dict)
+    frozen_parts: tuple = ()
+    frozen_norms: tuple = ()
     schedule: str = "plateau"
     warmup_epochs: float = 0.0
     learning_rate_min: float = 1e-5
@@ -44,6 +46,7 @@ class TrainingPlan:
     crops: bool = True
     mirror: bool = False
     max_distortion: int | None = None
+    fixed_crops: int = 0
     shuffle_buffer: int = 20_000
     cache: str = "none"
     data_threads: int = 0

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.training.averages import WeightAverage
-from srn_tf.training.freezing import apply_stage
+from srn_tf.training.freezing import apply_stage, moving_weights
 from srn_tf.training.loss_scale import LossScale
 from srn_tf.training.losses import step_seed
 from srn_tf.training.optimizers import StageOptimizer
@@ -44,13 +44,14 @@ class StageStep:
     Args:
         model: MultiLabelModel, built in the scope of `strategy`.
         strategy: tf.distribute strategy.
-        stage: one of the model's stages; from here on its trainable flags are set as it says.
+        stage: one of the model's stages, see `freezing.planned_stage`; from here on its trainable flags are set as it
+            says.
         stage_index: place of the stage in the plan; with the plan's seed it decides what losses draw.
         plan: TrainingPlan. A replica's share of batch_size must be a multiple of accumulation_steps.
         loss: see `training.losses`.
 
     Attributes:
-        average: WeightAverage of the weights of the parts that are trained, BatchNorm statistics included, or None.
+        average: WeightAverage of the weights of the layers that are trained, BatchNorm statistics included, or None.
         traces: how often the graph was made.
 
     Raises:
@@ -64,11 +65,9 @@ class StageStep:
         self._network = model.network_for(stage.reads)
         self.traces = 0
         with strategy.scope():
-            trained = apply_stage(model, stage)
+            trained = apply_stage(model, stage, plan.frozen_norms)
             self._optimizer = StageOptimizer(trained, plan)
-            self._weights = {
-                name: weight for name, weight in model.weights.items() if name.split("/")[0] in stage.trains
-            }
+            self._weights = moving_weights(model)
             self.average = WeightAverage(self._weights.values(), plan.ema_decay) if plan.ema_decay else None
             self._loss_scale = LossScale() if plan.precision == "mixed_float16" else None
             self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")

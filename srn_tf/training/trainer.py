@@ -24,6 +24,7 @@ from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.training.checks import check_plan, check_same_stack, warn_of_untrained
 from srn_tf.training.f1 import f1_and_confusion
+from srn_tf.training.freezing import planned_stage
 from srn_tf.training.interruption import Interruption, Stopped
 from srn_tf.training.losses import balanced_weights, make_loss, mean_loss
 from srn_tf.training.mean_term import MeanTerm
@@ -123,7 +124,7 @@ class Trainer:
     def _train_stage(self, index, state):
         plan, model = self._plan, self._model
         name = plan.stages[index]
-        stage = model.stages[name]
+        stage = planned_stage(model.stages[name], plan)
         if state is None:  # and before the step, whose averages start at the weights
             copied = model.copy_weights(stage, self._meta["trained"])
             self._meta["trained"] = stage.learned_parts(self._meta["trained"])
@@ -141,7 +142,7 @@ class Trainer:
             name,
             index + 1,
             len(plan.stages),
-            ", ".join(stage.trains),
+            ", ".join(f"{part} (norms fixed)" if part in plan.frozen_norms else part for part in stage.trains),
             *step.num_trained,
             plan.epochs[index],
             self._steps_per_epoch,
@@ -206,6 +207,7 @@ class Trainer:
             share=(context.input_pipeline_id, context.num_input_pipelines),
             threads=plan.data_threads,
             num_boxes=self._boxes_for(run.stage),
+            fixed_crops=plan.fixed_crops,
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)

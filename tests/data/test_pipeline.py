@@ -24,6 +24,7 @@ from srn_tf.errors import InputError
 from tests.data.conftest import SMALL_SPLITS
 
 S_PX, C = 56, 16
+CACHES_OF_IMAGES = [cache for cache in CACHES if cache != "features"]
 NUM_TRAIN = SMALL_SPLITS["train"]
 
 
@@ -282,6 +283,43 @@ def test_unspecified_entries_are_negative_and_counted_unless_ignored(records):
         assert (batch["counted"] == [1, 0, *[1] * (C - 2)]).all()
 
 
+def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records):
+    """Written out, so that runs of the same seed stay what they were."""
+    seed, epoch = 5, 3
+    order = records.shuffle(20_000, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+    augmented = pipeline._augmented(S_PX, True, True, 1)
+    expected = [
+        augmented(record["image"], tf.constant([epoch * 1_000_003 + seed, position], tf.int64))
+        for position, record in enumerate(order)
+    ]
+    batches = training_batches(records, S_PX, 4, seed, epoch, **AUGMENTED)
+    np.testing.assert_array_equal(joined(batches, "image"), expected)
+
+
+def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
+    """Each image is one of its K versions, in every epoch one drawn anew; of more versions these are the first."""
+    K, epochs, arguments = 3, 4, {"crops": True, "mirror": True, "max_distortion": 1}
+    versions = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, 5, K, **arguments)))
+    assert versions.shape == (NUM_TRAIN * K, S_PX, S_PX, 3) and len(np.unique(versions, axis=0)) > 2 * NUM_TRAIN
+    of_more = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, 5, K + 1, **arguments)))
+    np.testing.assert_array_equal(of_more.reshape(NUM_TRAIN, K + 1, -1)[:, :K], versions.reshape(NUM_TRAIN, K, -1))
+    drawn = np.full([epochs, NUM_TRAIN], -1)
+    for epoch in range(epochs):
+        batches = training_batches(records, S_PX, 4, 5, epoch, **arguments, fixed_crops=K)
+        order = training_order(records, stored, 5, epoch)
+        for place, image in zip(order, joined(batches, "image"), strict=True):
+            own = versions[place * K : place * K + K]
+            drawn[epoch, place] = np.flatnonzero((own == image).all(axis=(1, 2, 3)))[0]
+    assert (drawn >= 0).all() and set(drawn.ravel()) == set(range(K)) and len(np.unique(drawn, axis=0)) == epochs
+
+
+def test_without_crops_and_mirror_there_is_one_version(records):
+    assert pipeline.num_versions(4, crops=False, mirror=False) == pipeline.num_versions(0, False, False) == 1
+    assert [pipeline.num_versions(k, crops=False, mirror=True) for k in (0, 4)] == [0, 4]
+    plain, fixed = (joined(training_batches(records, S_PX, 4, 5, 1, fixed_crops=k), "image") for k in (0, 4))
+    np.testing.assert_array_equal(fixed, plain)
+
+
 # A share, and a place in the epoch.
 
 
@@ -302,20 +340,22 @@ def put_together(shares):
 
 
 @pytest.mark.parametrize(
-    "batch_size, num_workers, first_step",
+    "batch_size, num_workers, first_step, fixed_crops",
     [
-        (4, 1, 2),
-        (4, 2, 0),
-        pytest.param(5, 5, 1, marks=pytest.mark.slow),
-        pytest.param(3, 3, 3, marks=pytest.mark.slow),
+        (4, 1, 2, 0),
+        (4, 2, 1, 3),
+        pytest.param(4, 2, 0, 0, marks=pytest.mark.slow),
+        pytest.param(5, 5, 1, 0, marks=pytest.mark.slow),
+        pytest.param(3, 3, 3, 2, marks=pytest.mark.slow),
     ],
 )
-def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers, first_step):
+def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers, first_step, fixed_crops):
     arguments = records, S_PX, batch_size, 7, 2
-    whole = as_numpy(training_batches(*arguments, **AUGMENTED))[first_step:]
+    how = {**AUGMENTED, "fixed_crops": fixed_crops}
+    whole = as_numpy(training_batches(*arguments, **how))[first_step:]
     shares = []
     for index in range(num_workers):
-        batches = training_batches(*arguments, **AUGMENTED, first_step=first_step, share=(index, num_workers))
+        batches = training_batches(*arguments, **how, first_step=first_step, share=(index, num_workers))
         assert batches.element_spec["image"].shape == (batch_size // num_workers, S_PX, S_PX, 3)
         shares.append(as_numpy(batches))
     assert len(whole) == NUM_TRAIN // batch_size - first_step
@@ -450,16 +490,14 @@ def test_boxes_have_their_shape_before_the_first_batch(records):
     assert (spec["boxes"].shape, spec["box_labels"].shape) == ((4, 9, 4), (4, 9))
 
 
-@pytest.mark.parametrize("crops", [True, False])
-def test_batches_do_not_depend_on_the_cache(records, crops):
+@pytest.mark.parametrize("crops, fixed_crops", [(True, 2), (False, 0)])
+def test_batches_do_not_depend_on_the_cache(records, crops, fixed_crops):
     """Of JPEGs only up to rounding: `test_preprocessing.test_a_crop_is_cut_out_of_the_whole`."""
-    kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES}
+    kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES_OF_IMAGES}
+    how = {"crops": crops, "mirror": True, "max_distortion": 1, "fixed_crops": fixed_crops}
     for epoch in (0, 1):
         batches = {
-            cache: as_numpy(
-                training_batches(kept[cache], S_PX, 5, 1, epoch, crops=crops, mirror=True, max_distortion=1)
-            )
-            for cache in CACHES
+            cache: as_numpy(training_batches(kept[cache], S_PX, 5, 1, epoch, **how)) for cache in CACHES_OF_IMAGES
         }
         assert len(batches["none"]) == 2
         for cache in ("encoded", "decoded"):
@@ -468,7 +506,7 @@ def test_batches_do_not_depend_on_the_cache(records, crops):
                 np.testing.assert_array_equal(received["y"], expected["y"])
 
 
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("cache", CACHES_OF_IMAGES)
 def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
     folder = shutil.copytree(small_scenes.data_dir, tmp_path / "copy")
     kept = cached(read_records(tfds.builder_from_directory(folder), "train"), cache, S_PX, crops=True)

@@ -7,7 +7,10 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.models.srn import PAPER_STAGES, RELEASED_STAGES
-from srn_tf.training.freezing import apply_stage, untrained_parts
+from srn_tf.training.freezing import apply_stage, planned_stage, untrained_parts
+from srn_tf.training.losses import sigmoid_loss
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.stage_step import StageStep
 from srn_tf.training.steps import loss_gradients
 from tests.models.small import losses_of, small_model
 from tests.training import small
@@ -58,6 +61,55 @@ def test_stages_may_come_in_any_order(head_and_model):
         expected = {name for name in before if name.split("/")[0] in stage.trains and not name.endswith(moved_alone)}
         assert set(variables) == expected
         assert all(variable is model.weights[name] for name, variable in variables.items())
+
+
+def take_steps(model, stage_name, **changes):
+    """Two steps of a stage as a run takes them; returns the StageStep."""
+    plan = TrainingPlan((stage_name,), (1,), (1e-3,), batch_size=4, **changes)
+    stage = planned_stage(model.stages[stage_name], plan)
+    step = StageStep(model, tf.distribute.get_strategy(), stage, 0, plan, sigmoid_loss)
+    step.run({name: tf.stack([value, value]) for name, value in small.random_batch().items()}, [1e-3, 1e-3])
+    return step
+
+
+@pytest.mark.parametrize(
+    "method, stage, frozen",
+    [("main_net", "cls", ("trunk",)), pytest.param("srn", "all", ("trunk", "f_conf"), marks=pytest.mark.slow)],
+)
+def test_frozen_parts_stay_bit_for_bit(method, stage, frozen):
+    model = small_model(method, 3, **({"head_channels": 8} if method == "srn" else {}))
+    small.randomize(model)
+    before = small.weights_of(model)
+    step = take_steps(model, stage, frozen_parts=frozen, ema_decay=0.5)
+    planned = planned_stage(model.stages[stage], TrainingPlan((stage,), (1,), (1.0,), frozen_parts=frozen))
+    assert planned.trains == tuple(part for part in model.stages[stage].trains if part not in frozen)
+    assert_only_trained_parts_moved(before, small.weights_of(model), planned)
+    assert not any(part in name for name in step.variables for part in frozen)  # no momentum, no average
+    trained = [weight for part in planned.trains for weight in model.parts[part].trainable_weights]
+    assert step.num_trained == (sum(int(np.prod(weight.shape)) for weight in trained), len(trained))
+
+
+@pytest.mark.parametrize("method, stage", [("main_net", "cls"), pytest.param("srn", "att", marks=pytest.mark.slow)])
+def test_frozen_norms_stay_bit_for_bit_while_the_rest_of_their_part_moves(method, stage):
+    """Momentum, averages and weight decay would move them by rounding alone if they took part."""
+    model = small_model(method, 3, **({"head_channels": 8} if method == "srn" else {}))
+    small.randomize(model)
+    part = model.stages[stage].trains[0]
+    norms = {
+        name for name in model.weights if name.startswith(f"{part}/") and name.rpartition("/")[2] in NAMES_IN_NORMS
+    }
+    before = small.weights_of(model)
+    step = take_steps(model, stage, frozen_norms=(part,), ema_decay=0.5)
+    for name, value in small.weights_of(model).items():
+        is_fixed = name.split("/")[0] in model.stages[stage].fixed or name in norms
+        if has_gradient(name):
+            assert (value == before[name]).all() == is_fixed, name
+    assert norms and not any(name in variable for variable in step.variables for name in norms)
+    take_steps(model, stage)  # the flags leave no trace
+    assert all((model.weights[name].numpy() != before[name]).any() for name in norms)
+
+
+NAMES_IN_NORMS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 @pytest.mark.parametrize("head", ["released", "paper"])

@@ -256,6 +256,13 @@ def test_bad_plans(dataset, tmp_path):
     for changes, message in (
         ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'."),
         ({"rate_scales": {"middle": 0.1}}, "rate_scales must name parts, of first, last. Received: 'middle'."),
+        ({"frozen_parts": ("middle",)}, "frozen_parts must name parts, of first, last. Received: 'middle'."),
+        ({"frozen_norms": ("middle",)}, "frozen_norms must name parts, of first, last. Received: 'middle'."),
+        (
+            {"frozen_parts": ("last",)},
+            "Stage end must have weights to train, of its parts last. Received: --frozen_parts=last. Freeze fewer "
+            "parts, or leave the stage out of --stages.",
+        ),
         (
             {"accumulation_steps": 3},
             "batch_size must be a multiple of 1 devices x 3 accumulation_steps. Received: 16.",
