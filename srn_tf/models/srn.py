@@ -105,6 +105,12 @@ class SRNSettings(ClassifierSettings):
     """
 
     srn_head: str = setting("released", "Heads of the released nets, or of the paper's text.", ("released", "paper"))
+    neck_blocks: int = setting(
+        2,
+        "srn_head=released: bottlenecks between X and the heads; 0 for few images, the heads then read X itself. "
+        "Released nets: 2.",
+        lowest=0,
+    )
     head_channels: int = setting(512, "Width of the heads' hidden convolutions, channels. Paper: 512.", lowest=1)
     head_dropout: float = setting(
         0.0,
@@ -141,8 +147,15 @@ class SRNSettings(ClassifierSettings):
             )
 
     @property
+    def has_neck(self):
+        """Whether the heads read f_neck(X) instead of X."""
+        return self.srn_head == "released" and self.neck_blocks > 0
+
+    @property
     def stages(self):
         table = RELEASED_STAGES if self.srn_head == "released" else PAPER_STAGES
+        if not self.has_neck:
+            table = {name: _without_neck(stage) for name, stage in table.items()}
         if self.learn_alpha and "y_hat" not in table["all"].reads:
             # The released net's last stage does not train y_hat, the one output that the weights of the mean are in.
             terms = (label_loss("y_hat"), *table["all"].terms)
@@ -155,6 +168,11 @@ class SRNSettings(ClassifierSettings):
                 for name, stage in table.items()
             }
         return table
+
+
+def _without_neck(stage):
+    trains, fixed = (tuple(name for name in names if name != "f_neck") for names in (stage.trains, stage.fixed))
+    return dataclasses.replace(stage, trains=trains, fixed=fixed)
 
 
 def build(trunk, labels, settings, use_weighted_attention=True):
@@ -183,8 +201,8 @@ def build(trunk, labels, settings, use_weighted_attention=True):
         **{"trunk": trunk.model, "classifier": classifier},
         **{"f_att": f_att, "f_conf": f_conf, "f_sr": f_sr, "mix": mix},
     }
-    if head == "released":
-        parts["f_neck"] = build_neck(grid, channels)
+    if settings.has_neck:
+        parts["f_neck"] = build_neck(grid, channels, settings.neck_blocks)
 
     if X_name == "c5":
         X = last_map = trunk.model(trunk.image)["c5"]  # Eq. (1)
@@ -194,7 +212,7 @@ def build(trunk, labels, settings, use_weighted_attention=True):
         last_map = trunk.after(X_name)(features)["c5"]
     main_net = classifier(last_map)
     y_cls = main_net["y_cls"]  # Eq. (2)
-    X_heads = parts["f_neck"](X) if head == "released" else X
+    X_heads = parts["f_neck"](X) if settings.has_neck else X
     Z = f_att(X_heads)  # Eq. (3)
     exact = {"dtype": "float32"}  # under any Keras policy
     A = layers.SoftmaxOverGrid(**exact, name="attention")(Z)  # Eq. (4)
@@ -223,18 +241,19 @@ def build(trunk, labels, settings, use_weighted_attention=True):
     )
 
 
-def build_neck(grid, channels):
+def build_neck(grid, channels, num_blocks=2):
     """The released nets' two bottlenecks D - D/4 - D and a last BatchNorm and ReLU, before both heads.
 
     Args:
         grid: (H, W) of X.
         channels: D, a multiple of 4.
+        num_blocks: bottlenecks, at least 1.
     Returns:
         keras.Model f_neck: (B, H, W, D) -> (B, H, W, D).
     """
     X = x = keras.Input((*grid, channels), name="neck_input")
-    for name in ("neck_block1", "neck_block2"):
-        x = blocks.preactivation_bottleneck(x, channels, name)
+    for number in range(1, num_blocks + 1):
+        x = blocks.preactivation_bottleneck(x, channels, f"neck_block{number}")
     return keras.Model(X, blocks.norm_relu(x, "neck_last"), name="f_neck")
 
 

@@ -308,11 +308,18 @@ def test_a_weight_in_no_part_or_in_two_is_refused(models):
 # X elsewhere.
 
 
-def test_x_may_be_the_last_map():
-    model = small_model("srn", C, image_size=112, head_channels=8, x_stride=32)
+@pytest.mark.parametrize("neck_blocks", [0, 1])
+def test_x_may_be_the_last_map_and_the_neck_shorter(neck_blocks):
+    model = randomised(small_model("srn", C, image_size=112, head_channels=8, x_stride=32, neck_blocks=neck_blocks))
     assert model.outputs["A"].shape[1:] == (7, 7, C)
+    neck = {name.split("/")[1].split("_conv")[0] for name in model.weights if name.startswith("f_neck/neck_block")}
+    assert len({name[: len("neck_block1")] for name in neck}) == neck_blocks
     image = np.random.default_rng(1).uniform(0, 255, (B, 112, 112, 3)).astype(np.float32)
-    X = model.parts["f_neck"](main_net_outputs(model, image)["last_map"]).numpy()
+    X = main_net_outputs(model, image)["last_map"]
+    if neck_blocks:
+        X = model.parts["f_neck"](X).numpy()
+    else:
+        assert all("f_neck" not in (*stage.trains, *stage.fixed) for stage in model.stages.values())
     A = reference.softmax_over_grid(reference.attention_scores(model.parts["f_att"], X, "released"))
     np.testing.assert_allclose(outputs_of(model, image)["A"], A, rtol=2e-3, atol=1e-6)
 
