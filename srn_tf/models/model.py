@@ -217,8 +217,8 @@ class MultiLabelModel:
             )
         if len(self.weights) != len(owners):
             raise ValueError("Every weight must have an address of its own.")
+        sizes = {name: weight.shape.num_elements() for name, weight in self.weights.items()}
         for stage_name, stage in self.stages.items():
-            sizes = {name: weight.shape.num_elements() for name, weight in self.weights.items()}
             for target, source in stage.starts_from.items():
                 if sizes.get(target) is None or sizes[target] != sizes.get(source):
                     raise ValueError(

@@ -105,11 +105,13 @@ def trace(network, image_size, joins_batch_norms=True):
     values = traced.prune([], list(constants.values()))()
     values = {name: value.numpy() for name, value in zip(constants, values, strict=True)}
     node_of = {node.name: node for node in traced.graph.as_graph_def().node}
-    nodes = [_constant(_short(name), value) for name, value in values.items()]
+    # A constant is an operation of its own, also where it was one of several outputs of another.
+    names = {name: _short(name).replace(":", "/output_") for name in values}
+    nodes = [_constant(names[name], value) for name, value in values.items()]
     for operation in operations:
         if operation.name in kept and operation.name != _INPUT:
             node = node_of[operation.name]
-            node.input[:] = [_short(tensor.name) for tensor in operation.inputs]
+            node.input[:] = [names.get(tensor.name, _short(tensor.name)) for tensor in operation.inputs]
             node.device = ""  # that of the training
             nodes += (joins_batch_norms and _as_batch_norm(operation, values)) or [node]
     outputs = {name: _short(tensor.name) for name, tensor in traced.structured_outputs.items()}

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.models.backbones import BACKBONES
+from srn_tf.models.layers import WeightedMean
 from srn_tf.serving.inference_graph import count_batch_norms, fold_batch_norms, to_bfloat16, trace
 from tests.models.small import small_model
 
@@ -56,6 +57,11 @@ def kernel_read_twice(image):
     return {"y": batch_norm(conv(image / 255.0)), "z": batch_norm(conv(1.0 - image / 255.0))}
 
 
+def constant_of_several(image):
+    """Weights that come as outputs of one operation that the image does not decide."""
+    return {"y": WeightedMean(learned=True)([image, image**2 / 99.0, 3.0 * image])}
+
+
 def looping(image):
     x = keras.layers.Reshape((SIZE_PX, SIZE_PX * 3))(image / 255.0)
     return {"y": keras.layers.Dense(3)(keras.layers.RNN(keras.layers.LSTMCell(20))(x))}
@@ -72,7 +78,8 @@ def operations(graph):
 
 @pytest.mark.parametrize(
     "build, before, after",
-    [(foldable, 3, 0), (preactivation, 2, 2), (also_an_output, 1, 1), (kernel_read_twice, 2, 0), (looping, 0, 0)],
+    [(foldable, 3, 0), (preactivation, 2, 2), (also_an_output, 1, 1), (kernel_read_twice, 2, 0), (looping, 0, 0)]
+    + [(constant_of_several, 0, 0)],
 )
 def test_equals_the_network_and_folds_what_only_batch_norm_reads(images, build, before, after):
     network = network_of(build)
