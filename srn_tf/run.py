@@ -13,6 +13,7 @@ import tensorflow as tf
 import srn_tf
 from srn_tf import distribution, stack
 from srn_tf.data.datasets import open_dataset
+from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import label_space
 from srn_tf.data.pipeline import start_px
 from srn_tf.errors import InputError
@@ -91,7 +92,10 @@ def _finish(options, dataset, strategy, work, description):
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
     for split in ("validation", "test"):  # of validation, for its predictions
-        metrics = _evaluate(model, strategy, dataset, split, options.stages, work, protocol)
+        features = None
+        if options.cache == "features":
+            features = open_features(model, strategy, dataset, split, _plan(options))
+        metrics = _evaluate(model, strategy, dataset, split, options.stages, work, protocol, features=features)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -298,10 +302,11 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
+def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", features=None, **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
-    predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path, features=features)
+    records = dataset.records(split) if features is None else features.records
+    predictions = evaluator.predict(records, EVALUATION_BATCH, title=f"evaluate {split}")
     if distribution.is_chief(strategy):
         save_predictions(
             work.predictions(split, other),
