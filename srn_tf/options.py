@@ -262,7 +262,8 @@ def define_flags():
         plan.cache,
         choices.CACHES,
         "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
-        "(0.8 MB an image at the paper's sizes). Of crops, decoded gives the same up to rounding.",
+        "(0.8 MB an image at the paper's sizes). Of crops, decoded gives the same up to rounding. features keeps on "
+        "disk what the trunk makes of all images, for --frozen_parts=trunk and --fixed_crops=K.",
     )
     flags.DEFINE_integer(
         "data_threads",

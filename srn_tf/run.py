@@ -13,6 +13,7 @@ import tensorflow as tf
 import srn_tf
 from srn_tf import distribution, stack
 from srn_tf.data.datasets import open_dataset
+from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import label_space
 from srn_tf.data.pipeline import start_px
 from srn_tf.errors import InputError
@@ -92,7 +93,14 @@ def _finish(options, dataset, strategy, work):
     with strategy.scope():  # in float32, whatever it was trained in
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
-    predictions = _predict(model, strategy, dataset, "validation", work)
+
+    def predict(split):
+        features = None
+        if options.cache == "features":
+            features = open_features(model, strategy, dataset, split, _plan(options))
+        return _predict(model, strategy, dataset, split, work, features)
+
+    predictions = predict("validation")
     if options.serve_output == "best" and "final" not in description:
         choice = _choose_output(predictions, protocol)
         if is_chief:
@@ -103,7 +111,7 @@ def _finish(options, dataset, strategy, work):
         logger.info("%s", served_note(choice))
     if is_chief:
         _save(predictions, model, dataset, "validation", work.predictions("validation"))
-    metrics = _evaluate(model, strategy, dataset, "test", description, work, protocol)
+    metrics = _scored(predict("test"), model, strategy, dataset, "test", description, work, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -233,7 +241,8 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    metrics = _evaluate(model, strategy, dataset, split, description, work, protocol, other, **options)
+    predictions = _predict(model, strategy, dataset, split, work)
+    metrics = _scored(predictions, model, strategy, dataset, split, description, work, protocol, other, **options)
     if other:
         metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
     return metrics
@@ -322,9 +331,8 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, description, work, protocol, other="", **options):
+def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    predictions = _predict(model, strategy, dataset, split, work)
     if distribution.is_chief(strategy):
         _save(predictions, model, dataset, split, work.predictions(split, other))
     return {
@@ -337,9 +345,10 @@ def _evaluate(model, strategy, dataset, split, description, work, protocol, othe
     }
 
 
-def _predict(model, strategy, dataset, split, work):
-    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
-    return evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
+def _predict(model, strategy, dataset, split, work, features=None):
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path, features=features)
+    records = dataset.records(split) if features is None else features.records
+    return evaluator.predict(records, EVALUATION_BATCH, title=f"evaluate {split}")
 
 
 def _save(predictions, model, dataset, split, path):

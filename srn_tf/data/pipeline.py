@@ -49,7 +49,7 @@ def cached(records, cache, image_size, crops):
 
     "encoded" keeps the records as they are, about their size on disk. "decoded" keeps the image that
     augmentation starts from, float32 (R, R, 3): 786,432 bytes with crops at image_size 224 (R = 256; 65 GB for
-    the training images of COCO), 602,112 without (R = 224).
+    the training images of COCO), 602,112 without (R = 224). "features" keeps all but the image, for `data.features`.
 
     Args:
         records: see `read_records`.
@@ -70,6 +70,8 @@ def cached(records, cache, image_size, crops):
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
+    if cache == "features":
+        records = records.map(lambda record: {name: value for name, value in record.items() if name != "image"})
     return records.cache()
 
 
@@ -89,6 +91,7 @@ def training_batches(
     threads=0,
     num_boxes=None,
     fixed_crops=0,
+    features=None,
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -110,8 +113,9 @@ def training_batches(
         threads: of a pool of this pipeline's own; 0 takes TensorFlow's.
         num_boxes: K, at least as many as an image has, to have the boxes as well, augmented as the images are; None is
             without.
-        fixed_crops: K, see `num_versions`; which of the K versions of an image is drawn anew in every epoch, by seed,
-            epoch and the image's place in `records`.
+        fixed_crops: K, see `num_versions`; the K versions of an image are the same for all seeds. Which comes is drawn
+            anew in every epoch, by seed, epoch and the image's place in `records`.
+        features: data.features.Features of the images, which then come in their place, by name, and need no decoding.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
@@ -130,11 +134,14 @@ def training_batches(
     def prepare(position, placed):
         place, record = placed
         if versions:
-            image_seed = _version_seed(seed, place, tf.constant(drawn)[place])
+            image_seed = _version_seed(place, tf.constant(drawn)[place])
         else:
             image_seed = tf.stack([tf.constant(epoch_seed, tf.int64), position])
-        image = augmented(record["image"], image_seed)
-        batch = {"image": image, "y": tf.cast(record["labels"] == 1, tf.float32)}
+        batch = {"y": tf.cast(record["labels"] == 1, tf.float32)}
+        if features is None:
+            batch["image"] = augmented(record["image"], image_seed)
+        else:
+            batch["row"] = place * versions + tf.constant(drawn)[place]
         if ignore_unspecified:
             batch["counted"] = tf.cast(record["labels"] != 0, tf.float32)
         if num_boxes is not None:
@@ -149,6 +156,8 @@ def training_batches(
     order = order.filter(lambda position, _: _is_in(rows, position, batch_size, first_step * batch_size, num_full))
     batches = order.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = batches.batch(len(rows), drop_remainder=True)
+    if features is not None:
+        batches = batches.map(features.put_in, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if threads:
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
@@ -166,7 +175,7 @@ def num_versions(fixed_crops, crops, mirror):
     return fixed_crops if crops or mirror else 1
 
 
-def fixed_versions(records, image_size, seed, versions, crops, mirror, max_distortion):
+def fixed_versions(records, image_size, versions, crops, mirror, max_distortion):
     """All K versions of every image as `training_batches` makes them with `fixed_crops`, in stored order.
 
     Args:
@@ -180,15 +189,15 @@ def fixed_versions(records, image_size, seed, versions, crops, mirror, max_disto
 
     def each(place, record):
         numbers = tf.data.Dataset.range(versions)
-        return numbers.map(lambda version: (record["image"], _version_seed(seed, place, version)))
+        return numbers.map(lambda version: (record["image"], _version_seed(place, version)))
 
     images = records.enumerate().flat_map(each)
     return images.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _version_seed(seed, place, version):
-    """The seed of a version's augmentation, int64 (2,)."""
-    return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(seed, tf.int64), place]), version)
+def _version_seed(place, version):
+    """The seed of a version's augmentation, int64 (2,): the same in every run, so that runs can share features."""
+    return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(0, tf.int64), place]), version)
 
 
 def replica_stacks(batches, num_replicas, steps_per_call):
@@ -318,7 +327,7 @@ def start_px(image_size, crops):
     return augmentation.resized_px(image_size) if crops else image_size
 
 
-def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=None):
+def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=None, features=None):
     """All images once, in stored order. The last batch is filled up with blank images and masked.
 
     Every worker has equally many batches; the shares of all, put together, are the batches of one, but for K where that
@@ -331,6 +340,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
         share: (i, n): the rows [i * batch_size / n, (i + 1) * batch_size / n) of every batch; the others are not
             decoded.
         num_boxes: K, at least as many as an image has; None is those of the batch's image with the most.
+        features: see `training_batches`.
     Returns:
         tf.data.Dataset of {"image": float32 (B, S, S, 3), "labels": int8 (B, C) as stored, "is_real": bool (B,),
         "boxes": float32 (B, K, 4) as ymin, xmin, ymax, xmax in fractions, "box_labels": int64 (B, K), -1 where
@@ -339,9 +349,10 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
         InputError: batch_size is no multiple of n.
     """
 
-    def prepare(_, record):
+    def prepare(position, record):
+        image = {"image": _preprocess(record["image"], image_size)} if features is None else {"row": position}
         return {
-            "image": _preprocess(record["image"], image_size),
+            **image,
             "labels": record["labels"],
             "is_real": tf.constant(True),
             "boxes": record["objects"]["bbox"],
@@ -354,7 +365,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     prepared = own.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     num_labels = prepared.element_spec["labels"].shape[0]
     blank = {
-        "image": tf.zeros((image_size, image_size, 3)),
+        **({"image": tf.zeros((image_size, image_size, 3))} if features is None else {"row": tf.constant(0, tf.int64)}),
         "labels": tf.zeros((num_labels,), tf.int8),
         "is_real": tf.constant(False),
         "boxes": tf.zeros((0, 4)),
@@ -363,7 +374,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     fill = sum(position % batch_size in rows for position in range(count, count + -count % batch_size))
     padding = tf.data.Dataset.from_tensors(blank).repeat(fill)
     padding_values = {
-        "image": 0.0,
+        **({"image": 0.0} if features is None else {"row": tf.constant(0, tf.int64)}),
         "labels": tf.constant(0, tf.int8),
         "is_real": False,
         "boxes": 0.0,
@@ -372,7 +383,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     batches = prepared.concatenate(padding).padded_batch(
         len(rows),
         padded_shapes={
-            "image": (image_size, image_size, 3),
+            **({"image": (image_size, image_size, 3)} if features is None else {"row": ()}),
             "labels": (num_labels,),
             "is_real": (),
             "boxes": (num_boxes, 4),
@@ -381,4 +392,6 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
         padding_values=padding_values,
         drop_remainder=True,
     )
+    if features is not None:
+        batches = batches.map(features.put_in, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -12,6 +12,7 @@ from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
+from srn_tf.models.model import input_of
 from srn_tf.tensor_float import tensor_float_32
 
 
@@ -35,7 +36,7 @@ def evaluate_step(network, image):
 
     Args:
         network: keras.Model, image -> dict of outputs.
-        image: float32 (B, S, S, 3) RGB, 0 to 255.
+        image: float32 (B, S, S, 3) RGB, 0 to 255; or what else the network reads, see `model.input_of`.
     Returns:
         dict of the (B, C) outputs, and in the place of a map (B, H, W, C) int64 (B, C), the flat index of each label's
         maximum in H*W.
@@ -59,9 +60,11 @@ class Evaluator:
         names: logits to compute; default all.
         with_maps: also play the pointing game, with each of the model's maps.
         folder: for the temporary files of large predictions, see `blocks.Rows`.
+        features: data.features.Features of the records it will run over, read in place of their images; None reads
+            images.
     """
 
-    def __init__(self, model, strategy, names=None, with_maps=False, folder=None):
+    def __init__(self, model, strategy, names=None, with_maps=False, folder=None, features=None):
         self._folder = folder
         self._names = tuple(names or model.logits)
         maps = [a_map.name for a_map in model.maps] if with_maps else []
@@ -69,10 +72,11 @@ class Evaluator:
         self._strategy = strategy
         self._image_size = model.image_size
         self._num_labels = model.num_labels
-        network = model.network_for((*self._names, *maps))
+        network = (model.network_for if features is None else model.heads_for)((*self._names, *maps))
+        self._features = None if features is None else features.read_by(network)
 
         def replica_rows(batch, most_boxes):
-            outputs = evaluate_step(network, batch["image"])
+            outputs = evaluate_step(network, input_of(network, batch))
             columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
             if maps:
                 missing = most_boxes - tf.shape(batch["boxes"])[1]
@@ -108,11 +112,12 @@ class Evaluator:
         """
         replicas = self._strategy.num_replicas_in_sync
         batch_size = -(-batch_size // replicas) * replicas
-        batches = evaluation_batches(records, self._image_size, batch_size, worker_share(self._strategy))
+        share = worker_share(self._strategy)
+        batches = evaluation_batches(records, self._image_size, batch_size, share, features=self._features)
         if num_local_replicas(self._strategy) > 1:
             batches = batches.rebatch(batch_size // replicas)  # they are given out replica after replica
         if not self._grids:  # whose game alone reads boxes
-            batches = batches.map(lambda batch: {name: batch[name] for name in ("image", "labels", "is_real")})
+            batches = batches.map(lambda batch: {name: batch[name] for name in batch if "box" not in name})
         distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
         step = self._step.get_concrete_function(distributed.element_spec)  # one for any number of boxes
         num_images = int(records.cardinality())

@@ -29,7 +29,8 @@ def build(trunk, labels, settings):
         MultiLabelModel with the logits y_cls, the pooled features they come of, and no maps.
     """
     classifier = build_classifier(trunk.maps["c5"], len(labels), settings.pooling)
-    answer = classifier(trunk.model(trunk.image)["c5"])
+    last_map = trunk.model(trunk.image)["c5"]
+    answer = classifier(last_map)
     return MultiLabelModel(
         image=trunk.image,
         outputs={"y_cls": answer["y_cls"], "pooled": answer["pooled"]},
@@ -37,4 +38,5 @@ def build(trunk, labels, settings):
         stages=settings.stages,
         logits=("y_cls",),
         embedding="pooled",
+        features={"c5": last_map},
     )

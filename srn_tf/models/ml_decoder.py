@@ -78,6 +78,7 @@ def build(trunk, labels, settings):
         maps=(ATTENTION,),
         embedding="pooled",
         label_free=("trunk", "decoder"),
+        features={"c5": last_map},
     )
 
 

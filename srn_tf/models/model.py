@@ -10,6 +10,7 @@ from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 
 keras = LazyModule("keras")
+tf = LazyModule("tensorflow")
 variables = LazyModule("srn_tf.models.variables")
 
 
@@ -21,7 +22,8 @@ class Term:
         name: in the log; no two terms of a stage share one.
         reads: names of the outputs it is computed from.
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
-            (b, S, S, 3), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and what the stage needs. seed:
+            (b, S, S, 3) (not with --cache=features), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and
+            what the stage needs. seed:
             two integers, others in every step, replica and piece. None: the loss that --loss names, of the one output
             read.
         weight: its factor in the sum.
@@ -168,6 +170,8 @@ class MultiLabelModel:
         explained: names of further outputs, labels last, that an export gives beside maps, regions and logits.
         embedding: name of the (B, D') output by which images are compared, or None.
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
+        features: map's name -> symbolic (B, H, W, D): all maps of the trunk that the other parts read, from which
+            `heads_for` goes on; empty if a method does not say.
 
     Raises:
         ValueError: a stage leaves out a part, watches what it does not have, needs what there is not or starts from a
@@ -185,6 +189,7 @@ class MultiLabelModel:
     explained: tuple = ()
     embedding: str | None = None
     label_free: tuple = ("trunk",)
+    features: dict = dataclasses.field(default_factory=dict)
     network: object = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -303,6 +308,24 @@ class MultiLabelModel:
         """
         return keras.Model(self.image, {name: self.outputs[name] for name in names})
 
+    def heads_for(self, names):
+        """A network on the same weights that computes the named outputs from what the trunk made of the images.
+
+        Args:
+            names: names of outputs.
+        Returns:
+            keras.Model: dict of those of `features` that the outputs come of -> dict of those outputs. Its inputs have
+            the names of the features.
+        """
+        read = self.features
+        if len(read) > 1:
+            is_read = _are_read(keras.Model(list(read.values()), self.outputs), names)
+            read = {name: x for (name, x), is_it in zip(read.items(), is_read, strict=True) if is_it}
+        rest = keras.Model(list(read.values()), {name: self.outputs[name] for name in names})
+        # Keras names the inputs of a model that begins within a graph; Keras 3 wants a dict's inputs named by its keys.
+        inputs = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in read.items()}
+        return keras.Model(inputs, rest(list(inputs.values())))
+
     def _check_output(self, name, shapes):
         """Raises ValueError unless there is that output and has one of the shapes, None being any number."""
         if name not in self.outputs:
@@ -313,3 +336,26 @@ class MultiLabelModel:
             for shape in shapes
         ):
             raise ValueError(f"{name} must have the shape {' or '.join(map(str, shapes))}. Received: {received}.")
+
+
+def _are_read(network, names):
+    """Whether some outputs of a network come of each of its inputs: list of bool."""
+    operations, behind = [], set()
+
+    def trace(inputs):
+        answers = network(inputs, training=False)
+        operations.extend(answers[name].op for name in names)
+
+    specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in network.inputs]
+    graph = tf.function(trace, autograph=False).get_concrete_function(specs).graph
+    while operations:
+        operation = operations.pop()
+        if operation not in behind:
+            behind.add(operation)
+            operations.extend(x.op for x in operation.inputs)
+    return [x.op in behind for x in graph.inputs[: len(specs)]]
+
+
+def input_of(network, batch):
+    """What a network reads of a batch: its image, or, of one of `MultiLabelModel.heads_for`, its features by name."""
+    return batch["image"] if "image" in batch else {x.name: batch[x.name] for x in network.inputs}

@@ -36,7 +36,8 @@ def build(trunk, labels, settings):
     """
     classifier = build_classifier(trunk.maps["c5"], len(labels), settings.pooling)
     f_more = build_more_blocks(trunk.block, trunk.maps["c5"].shape[1:])
-    answer = classifier(f_more(trunk.model(trunk.image)["c5"]))
+    last_map = trunk.model(trunk.image)["c5"]
+    answer = classifier(f_more(last_map))
     return MultiLabelModel(
         image=trunk.image,
         outputs={"y_cls": answer["y_cls"], "pooled": answer["pooled"]},
@@ -45,6 +46,7 @@ def build(trunk, labels, settings):
         logits=("y_cls",),
         embedding="pooled",
         label_free=("trunk", "f_more"),
+        features={"c5": last_map},
     )
 
 

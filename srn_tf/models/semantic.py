@@ -49,7 +49,8 @@ def build(trunk, labels, settings):
     """
     classifier = build_classifier(trunk.maps["c5"], len(labels), settings.pooling)
     f_sem = build_relations(trunk.maps["c5"].shape[-1], len(labels))
-    initial = classifier(trunk.model(trunk.image)["c5"])
+    last_map = trunk.model(trunk.image)["c5"]
+    initial = classifier(last_map)
     y_hat = f_sem({"y_cls": initial["y_cls"], "pooled": initial["pooled"]})
     return MultiLabelModel(
         image=trunk.image,
@@ -58,6 +59,7 @@ def build(trunk, labels, settings):
         stages=settings.stages,
         logits=("y_hat", "y_cls"),
         embedding="pooled",
+        features={"c5": last_map},
     )
 
 

@@ -238,6 +238,7 @@ def build(trunk, labels, settings, use_weighted_attention=True):
         explained=("S",),
         embedding="pooled",
         label_free=("trunk", "f_neck"),
+        features={"c5": last_map} if X_name == "c5" else {X_name: X, "c5": last_map},
     )
 
 

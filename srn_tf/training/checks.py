@@ -8,6 +8,7 @@ import os
 import tensorflow as tf
 
 from srn_tf import stack
+from srn_tf.data.features import check_features
 from srn_tf.errors import InputError
 from srn_tf.training.freezing import planned_stage, untrained_parts
 from srn_tf.training.schedule import make_schedule
@@ -21,7 +22,7 @@ def check_plan(plan, model, strategy, dataset):
     Raises:
         InputError: a stage or part the model does not have, a stage without a weight to train, fewer images than a
             batch, a batch that devices and accumulation cannot share evenly, a warm-up as long as a stage, no label in
-            train or validation, or no box for a stage that needs them.
+            train or validation, no box for a stage that needs them, or features that there cannot be.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -31,6 +32,8 @@ def check_plan(plan, model, strategy, dataset):
         if unknown:
             raise InputError(f"{flag} must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
     _check_something_trains(plan, model)
+    if plan.cache == "features":
+        check_features(model, plan)
     if plan.batch_size % (strategy.num_replicas_in_sync * plan.accumulation_steps):
         raise InputError(
             f"batch_size must be a multiple of {strategy.num_replicas_in_sync} devices x {plan.accumulation_steps} "

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.data.pipeline import Batches, evaluation_batches
+from srn_tf.models.model import input_of
 from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.losses import step_seed
 from srn_tf.training.steps import term_values
@@ -21,12 +22,14 @@ class MeanTerm:
         term: models.model.Term that is per image.
         label_loss, ignores_unspecified: as in training.
         num_boxes: K, for a term of a stage that needs boxes, see `pipeline.evaluation_batches`; None is without.
+        features: data.features.Features of the split, which are read in place of its images; None reads images.
     """
 
-    def __init__(self, model, term, label_loss, ignores_unspecified, num_boxes=None):
+    def __init__(self, model, term, label_loss, ignores_unspecified, num_boxes=None, features=None):
         self._image_size, self._num_boxes = model.image_size, num_boxes
-        self._read = ("image", "labels") if num_boxes is None else ("image", "labels", "boxes", "box_labels")
-        network = model.network_for(term.reads)
+        self._unread = ("is_real",) if num_boxes is not None else ("is_real", "boxes", "box_labels")
+        network = (model.network_for if features is None else model.heads_for)(term.reads)
+        self._features = None if features is None else features.read_by(network)
 
         @tf.function
         def values(batch, seed):
@@ -35,7 +38,7 @@ class MeanTerm:
             batch["y"] = tf.cast(labels == 1, tf.float32)
             if ignores_unspecified:
                 batch["counted"] = tf.cast(labels != 0, tf.float32)
-            return term_values(term, network(batch["image"], training=False), batch, label_loss, seed)
+            return term_values(term, network(input_of(network, batch), training=False), batch, label_loss, seed)
 
         self._values = values
 
@@ -43,11 +46,13 @@ class MeanTerm:
     def __call__(self, records, batch_size):
         """The mean over all records, float; what the term draws is the same at every call."""
         total, count = 0.0, 0
-        batches = evaluation_batches(records, self._image_size, batch_size, num_boxes=self._num_boxes)
+        batches = evaluation_batches(
+            records, self._image_size, batch_size, num_boxes=self._num_boxes, features=self._features
+        )
         with contextlib.closing(Batches(batches)) as batches:
             for number, batch in enumerate(batches):
                 is_real = batch["is_real"].numpy()
-                batch = {name: batch[name] for name in self._read}
+                batch = {name: value for name, value in batch.items() if name not in self._unread}
                 total += float(np.sum(self._values(batch, step_seed(number)).numpy()[is_real], dtype=np.float64))
                 count += int(is_real.sum())
         return total / count

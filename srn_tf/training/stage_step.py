@@ -51,6 +51,7 @@ class StageStep:
         loss: see `training.losses`.
 
     Attributes:
+        network: keras.Model that computes what the stage's terms read.
         average: WeightAverage of the weights of the layers that are trained, BatchNorm statistics included, or None.
         traces: how often the graph was made.
 
@@ -62,7 +63,7 @@ class StageStep:
         self._strategy, self._stage, self._stage_index = strategy, stage, stage_index
         self._plan, self._loss = plan, loss
         self._names = [term.name for term in stage.terms]
-        self._network = model.network_for(stage.reads)
+        self.network = (model.heads_for if plan.cache == "features" else model.network_for)(stage.reads)
         self.traces = 0
         with strategy.scope():
             trained = apply_stage(model, stage, plan.frozen_norms)
@@ -101,8 +102,8 @@ class StageStep:
         """Takes n steps, one after the other.
 
         Args:
-            stack: {"image": float32 (n, b, S, S, 3), "y": float32 (n, b, C)}, perhaps "counted" (n, b, C), and what
-                the stage needs, of every replica its share: n steps of b images.
+            stack: {"image": float32 (n, b, S, S, 3) or features, "y": float32 (n, b, C)}, perhaps "counted" (n, b, C),
+                and what the stage needs, of every replica its share: n steps of b images.
             rates: n learning rates.
         Returns:
             Outcome.
@@ -176,7 +177,7 @@ class StageStep:
     def _share(self, batch, seed, loss_scale):
         plan = self._plan
         return accumulated_gradients(
-            self._network,
+            self.network,
             self._stage.terms,
             self._optimizer.variables,
             batch,

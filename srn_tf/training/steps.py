@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from srn_tf.errors import InputError
+from srn_tf.models.model import input_of
 from srn_tf.training.losses import sigmoid_loss, step_seed
 
 
@@ -14,12 +16,28 @@ def term_values(term, outputs, batch, label_loss, seed):
         batch: see `models.model.Term`.
         label_loss: the loss that --loss names, see `training.losses`.
         seed: two integers.
+    Raises:
+        InputError: the term's function asks the batch for what is not in it.
     """
     read = {name: tf.cast(outputs[name], tf.float32) for name in term.reads}
     if term.function is not None:
-        return term.function(read, batch, seed)
+        return term.function(read, _Batch(batch, term), seed)
     (logits,) = read.values()
     return label_loss(batch["y"], logits, batch.get("counted"), seed)
+
+
+class _Batch(dict):
+    """A batch as a term's function sees it: what is not there is named in one message."""
+
+    def __init__(self, batch, term):
+        super().__init__(batch)
+        self._term = term
+
+    def __missing__(self, name):
+        raise InputError(
+            f"Term {self._term.name} must read what is in a batch: {', '.join(self)}. Received: {name!r}. With "
+            "--cache=features there are no images: use another --cache, or leave the stage out of --stages."
+        )
 
 
 def loss_gradients(
@@ -31,10 +49,11 @@ def loss_gradients(
     images, or the term itself if it is per step.
 
     Args:
-        network: keras.Model, image -> dict of the outputs that the terms read.
+        network: keras.Model, image (or features, see `model.input_of`) -> dict of the outputs that the terms read.
         terms: tuple of models.model.Term.
         variables: address -> tf.Variable that this stage trains; nothing else is differentiated.
-        batch: {"image": float32 (b, S, S, 3), "y": float32 (b, C)} and perhaps "counted" (see `training.losses`).
+        batch: {"image": float32 (b, S, S, 3) or features, "y": float32 (b, C)} and perhaps "counted" (see
+            `training.losses`).
         global_batch_size: images of the step over all replicas.
         label_loss: see `term_values`.
         seed: two integers; another one in every step, replica and piece.
@@ -48,8 +67,8 @@ def loss_gradients(
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(list(variables.values()))
-        outputs = network(batch["image"], training=True)
-        num_images = tf.cast(tf.shape(batch["image"])[0], tf.float32)
+        outputs = network(input_of(network, batch), training=True)
+        num_images = tf.cast(tf.shape(batch["y"])[0], tf.float32)
         parts = {}
         for term in terms:
             values = term_values(term, outputs, batch, label_loss, seed)

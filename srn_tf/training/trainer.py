@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from srn_tf import distribution, stack
+from srn_tf.data.features import open_features
 from srn_tf.data.pipeline import Batches, cached, replica_stacks, training_batches
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import Derived, row_blocks
@@ -60,8 +61,8 @@ class Trainer:
         self._plan, self._work, self._summaries = plan, work, summaries
         check_plan(plan, model, strategy, dataset)
         self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
-        # Made once, so that what it keeps in memory serves every epoch.
-        self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
+        if plan.cache != "features":  # Made once, so that what it keeps in memory serves every epoch.
+            self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(
             plan.loss,
             plan.focal_gamma,
@@ -86,6 +87,25 @@ class Trainer:
         weights = balanced_weights(self._dataset.records("train"), self._dataset.ignores_unspecified)
         logger.info("Positives weigh %.2f (the most frequent label) to %.2f.", weights.min(), weights.max())
         return weights
+
+    @functools.cached_property
+    def _features(self):
+        """role -> data.features.Features, empty where images are read; asked for once the trunk has its weights."""
+        roles = ("train", "validation") if self._plan.cache == "features" else ()
+        asked = self._model, self._strategy, self._dataset
+        return {role: open_features(*asked, role, self._plan, self._stop_between) for role in roles}
+
+    def _stop_between(self):
+        """Stops if the program is to, while there is nothing new to save."""
+        asked = self._interruption.signal
+        if asked is not None:
+            raise Stopped(
+                asked, f"Stopped by {asked.name} before all features were computed: the same command does so."
+            )
+
+    def _validation_records(self):
+        features = self._features.get("validation")
+        return self._dataset.records("validation") if features is None else features.records
 
     @functools.cached_property
     def _num_boxes(self):
@@ -191,9 +211,9 @@ class Trainer:
 
     def _stacks(self, run, context):
         """The epoch's batches from the next step on, for the replicas of one worker."""
-        plan = self._plan
+        plan, features = self._plan, self._features.get("train")
         batches = training_batches(
-            self._records,
+            self._records if features is None else features.records,
             self._model.image_size,
             plan.batch_size,
             plan.seed,
@@ -208,6 +228,7 @@ class Trainer:
             threads=plan.data_threads,
             num_boxes=self._boxes_for(run.stage),
             fixed_crops=plan.fixed_crops,
+            features=None if features is None else features.read_by(run.step.network),
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)
@@ -316,18 +337,19 @@ class Trainer:
 
     def _validator(self, stage):
         """A function, StageRun -> dict: the validation of a stage's epoch."""
-        model = self._model
+        model, features = self._model, self._features.get("validation")
         if stage.watched in model.logits:
-            evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=self._work.path)
+            folder = self._work.path
+            evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=folder, features=features)
             return functools.partial(self._validate, evaluator=evaluator)
         (term,) = [term for term in stage.terms if term.name == stage.watched]
         ignores_unspecified = self._dataset.ignores_unspecified
-        mean = MeanTerm(model, term, self._loss, ignores_unspecified, self._boxes_for(stage))
+        mean = MeanTerm(model, term, self._loss, ignores_unspecified, self._boxes_for(stage), features)
         return functools.partial(self._validate_term, mean=mean)
 
     def _validate_term(self, run, mean):
         """The watched term, its mean over the validation images."""
-        records = self._dataset.records("validation")
+        records = self._validation_records()
         loss = mean(records, self._plan.batch_size)
         if not np.isfinite(loss):
             raise InputError(self._not_finite(run))
@@ -343,7 +365,7 @@ class Trainer:
         """The watched output on the validation images: loss as in training, mAP by the data set's protocol, F1 and
         confusion with unspecified entries as negatives.
         """
-        predictions = evaluator.predict(self._dataset.records("validation"), self._plan.batch_size)
+        predictions = evaluator.predict(self._validation_records(), self._plan.batch_size)
         logits, labels = predictions.logits[run.stage.watched], predictions.labels
         if not all(np.isfinite(logits[rows]).all() for rows in row_blocks(logits)):
             raise InputError(self._not_finite(run))

@@ -299,9 +299,9 @@ def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records)
 def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
     """Each image is one of its K versions, in every epoch one drawn anew; of more versions these are the first."""
     K, epochs, arguments = 3, 4, {"crops": True, "mirror": True, "max_distortion": 1}
-    versions = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, 5, K, **arguments)))
+    versions = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, K, **arguments)))
     assert versions.shape == (NUM_TRAIN * K, S_PX, S_PX, 3) and len(np.unique(versions, axis=0)) > 2 * NUM_TRAIN
-    of_more = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, 5, K + 1, **arguments)))
+    of_more = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, K + 1, **arguments)))
     np.testing.assert_array_equal(of_more.reshape(NUM_TRAIN, K + 1, -1)[:, :K], versions.reshape(NUM_TRAIN, K, -1))
     drawn = np.full([epochs, NUM_TRAIN], -1)
     for epoch in range(epochs):

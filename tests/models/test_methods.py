@@ -57,6 +57,24 @@ def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
                 assert (value != before[name]).any() == (is_trained and not is_fixed), name
 
 
+def test_the_heads_go_on_from_the_features(method_name, model):
+    """Bit for bit, without a weight of the trunk, and from no more of the features than the outputs come of."""
+    assert bool(model.features) == (method_name in METHODS)
+    image = small.random_batch()["image"]
+    features = dict(keras.Model(model.image, dict(model.features))(image, training=False)) if model.features else {}
+    for names in [tuple(model.outputs), *(stage.reads for stage in model.stages.values())] if features else []:
+        heads = model.heads_for(names)
+        in_trunk = {id(weight) for weight in model.parts["trunk"].weights}
+        assert not in_trunk & {id(weight) for weight in heads.weights}
+        batch = {x.name: features[x.name] for x in heads.inputs}
+        received, expected = heads(batch, training=False), model.network_for(names)(image, training=False)
+        assert sorted(received) == sorted(names)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(received[name], value, err_msg=name)
+        if method_name in ("srn", "srn_att"):
+            assert list(batch) == {("y_cls",): ["c5"], ("y_att",): ["c4"], ("y_sr",): ["c4"]}.get(names, ["c4", "c5"])
+
+
 def test_every_weight_is_in_a_checkpoint(method_name, model, tmp_path):
     """Another model that reads it answers the same in every output, and a weight that moved moves its array."""
     path = str(tmp_path / "w.npz")

@@ -25,6 +25,13 @@ def test_two_replicas_equal_one_device(two_devices_dir, file):
         np.testing.assert_allclose(received[name], value, rtol=0, atol=1e-5, err_msg=name)
 
 
+def test_two_replicas_on_features_equal_one_device_on_images(two_devices_dir):
+    expected, received = (load(two_devices_dir, run, "state")[0] for run in ("one_images", "two_features"))
+    assert list(received) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(received[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
 def test_the_comparison_can_fail(two_devices_dir):
     """Momenta are far above the tolerance, so a gradient or a decay counted twice would show."""
     arrays, meta = load(two_devices_dir, "two", "state")

@@ -49,11 +49,11 @@ def test_each_worker_knows_its_place(together):
     assert [entry["votes"] for entry in facts] == [[False, True, True, True]] * 2
 
 
-@pytest.mark.parametrize("stage", ["att", "sr"])
-def test_two_workers_learn_what_one_process_learns(alone, together, stage):
+@pytest.mark.parametrize("file", ["checkpoints/att.npz", "checkpoints/sr.npz", "frozen/checkpoints/att.npz"])
+def test_two_workers_learn_what_one_process_learns(alone, together, file):
     """Three steps a stage on the same batches of 8, half of each on either worker."""
-    expected, _ = checkpoint.load_arrays(str(alone[0] / "checkpoints" / f"{stage}.npz"))
-    received, _ = checkpoint.load_arrays(str(together[0] / "checkpoints" / f"{stage}.npz"))
+    expected, _ = checkpoint.load_arrays(str(alone[0] / file))
+    received, _ = checkpoint.load_arrays(str(together[0] / file))
     assert list(received) == list(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(received[name], value, rtol=0, atol=1e-5, err_msg=name)

@@ -2,7 +2,7 @@
 
 python -m tests.training.two_devices DATA_DIR WORK_DIR
 
-Leaves WORK_DIR/<one, two, whole or continued>/checkpoints/.
+Leaves WORK_DIR/<one, two, whole, continued, one_images or two_features>/checkpoints/.
 """
 
 import contextlib
@@ -43,6 +43,9 @@ def main(data_dir, work_dir):
     unspecified = small_runs.OtherRecords(dataset, a_third_unspecified, ignores_unspecified=True)
     for path, strategy in (("one", one), ("two", two)):
         run(path, strategy, build_srn, dataset=unspecified, stages=("att", "sr"), epochs=(1, 1))
+    frozen = {"stages": ("att",), "epochs": (1,), "frozen_parts": ("trunk",), "fixed_crops": 2}
+    run("one_images", one, build_srn, **frozen)
+    run("two_features", two, build_srn, **frozen, cache="features")
 
 
 def a_third_unspecified(record):

@@ -2,10 +2,11 @@
 
 python -m tests.training.two_workers DATA_DIR WORK_DIR
 
-Leaves WORK_DIR/checkpoints/ and WORK_DIR/worker-<index>.npz.
+Leaves WORK_DIR/checkpoints/, WORK_DIR/frozen/checkpoints/ and WORK_DIR/worker-<index>.npz.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -41,7 +42,8 @@ def main(data_dir, work_dir):
 
 
 def evaluate_and_train(strategy, data_dir, work_dir):
-    """Trains stages att and sr of the paper's heads, which move no BatchNorm; each worker's would be its own.
+    """Trains stages att and sr of the paper's heads, which move no BatchNorm; each worker's would be its own. Then once
+    more on a frozen trunk: several workers on its features, one on images.
 
     Returns:
         dict: what the evaluation of the test images gave before, as arrays.
@@ -56,6 +58,10 @@ def evaluate_and_train(strategy, data_dir, work_dir):
         stages=("att", "sr"), epochs=(1, 1), batch_size=BATCH_SIZE, weight_decay=0.05, ema_decay=0.9, steps_per_call=2
     )
     small_runs.make_trainer(work_dir, model, dataset, plan, strategy).train()
+    plan = dataclasses.replace(plan, stages=("att",), epochs=(1,), frozen_parts=("trunk",), fixed_crops=2)
+    if distribution.worker_share(strategy)[1] > 1:
+        plan = dataclasses.replace(plan, cache="features")
+    small_runs.make_trainer(f"{work_dir}/frozen", model, dataset, plan, strategy).train()
     game = json.dumps({name: game.result() for name, game in predictions.pointing.items()})
     return {**predictions.logits, "labels": predictions.labels, "pointing": game}
 
