@@ -37,8 +37,7 @@ def main(data_dir, work_dir):
         run("continued", two, small.build_two_parts, small_runs.InterruptingSummaries("begin", 2), **begin)
     run("continued", two, small.build_two_parts, **begin)
 
-    # Stages att and sr of the paper's heads move no BatchNorm, whose statistics would be each replica's own; att starts
-    # from weights that it copies.
+    # Stages att and sr of the paper's heads move no BatchNorm, whose statistics would be each replica's own.
     Trainer._validate = small_runs.never_better  # the evaluation has run above
     unspecified = small_runs.OtherRecords(dataset, a_third_unspecified, ignores_unspecified=True)
     for path, strategy in (("one", one), ("two", two)):
@@ -54,7 +53,7 @@ def a_third_unspecified(record):
 
 
 def build_srn():
-    return small.build_small_srn("paper", num_labels=16, x_stride=32, init_confidence="classifier")
+    return small.build_small_srn("paper", num_labels=16)
 
 
 if __name__ == "__main__":
