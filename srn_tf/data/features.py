@@ -150,12 +150,12 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
     if distribution.is_chief(strategy):
         arrays = _open_all(files)
         if len(arrays) < len(files):
-            records = dataset.records(role)
-            images = fixed_versions(records, model.image_size, versions, crops, mirror, plan.max_distortion)
             with _only_maker(folder):
                 arrays = _open_all(files, says_damage=True)  # Another process may have made them just now.
                 missing = {name: file for name, file in files.items() if name not in arrays}
                 if missing:
+                    of_plan = versions, crops, mirror, plan.max_distortion
+                    images = fixed_versions(dataset.records(role), model.image_size, *of_plan)
                     _make(model, strategy, images, missing, f"{dataset.name} {role}", between)
                     arrays = _open_all(files)
     distribution.wait_for_all(strategy)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from srn_tf import run
 from srn_tf.data import features
 from srn_tf.data.datasets import open_dataset
-from srn_tf.data.features import open_features
+from srn_tf.data.features import check_features, open_features
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Evaluator
 from srn_tf.evaluation.predictions import load_predictions
@@ -24,6 +24,7 @@ from srn_tf.models.model import Term
 from srn_tf.models.registry import METHODS
 from srn_tf.runs.work_dir import WorkDir
 from srn_tf.training import summaries, trainer
+from srn_tf.training.steps import term_values
 from tests.models.small import small_model
 from tests.test_run import make_options
 from tests.training import small, small_runs
@@ -220,53 +221,60 @@ def test_one_process_at_a_time_and_nothing_left_of_killed_ones(tmp_path):
     assert order == [("first", True), ("second", False)]
 
 
-def test_making_that_fails_leaves_nothing_and_says_why(own_dataset, monkeypatch, request):
+def test_a_full_disk_is_said_before(own_dataset, monkeypatch):
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2_000_000))
+    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "max_distortion": 2})
+    before = files_of(own_dataset)
+    # They take 40 images x 2 versions x 7 x 7 x 128 x 4 bytes: 2,007,040.
+    with pytest.raises(InputError, match=r"80 versions of scenes train images take 0\.00 GB\. Received: 0\.00 GB free"):
+        open_features(build("main_net"), tf.distribute.get_strategy(), own_dataset, "train", plan)
+    assert files_of(own_dataset) == before
+
+
+@pytest.mark.slow
+def test_making_that_fails_leaves_nothing_and_says_why(own_dataset, monkeypatch):
     def stop():
         raise small_runs.Interrupted
-
-    plan, role = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "fixed_crops": 7}), "train"
-    arguments = build("main_net"), tf.distribute.get_strategy(), own_dataset, role, plan
-    before = files_of(own_dataset)
-    with pytest.raises(small_runs.Interrupted):
-        open_features(*arguments, stop)
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**6))
-    with pytest.raises(
-        InputError, match=r"280 versions of scenes train images take 0.00 GB. Received: 0.00 GB free in"
-    ):
-        monkeypatch.setattr(features.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
-        open_features(*arguments)
-    monkeypatch.undo()
 
     def full(file, *_):
         raise OSError(28, "No space left on device")
 
+    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "max_distortion": 2})
+    arguments = build("main_net"), tf.distribute.get_strategy(), own_dataset, "train", plan
+    before = files_of(own_dataset)
+    with pytest.raises(small_runs.Interrupted):
+        open_features(*arguments, stop)
     monkeypatch.setattr(features.np.lib.format, "write_array_header_1_0", full)
     with pytest.raises(InputError, match="must be written to .*features, beside .* Received: No space left on device"):
         open_features(*arguments)
     assert files_of(own_dataset) == before
 
 
-def test_what_cannot_be_trained_on_features(own_dataset, tmp_path):
+def test_what_cannot_be_trained_on_features():
+    plan = small_runs.make_plan(**RUNS["main_net"], **FROZEN)
+    model = types.SimpleNamespace(parts={"trunk": None, "head": None}, features={"c5": None})
+    check_features(model, plan)
     for changes, message in (
         ({"frozen_parts": ()}, "needs a trunk that no stage trains. Received: --frozen_parts=. Add trunk to"),
         ({"fixed_crops": 0}, "Received: --fixed_crops=0 with --crops or --mirror. Use --fixed_crops=K, such as 4, or"),
     ):
         with pytest.raises(InputError, match=message):
-            train(tmp_path, own_dataset, "main_net", "features", **changes)
-    with pytest.raises(InputError, match="Received: one that does not, of first, last. Use another --cache."):
-        small_runs.train(tmp_path, own_dataset, cache="features")
+            check_features(model, dataclasses.replace(plan, **changes))
+    check_features(model, dataclasses.replace(plan, fixed_crops=0, crops=False, mirror=False))
+    model.features = {}
+    with pytest.raises(InputError, match="Received: one that does not, of trunk, head. Use another --cache."):
+        check_features(model, plan)
 
 
-def test_a_term_that_reads_the_image_is_said(own_dataset, tmp_path):
-    model = build("main_net")
-    term = Term("bright", ("y_cls",), lambda outputs, batch, seed: tf.reduce_mean(batch["image"], axis=[1, 2, 3]))
-    stage = dataclasses.replace(model.stages["cls"], terms=(*model.stages["cls"].terms, term))
-    plan = small_runs.make_plan(**RUNS["main_net"], **FROZEN, cache="features")
-    model = dataclasses.replace(model, stages={"cls": stage})
+def test_a_term_that_reads_the_image_is_said():
+    term = Term("bright", ("y",), lambda outputs, batch, seed: tf.reduce_mean(batch["image"], axis=[1, 2, 3]))
+    batch = {"image": tf.ones([2, 4, 4, 3]), "y": tf.zeros([2, 3])}
+    assert term_values(term, {"y": batch["y"]}, batch, None, (0, 0)).numpy().tolist() == [1.0, 1.0]
+    batch["c5"] = batch.pop("image")
     with pytest.raises(
-        InputError, match="Term bright must read what is in a batch: .*c5.* Received: 'image'. With --cac"
+        InputError, match="Term bright must read what is in a batch: y, c5. Received: 'image'. With --ca"
     ):
-        small_runs.make_trainer(tmp_path, model, own_dataset, plan).train()
+        term_values(term, {"y": batch["y"]}, batch, None, (0, 0))
 
 
 @pytest.mark.slow
