@@ -90,8 +90,9 @@ def _finish(options, dataset, strategy, work, description):
     with strategy.scope():  # in float32, whatever it was trained in
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
     for split in ("validation", "test"):  # of validation, for its predictions
-        metrics = _evaluate(model, strategy, dataset, split, options.stages, work, protocol)
+        metrics = _evaluate(evaluator, strategy, dataset, split, options.stages, work, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -210,7 +211,8 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    metrics = _evaluate(model, strategy, dataset, split, description["stages"], work, protocol, other, **options)
+    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
+    metrics = _evaluate(evaluator, strategy, dataset, split, description["stages"], work, protocol, other, **options)
     if other:
         metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
     return metrics
@@ -298,9 +300,8 @@ def _describe(options, config, dataset):
     }
 
 
-def _evaluate(model, strategy, dataset, split, stages, work, protocol, other="", **options):
+def _evaluate(evaluator, strategy, dataset, split, stages, work, protocol, other="", **options):
     """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
-    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path)
     predictions = evaluator.predict(dataset.records(split), EVALUATION_BATCH, title=f"evaluate {split}")
     if distribution.is_chief(strategy):
         save_predictions(
