@@ -24,7 +24,7 @@ def has_gradient(name):
 
 @pytest.fixture(scope="module", params=["released", "paper"])
 def head_and_model(request):
-    return request.param, small.build_small_srn(request.param)
+    return request.param, small.small_srn(request.param)
 
 
 def assert_only_trained_parts_moved(before, after, stage):
@@ -37,6 +37,7 @@ def assert_only_trained_parts_moved(before, after, stage):
             assert (after[name] != value).any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage_name", ["cls", "att", "sr", "all"])
 def test_only_trained_parts_move(head_and_model, stage_name):
     head, model = head_and_model
@@ -60,9 +61,9 @@ def test_stages_may_come_in_any_order(head_and_model):
         assert all(variable is model.weights[name] for name, variable in variables.items())
 
 
-@pytest.mark.parametrize("head", ["released", "paper"])
+@pytest.mark.parametrize("head", ["released", pytest.param("paper", marks=pytest.mark.slow)])
 def test_a_learned_alpha_moves_in_the_last_stage_alone(head):
-    model = small.build_small_srn(head, learn_alpha=True)
+    model = small.small_srn(head, learn_alpha=True)
     for name, stage in model.stages.items():
         before = small.weights_of(model)
         small.descend(model, stage, small.random_batch(), 1e-3)
