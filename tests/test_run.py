@@ -268,6 +268,12 @@ def test_evaluate_run(srn_run, tmp_path):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
 
 
+def test_metrics_that_cannot_be_read_are_in_no_export(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json cannot be read .*Evaluate the run again"):
+        run.provenance_of(WorkDir(str(tmp_path)))
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
     monkeypatch.setattr(run, "export", lambda *_, **__: None)
