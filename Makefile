@@ -4,6 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := demo
 TEST_PROCESSES := 2
+# Modules are compiled when they are first imported, which two of three never are.
+INSTALL := pip install --disable-pip-version-check --quiet --no-compile
 
 # The Python that .venv was made with; without .venv the first of these that runs and is 3.10 to 3.13.
 # Override with `make PYTHON=/path/to/python demo`: .venv is made anew if it is of another version.
@@ -23,7 +25,7 @@ demo: $(READY)
 	$(RUN) tools/demo.py --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --output_dir=$(DEMO)
 
 test: $(READY)-beam
-	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile
+	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(READY)-beam
 	$(RUN) -m pytest -m slow
@@ -36,12 +38,12 @@ $(READY): requirements.txt
 	@"$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
 		"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	$(RUN) -m $(INSTALL) --requirement requirements.txt
 	touch $@
 
 # Apache Beam too, for its tests.
 $(READY)-beam: $(READY) requirements-beam.txt
-	$(RUN) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt --requirement requirements-beam.txt
+	$(RUN) -m $(INSTALL) --requirement requirements.txt --requirement requirements-beam.txt
 	touch $@
 
 clean:

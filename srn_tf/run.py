@@ -93,12 +93,13 @@ def _finish(options, dataset, strategy, work):
     with strategy.scope():  # in float32, whatever it was trained in
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
+    whole = None if options.cache == "features" else _evaluator(model, strategy, work)  # traced once for both splits
 
     def predict(split):
-        features = None
-        if options.cache == "features":
-            features = open_features(model, strategy, dataset, split, _plan(options))
-        return _predict(model, strategy, dataset, split, work, features)
+        if whole is not None:
+            return _predict(whole, dataset.records(split), split)
+        features = open_features(model, strategy, dataset, split, _plan(options))
+        return _predict(_evaluator(model, strategy, work, features), features.records, split)
 
     predictions = predict("validation")
     if options.serve_output == "best" and "final" not in description:
@@ -241,7 +242,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    predictions = _predict(model, strategy, dataset, split, work)
+    predictions = _predict(_evaluator(model, strategy, work), dataset.records(split), split)
     metrics = _scored(predictions, model, strategy, dataset, split, description, work, protocol, other, **options)
     if other:
         metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
@@ -332,7 +333,9 @@ def _describe(options, config, dataset):
 
 
 def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
-    """The metrics of a split; its predictions are kept in the work folder, see `WorkDir.predictions` for `other`."""
+    """The metrics of a split, the served output first; keeps its predictions, see `WorkDir.predictions` for `other`."""
+    logits = {name: predictions.logits[name] for name in model.logits}
+    predictions = dataclasses.replace(predictions, logits=logits)
     if distribution.is_chief(strategy):
         _save(predictions, model, dataset, split, work.predictions(split, other))
     return {
@@ -345,9 +348,11 @@ def _scored(predictions, model, strategy, dataset, split, description, work, pro
     }
 
 
-def _predict(model, strategy, dataset, split, work, features=None):
-    evaluator = Evaluator(model, strategy, with_maps=True, folder=work.path, features=features)
-    records = dataset.records(split) if features is None else features.records
+def _evaluator(model, strategy, work, features=None):
+    return Evaluator(model, strategy, with_maps=True, folder=work.path, features=features)
+
+
+def _predict(evaluator, records, split):
     return evaluator.predict(records, EVALUATION_BATCH, title=f"evaluate {split}")
 
 

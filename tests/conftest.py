@@ -1,25 +1,76 @@
 """What several folders of tests share."""
 
+import fcntl
+import gc
 import os
+import shutil
 
 import pytest
 
 from tests import deprecations
 
+gc.disable()  # until all is imported: a fifth of that time goes into looking for garbage where there is none
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the tools do
 
 
 @pytest.fixture(scope="session")
-def tiny_scenes_dir(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """A function (name, make) -> folder of that name, filled by make(folder) in the first test process that asks."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # what the processes of a session share
+
+    def get(name, make):
+        folder, done = base / name, base / f"{name}.done"
+        with open(base / f"{name}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when closed
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes_dir(made_once):
     """Folder of the data set scenes, prepared with 64 training, 16 validation and 16 test images."""
     from srn_tf.data import scenes
     from srn_tf.data.datasets import open_dataset
 
-    folder = str(tmp_path_factory.mktemp("tiny_scenes"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "SPLIT_SIZES", {"train": 64, "validation": 16, "test": 16})
-        open_dataset("scenes", folder, folder)
-    return folder
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scenes, "SPLIT_SIZES", {"train": 64, "validation": 16, "test": 16})
+            open_dataset("scenes", str(folder), str(folder))
+
+    return str(made_once("tiny_scenes", make))
+
+
+# The files of tests that take longest: begun first, so that at the end no process waits for another's.
+LONGEST = (
+    "tests/test_run.py",
+    "tests/data/test_pipeline.py",
+    "tests/training/test_trainer.py",
+    "tests/training/test_stage_step.py",
+    "tests/serving/test_export.py",
+    "tests/training/test_resume.py",
+    "tests/tools/test_predict.py",
+    "tests/models/test_methods.py",
+    "tests/training/test_steps.py",
+    "tests/models/test_srn.py",
+    "tests/serving/test_predictor.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.split("::")[0], len(LONGEST)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what is imported stays
+    gc.enable()
 
 
 def pytest_runtest_setup():

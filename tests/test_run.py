@@ -100,10 +100,13 @@ def arrays_of(work_dir, name="final"):
     return checkpoint.load_arrays(os.path.join(work_dir, "checkpoints", f"{name}.npz"))[0]
 
 
-@pytest.fixture(scope="module")
-def srn_run(tiny_scenes_dir, tmp_path_factory):
-    """Options and returned metrics of a whole run."""
-    options = make_options(tiny_scenes_dir, tmp_path_factory.mktemp("run"))
+TWO_STAGES = {"stages": ("cls", "all"), "epochs": (2, 1), "learning_rate": (0.01,) * 2}
+
+
+@pytest.fixture(scope="module", params=[TWO_STAGES, pytest.param({}, marks=pytest.mark.slow)], ids=["two", "all"])
+def srn_run(request, tiny_scenes_dir, tmp_path_factory):
+    """Options and returned metrics of a whole run, through two or all of the stages."""
+    options = make_options(tiny_scenes_dir, tmp_path_factory.mktemp("run"), **request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summaries, "NUM_PICTURES", 1)  # drawing takes its time
         return options, run.train_run(options)
@@ -122,15 +125,19 @@ def test_what_a_run_leaves(srn_run):
     folders = ["checkpoints", "export", "predictions", "tensorboard"]
     assert files == sorted(["flags.txt", "run.json", "log.jsonl", "metrics.json", "reliability.png", *folders])
     assert sorted(os.listdir(os.path.join(options.work_dir, "predictions"))) == ["test.npz", "validation.npz"]
-    expected = {"state", *(f"{name}.npz" for name in ("all", "att", "cls", "final", "sr"))}
+    expected = {"state", *(f"{name}.npz" for name in (*options.stages, "final"))}
     assert expected <= set(os.listdir(os.path.join(options.work_dir, "checkpoints")))
     assert os.listdir(os.path.join(options.work_dir, "export")) == ["1"]
     assert os.path.isfile(os.path.join(options.work_dir, "export", "1", "saved_model.pb"))
+    with open(os.path.join(options.work_dir, "export", "1", "assets.extra", "export.json"), encoding="utf-8") as file:
+        exported = json.load(file)
+    assert (exported["run"]["dataset"], exported["flags"]["batch_size"]) == ("scenes", "16")
+    assert exported["metrics"] == metrics
     with open(os.path.join(options.work_dir, "flags.txt"), encoding="utf-8") as file:
         assert file.read() == options.as_flagfile()
     small.assert_bit_equal(arrays_of(options.work_dir), arrays_of(options.work_dir, "all"))
     log = small_runs.read_log(options.work_dir)
-    expected = [("cls", 1), ("cls", 2), ("att", 1), ("sr", 1), ("all", 1)]
+    expected = [(stage, 1 + i) for stage, epochs in zip(options.stages, options.epochs) for i in range(epochs)]
     assert [(entry["stage"], entry["epoch"]) for entry in log] == expected
     assert list(log[-1]["losses"]) == ["y_att", "y_sr", "y_cls"]
 
@@ -140,7 +147,7 @@ def test_run_json_says_what_the_run_is(srn_run):
     description = WorkDir(options.work_dir).read_run()
     assert description["labels"] == list(LABELS)
     assert (description["dataset"], description["protocol"], description["seed"]) == ("scenes", "scenes", 0)
-    assert description["stages"] == list(STAGES)
+    assert description["stages"] == list(options.stages)
     settings = description["model"]["settings"]
     assert settings["srn_head"] == "released" and settings["head_channels"] == 8
     assert description["versions"]["tensorflow"] == tf.__version__
@@ -172,11 +179,12 @@ def test_tensorboard_shows_every_stage(srn_run):
         for record in tf.data.TFRecordDataset(os.path.join(folder, name)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             tags |= {value.tag for value in event.summary.value}
-    for stage in STAGES:
+    losses = {"cls": ("y_cls",), "att": ("y_att",), "sr": ("y_sr",), "all": ("y_att", "y_sr", "y_cls")}
+    for stage in options.stages:
         names = ("learning_rate", "speed/images_per_second", "speed/data_wait_s", "attention")
         names += ("validation/mAP", "validation/F1-macro", "validation/confusion")
+        names += tuple(f"loss/{name}" for name in losses[stage])
         assert {f"{stage}/{name}" for name in names} <= tags
-    assert {"cls/loss/y_cls", "att/loss/y_att", "sr/loss/y_sr", "all/loss/y_att", "all/loss/y_sr"} <= tags
 
 
 def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
@@ -197,6 +205,20 @@ def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, m
     assert plans == [{name: expected[name] for name in plans[0]}]
 
 
+def assert_alike(received, expected):
+    """Compares metrics of two executions, between which the order of sums, and so rounding, may differ."""
+    if isinstance(expected, dict):
+        assert received.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_alike(received[name], value)
+    elif isinstance(expected, list):
+        assert len(received) == len(expected)
+        for one, other in zip(received, expected):
+            assert_alike(one, other)
+    else:
+        assert received == (pytest.approx(expected, rel=1e-5, abs=1e-5) if isinstance(expected, float) else expected)
+
+
 def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
     options, metrics = srn_run
 
@@ -206,23 +228,23 @@ def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
     monkeypatch.setattr(run, "Trainer", refuse)
     monkeypatch.setattr(run, "export", refuse)
     before = arrays_of(options.work_dir)
-    assert run.train_run(options) == metrics
+    assert_alike(run.train_run(options), metrics)
     small.assert_bit_equal(arrays_of(options.work_dir), before)
 
 
 def test_evaluate_run(srn_run, tmp_path):
     options, metrics = srn_run
-    assert run.evaluate_run(options.work_dir, options.data_dir, "test") == metrics
     assert metrics["fingerprint"] == WorkDir(options.work_dir).read_run()["fingerprint"]
     more = run.evaluate_run(options.work_dir, options.data_dir, "test", ranking=True, top_k=3)
     predictions = load_predictions(WorkDir(options.work_dir).predictions("test"))
     truths = predictions.labels == 1
     for output, logits in predictions.logits.items():
         evaluated = more["outputs"][output]
+        assert_alike({name: evaluated[name] for name in metrics["outputs"][output]}, metrics["outputs"][output])
         highest = np.argsort(-logits, axis=1, kind="stable")[:, :3]
         hits = np.take_along_axis(truths, highest, axis=1).sum()
         assert evaluated["top3_forced"]["R-O"] == pytest.approx(100 * hits / truths.sum())
-        assert evaluated["top3"] == metrics["outputs"][output]["top3"]  # the protocol's own, with a floor
+        assert "top3" in metrics["outputs"][output]  # the protocol's own, with a floor
         assert evaluated["ranking"]["LRAP"] == pytest.approx(
             100 * label_ranking_average_precision_score(truths, logits)
         )
@@ -253,6 +275,12 @@ def test_evaluate_run(srn_run, tmp_path):
     (tmp_path / "checkpoints" / "final.npz").touch()
     with pytest.raises(InputError, match="other labels, first at position 2. Expected: 'zebra'. Received: 'cross'"):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
+
+
+def test_metrics_that_cannot_be_read_are_in_no_export(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json cannot be read .*Evaluate the run again"):
+        run.provenance_of(WorkDir(str(tmp_path)))
 
 
 @pytest.mark.slow
@@ -307,6 +335,7 @@ def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
     assert (from_folder["f_sr/sr_logits/kernel"] != from_file["f_sr/sr_logits/kernel"]).all()
 
 
+@pytest.mark.slow
 def test_init_from_a_main_net(tiny_scenes_dir, tmp_path, first_weights):
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
         main_net = small_model("main_net", len(LABELS))
@@ -340,7 +369,10 @@ def test_the_folder_of_another_run_is_refused(srn_run):
     options, _ = srn_run
     for changes, message in (
         ({"seed": 1}, "it has --seed=0, received --seed=1"),
-        ({"stages": ("cls",), "epochs": (2,)}, "--stages=cls,att,sr,all .*received --stages=cls --epochs=2"),
+        (
+            {"stages": ("cls",), "epochs": (2,)},
+            f"--stages={','.join(options.stages)} .*received --stages=cls --epochs=2",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             run.train_run(dataclasses.replace(options, **changes))
@@ -461,18 +493,20 @@ def test_restart_begins_again(tiny_scenes_dir, tmp_path, two_parts, monkeypatch)
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypatch):
-    """Stopped in the middle of the stages cls (second epoch), sr and all; 4 steps an epoch."""
+    """Stopped in the middle of the stages cls (second epoch), sr if it is there, and all; 4 steps an epoch."""
     source, metrics = srn_run
-    options = make_options(source.data_dir, tmp_path / "run")
+    options = dataclasses.replace(
+        source, work_dir=str(tmp_path / "run"), prepared_dir=str(tmp_path / "run" / "dataset")
+    )
     monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
-    for stop_at in (6, 4 + 4 + 2, 4 + 3):
+    for stop_at in (6, 4 + 4 + 2, 4 + 3) if options.stages == STAGES else (6, 4 + 3):
         monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
         monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", stop_at)
         with pytest.raises(small_runs.Interrupted):
             run.train_run(options)
     monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", math.inf)
     assert run.train_run(options) == metrics
-    for name in (*STAGES, "final"):
+    for name in (*options.stages, "final"):
         small.assert_bit_equal(arrays_of(options.work_dir, name), arrays_of(source.work_dir, name))
     states = (small_runs.newest_state(folder)[0] for folder in (options.work_dir, source.work_dir))
     small.assert_bit_equal(*states)

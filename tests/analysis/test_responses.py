@@ -58,7 +58,7 @@ def test_places_of_maps():
     np.testing.assert_allclose(places_of_maps(A)[0], [[0.75, 0.125], [0.375, 0.75 * 0.875 + 0.25 * 0.625]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("with_boxes", [True, False])
+@pytest.mark.parametrize("with_boxes", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_split_whose_last_batch_is_filled_up(with_boxes):
     records, cells, labels = spots.spot_records(70, with_boxes)
     responses = read_responses(spots.build_model(), "A", records)

@@ -136,6 +136,7 @@ def test_unknown_runner(source, tmp_path, runner):
     assert left_in(tmp_path / "data") == []
 
 
+@pytest.mark.slow
 def test_the_tool_says_one_line(source, tmp_path):
     command = [sys.executable, "tools/prepare_data.py", "--dataset=coco2014", "--beam_runner=NoRunner"]
     command += [f"--source_dir={source}", f"--data_dir={tmp_path}/data"]

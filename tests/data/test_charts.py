@@ -66,7 +66,7 @@ def test_labels_are_sorted_by_frequency_and_numbered():
     assert [item.get_text() for item in test.texts] == ["30  (30.0%)", "90  (90.0%)", "30  (30.0%)", "0"]
 
 
-@pytest.mark.parametrize("count", [1, 16, 81])
+@pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 81)), 16])
 def test_labels_chart_fits(count):
     rng = np.random.default_rng(count)
     positives = {split: rng.integers(0, 123_456, count) for split in ("train", "validation", "test")}
@@ -150,7 +150,7 @@ def test_cells_have_the_colours_of_the_key():
     np.testing.assert_array_equal(colour(2, 2), own)
 
 
-@pytest.mark.parametrize("count", [1, 2, 16, 81])
+@pytest.mark.parametrize("count", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2, 81)), 16])
 def test_cooccurrence_chart_fits(count):
     rng = np.random.default_rng(count)
     figure = charts.draw_cooccurrence(many(count), rng.uniform(0, 1, (count, count)), "the most frequent labels")

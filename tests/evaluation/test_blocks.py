@@ -71,7 +71,7 @@ def test_a_full_disk_is_one_message(scores):
         rows.append(scores)
 
 
-@pytest.mark.parametrize("protocol", [COCO, VOC2007])
+@pytest.mark.parametrize("protocol", [pytest.param(COCO, marks=pytest.mark.slow), VOC2007])
 @pytest.mark.parametrize("by_label", [True, False])
 def test_evaluation_does_not_depend_on_where_the_scores_lie(scores, labels, tmp_path, protocol, by_label):
     options = {"ranking": True, "top_k": 5, "top_k_floor": 0.3}

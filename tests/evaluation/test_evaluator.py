@@ -62,7 +62,7 @@ def test_every_image_once_in_stored_order(predictions, records, one_by_one):
     assert len(np.unique(predictions.logits["y_hat"].round(4), axis=0)) == 16
 
 
-@pytest.mark.parametrize("batch_size", [1, 16, 50])
+@pytest.mark.parametrize("batch_size", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 50))])
 def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size):
     evaluator = Evaluator(model, tf.distribute.get_strategy(), names=("y_sr",))
     received = evaluator.predict(dataset.records("test"), batch_size)
@@ -99,6 +99,7 @@ def test_two_devices_give_what_one_gives(predictions, tiny_scenes_dir, tmp_path)
     assert json.loads(str(received["pointing"])) == {name: game.result() for name, game in predictions.pointing.items()}
 
 
+@pytest.mark.slow
 def test_a_model_of_mixed_precision_gives_float32(model, predictions, dataset):
     """Close to the same weights in float32, and not the same: bfloat16 has three digits."""
     policy = keras.mixed_precision.global_policy()

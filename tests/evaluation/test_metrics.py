@@ -229,7 +229,10 @@ def random_case(seed):
     return scores, labels
 
 
-@pytest.mark.parametrize("seed", range(200))
+SEEDS = [*range(40), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(40, 200))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_average_precision_equals_the_reference_and_scikit_learn(seed):
     scores, labels = random_case(seed)
     for counted in (None, labels != 0):
@@ -265,7 +268,7 @@ def test_rank_is_scikit_learns_without_ties(seed):
     assert (found["voc_all_points"] > found["rank"]).any()  # and yet another definition
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_rates_equal_the_reference(seed):
     scores, labels = random_case(seed)
     k = seed % scores.shape[1] + 1

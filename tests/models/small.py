@@ -1,5 +1,7 @@
 """Small models for tests."""
 
+import hashlib
+
 from srn_tf.models.registry import METHODS, ModelConfig, build_model
 
 SMALL_SETTINGS = {
@@ -14,6 +16,12 @@ def small_model(model, num_labels, image_size=56, backbone="small", backbone_wei
     """A method on the small backbone, with labels a0, a1, ... and the settings given."""
     config = ModelConfig(model, backbone, image_size, METHODS[model].settings(**settings))
     return build_model(config, [f"a{i}" for i in range(num_labels)], backbone_weights)
+
+
+def digest_of(model):
+    """The number of a model's weights, and a digest of their addresses and shapes in alphabetical order."""
+    lines = sorted(f"{address} {tuple(weight.shape)}" for address, weight in model.weights.items())
+    return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def losses_of(stage):

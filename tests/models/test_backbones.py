@@ -145,7 +145,7 @@ def test_no_weight_is_lost_or_doubled(built, name):
     assert network.trunk.model.count_params() == network.facts.num_weights + dropouts
 
 
-@NETWORKS
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
 def test_a_cut_changes_nothing(built, name):
     check_cuts(built(name).trunk, built(name).images)
 

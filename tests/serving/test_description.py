@@ -9,9 +9,8 @@ import tensorflow as tf
 from srn_tf import __version__
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.protocols import COCO
-from srn_tf.serving.description import Provenance
-from srn_tf.serving.export import export
-from tests.models.small import small_model
+from srn_tf.serving.description import Provenance, describe, write_description
+from srn_tf.serving.signatures import contract
 
 LABELS = ["dog", "cat | small", "Straße"]
 RUN = {
@@ -28,11 +27,6 @@ FLAGS = {"backbone_weights": "none", "batch_size": "32"}
 
 
 @pytest.fixture(scope="module")
-def model():
-    return small_model("srn", 3, head_channels=8)
-
-
-@pytest.fixture(scope="module")
 def metrics():
     random = np.random.default_rng(0)
     truth = np.where(random.random((40, 3)) < 0.4, 1, -1).astype(np.int8)
@@ -42,10 +36,21 @@ def metrics():
 
 
 @pytest.fixture(scope="module")
-def extra(model, metrics, tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "1"
-    export(model, LABELS, path, [0.25, 0.5, 0.625], provenance=Provenance(RUN, FLAGS, metrics))
-    return path / "assets.extra"
+def loaded(served_folder):
+    """Signatures of a small SRN."""
+    return tf.saved_model.load(str(served_folder)).signatures
+
+
+@pytest.fixture(scope="module")
+def extra(srn, served_folder, loaded, metrics, tmp_path_factory):
+    """Folder with the description of that SRN, as if it came of a run."""
+    path = tmp_path_factory.mktemp("extra")
+    served = json.loads((served_folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))
+    made = {name: served[name] for name in ("precision", "weights", "batch_norms")}
+    checks, run = {"": served["check"]}, Provenance(RUN, FLAGS, metrics)
+    description = describe(srn, LABELS, np.array([0.25, 0.5, 0.625]), made, contract(loaded), checks, run)
+    write_description(path, description)
+    return path
 
 
 def test_description(extra, metrics):
@@ -63,9 +68,8 @@ def test_description(extra, metrics):
     assert description["files"] == {}
 
 
-def test_description_has_the_contract_of_every_signature(extra):
+def test_description_has_the_contract_of_every_signature(extra, loaded):
     signatures = json.loads((extra / "export.json").read_text(encoding="utf-8"))["signatures"]
-    loaded = tf.saved_model.load(str(extra.parent)).signatures
     assert sorted(signatures) == sorted(loaded)
     for name, signature in signatures.items():
         assert set(signature["inputs"]) == set(loaded[name].structured_input_signature[1])

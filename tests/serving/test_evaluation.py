@@ -29,17 +29,21 @@ def model(strategy):
         return small_model("main_net", len(LABELS))
 
 
+THRESHOLDS = np.linspace(0.2, 0.8, len(LABELS))
+
+
 @pytest.fixture(scope="module")
 def saved_model(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    export(model, LABELS, path)
+    export(model, LABELS, path, THRESHOLDS)
     return path
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("split", ["test", pytest.param("validation", marks=pytest.mark.slow)])
 def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_dir, split):
     dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
-    expected = score(Evaluator(model, strategy).predict(dataset.records(split), 16), SCENES, LABELS)
+    predictions = Evaluator(model, strategy).predict(dataset.records(split), 16)
+    expected = score(predictions, SCENES, LABELS, {"y_cls": THRESHOLDS})
     metrics = evaluate_saved_model(saved_model, "scenes", tiny_scenes_dir, split)
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", split, 16)
     assert "other_data" not in metrics
@@ -54,18 +58,17 @@ def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_di
     )
 
 
-def test_labels_are_those_of_the_thresholds_served(model, strategy, tiny_scenes_dir, tmp_path):
-    thresholds = np.linspace(0.2, 0.8, len(LABELS))
-    export(model, LABELS, tmp_path / "1", thresholds)
+def test_labels_are_those_of_the_thresholds_served(model, strategy, saved_model, tiny_scenes_dir, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "1")
     description = tmp_path / "1" / DESCRIPTION
     description.write_text(json.dumps(json.loads(description.read_text()) | {"run": {"fingerprint": "12ab"}}))
     dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
     predictions = Evaluator(model, strategy).predict(dataset.records("test"), 16)
-    expected = score(predictions, SCENES, LABELS, {"y_cls": thresholds}, top_k=5)["outputs"]["y_cls"]
+    expected = score(predictions, SCENES, LABELS, {"y_cls": THRESHOLDS}, top_k=5)["outputs"]["y_cls"]
     metrics = evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test", top_k=5)
     served = metrics["outputs"]["served"]
     assert metrics["other_data"] == {"data_dir": tiny_scenes_dir}  # which it was not trained on
-    assert served["threshold"] == pytest.approx(thresholds.tolist())
+    assert served["threshold"] == pytest.approx(THRESHOLDS.tolist())
     for table in ("all", "top5", "top5_plain"):
         assert served[table] == pytest.approx(expected[table])
     assert expected["all"] != score(predictions, SCENES, LABELS)["outputs"]["y_cls"]["all"]

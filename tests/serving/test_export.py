@@ -1,7 +1,6 @@
 """The SavedModel answers as the model in memory does, for every kind of image file, with no code of this project."""
 
 import dataclasses
-import io
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from srn_tf.data.preprocessing import preprocess_upright, squash
@@ -27,102 +25,30 @@ from srn_tf.serving.inference_graph import fold_batch_norms, trace
 from srn_tf.serving.signatures import build_signatures
 from tests.data.test_coco2014 import REAL
 from tests.models.small import small_model
+from tests.serving.asking import LABELS
+from tests.serving.kinds_of_files import IMAGES
 
 ROOT = Path(__file__).parents[2]
-LABELS = ["dog", "cat, small", "Straße"]
-
-
-def encode(mode, size, file_format, **options):
-    """A picture with gradients and some noise, as the bytes of a file; size is (width, height)."""
-    width, height = size
-    random = np.random.default_rng(width)
-    down, across = np.mgrid[0:height, 0:width]
-    planes = [down * 255 / height, across * 255 / width, 255 - down * 200 / height, across * 255 / width]
-    rgba = np.stack([plane + random.uniform(0, 20, plane.shape) for plane in planes], axis=-1)
-    image = Image.fromarray(rgba.clip(0, 255).astype(np.uint8), "RGBA").convert("RGBA" if "A" in mode else "RGB")
-    buffer = io.BytesIO()
-    image.convert(mode).save(buffer, format=file_format, **options)
-    return buffer.getvalue()
-
-
-def encode_16_bit(size, channels):
-    width, height = size
-    pixels = np.random.default_rng(height).integers(0, 65536, (height, width, channels), dtype=np.uint16)
-    return tf.io.encode_png(tf.constant(pixels, tf.uint16)).numpy()
-
-
-def encode_animation():
-    frames = [Image.new("RGB", (45, 31), colour) for colour in ("red", "blue")]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:])
-    return buffer.getvalue()
-
-
-def encode_rotated():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encode("RGB", (90, 40), "JPEG", exif=exif)
-
-
-IMAGES = {
-    "jpeg": encode("RGB", (97, 61), "JPEG"),
-    "tall_png": encode("RGB", (13, 201), "PNG"),
-    "grey_jpeg": encode("L", (33, 77), "JPEG"),
-    "grey_png": encode("L", (57, 56), "PNG"),
-    "rgba_png": encode("RGBA", (71, 45), "PNG"),
-    "grey_alpha_png": encode("LA", (25, 63), "PNG"),
-    "palette_png": encode("P", (80, 31), "PNG"),
-    "palette_alpha_png": encode("P", (48, 31), "PNG", transparency=3),
-    "one_bit_png": encode("1", (39, 40), "PNG"),
-    "rgb_16_bit_png": encode_16_bit((43, 58), 3),
-    "rgba_16_bit_png": encode_16_bit((44, 59), 4),
-    "grey_16_bit_png": encode_16_bit((41, 60), 1),
-    "cmyk_jpeg": encode("CMYK", (67, 82), "JPEG"),
-    "bmp": encode("RGB", (35, 52), "BMP"),
-    "gif": encode("P", (36, 51), "GIF"),
-    "animated_gif": encode_animation(),
-    "one_pixel": encode("RGB", (1, 1), "PNG"),
-    "exif_rotated_jpeg": encode_rotated(),
-}
 
 
 @pytest.fixture(scope="module")
-def model():
-    tf.keras.utils.set_random_seed(1)
-    model = small_model("srn", 3, head_channels=8)
-    for weight in model.network.weights:  # values that are not those of new layers
-        if "moving_variance" in weight.name:
-            weight.assign(tf.random.uniform(weight.shape, 0.5, 1.5))
-        elif "moving_mean" in weight.name or "bias" in weight.name:
-            weight.assign(tf.random.uniform(weight.shape, -0.2, 0.2))
-    return model
+def model(srn):
+    return srn
 
 
 @pytest.fixture(scope="module")
-def thresholds(in_memory):
-    """For each label the middle of the widest gap among the probabilities of IMAGES, but for those at the ends."""
-    p = np.sort(sigmoid(in_memory["y_hat"]), axis=0)[2:-2]
-    place = np.argmax(np.diff(p, axis=0), axis=0)
-    return (p[place, range(3)] + p[place + 1, range(3)]) / 2
+def thresholds(served_thresholds):
+    return served_thresholds
 
 
 @pytest.fixture(scope="module")
-def exported(model, thresholds, tmp_path_factory):
-    path = tmp_path_factory.mktemp("run") / "export" / "1"
-    export(model, LABELS, path, thresholds)
-    return path
+def exported(served_folder):
+    return served_folder
 
 
 @pytest.fixture(scope="module")
 def loaded(exported):
     return tf.saved_model.load(str(exported))
-
-
-@pytest.fixture(scope="module")
-def in_memory(model):
-    """All outputs of the model by name, for every image of IMAGES, in order."""
-    image = tf.stack([preprocess_upright(tf.constant(data), 56) for data in IMAGES.values()])
-    return {name: values.numpy() for name, values in model.network(image, training=False).items()}
 
 
 def sigmoid(logits):
@@ -235,6 +161,7 @@ def in_bfloat16(model, thresholds, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_bfloat16_answers_in_float32_and_nearly_alike(in_bfloat16, in_memory):
     loaded = tf.saved_model.load(str(in_bfloat16))
     batch = tf.constant(list(IMAGES.values()))
@@ -249,6 +176,7 @@ def test_bfloat16_answers_in_float32_and_nearly_alike(in_bfloat16, in_memory):
     assert 1e-5 < check["largest_difference"]["probabilities"] <= check["tolerance"]["probabilities"] == 0.1
 
 
+@pytest.mark.slow
 def test_bfloat16_takes_less_space(in_bfloat16, exported):
     sizes = [(path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (in_bfloat16, exported)]
     assert 0.5 <= sizes[0] / sizes[1] < 0.8  # in small models much is before a softmax or an output
@@ -341,6 +269,8 @@ from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
 from srn_tf.runs.checkpoint import save_weights
 from tests.models.small import small_model
+from tests.serving.asking import LABELS
+from tests.serving.kinds_of_files import IMAGES
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 with strategy.scope():
     model = small_model("srn", 3, head_channels=8)
@@ -418,10 +348,9 @@ def replace_output(monkeypatch, name, other):
     monkeypatch.setattr(export_module, "trace", trace_wrongly)
 
 
-def test_leftover_of_a_killed_export_is_replaced_and_a_difference_publishes_nothing(model, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_difference_publishes_nothing(model, tmp_path, monkeypatch):
     replace_output(monkeypatch, "y_hat", "y_cls")
-    (tmp_path / ".writing-1").mkdir()
-    (tmp_path / ".writing-1" / "saved_model.pb").write_text("")
     with pytest.raises(InputError, match="its probabilities within .* Received: .* Nothing was exported"):
         export(model, LABELS, tmp_path / "1")
     assert not os.listdir(tmp_path)
@@ -436,8 +365,11 @@ def test_a_difference_in_what_explains_publishes_nothing(model, tmp_path, monkey
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("changed", ["labels", pytest.param("thresholds", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("changed", [pytest.param("labels", marks=pytest.mark.slow), "thresholds"])
 def test_other_labels_or_decisions_publish_nothing(main_net, tmp_path, monkeypatch, changed):
+    """And what an export left that was killed is replaced."""
+    (tmp_path / ".writing-1").mkdir()
+    (tmp_path / ".writing-1" / "saved_model.pb").write_text("")
     build = export_module.build_signatures
 
     def build_wrongly(network, model, labels, thresholds):

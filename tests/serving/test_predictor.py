@@ -46,15 +46,21 @@ def predictor(folder_predictor):
 
 
 @pytest.fixture(scope="module")
-def thresholds(predictor):
-    """float64 (3,), each exceeded by two of IMAGES."""
-    return np.sort(predictor.predict(IMAGES).astype(np.float64), axis=0)[2:4].mean(axis=0)
+def main_net_predictor(main_net_folder):
+    return Predictor(str(main_net_folder))
 
 
 @pytest.fixture(scope="module")
-def tuned_folder(model, thresholds, tmp_path_factory):
+def thresholds(main_net_predictor):
+    """float64 (2,), each exceeded by the main net's answers to two of IMAGES."""
+    return np.sort(main_net_predictor.predict(IMAGES).astype(np.float64), axis=0)[2:4].mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def tuned_folder(main_net, thresholds, tmp_path_factory):
+    """The main net of `main_net_folder` with other thresholds."""
     path = tmp_path_factory.mktemp("tuned") / "1"
-    export(model, LABELS, path, thresholds)
+    export(main_net, ["a", "b"], path, thresholds)
     return path
 
 
@@ -65,12 +71,12 @@ def test_what_it_says_of_itself(predictor, tuned_folder, thresholds):
     assert predictor.image_size == 56
 
 
-def test_identity_is_of_the_answers_alone(predictor, folder, tuned_folder, tmp_path):
+def test_identity_is_of_the_answers_alone(predictor, folder, main_net_predictor, tuned_folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "assets.extra" / "model_card.md").write_text("edited")
     assert Predictor(tmp_path / "copy").identity == predictor.identity
     assert len(predictor.identity) == 64
-    assert Predictor(tuned_folder).identity != predictor.identity
+    assert Predictor(tuned_folder).identity != main_net_predictor.identity
 
 
 def test_images_of_every_kind_get_the_same_answer(predictor, tmp_path):
@@ -115,7 +121,8 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     np.testing.assert_allclose(probabilities, tf.sigmoid(outputs["y_hat"]), rtol=0, atol=1e-5)
     answer = predictor.answer(IMAGES[:count])
     assert sorted(answer) == ["predicted", "probabilities"]
-    np.testing.assert_array_equal(answer["probabilities"], probabilities)
+    # Two executions of one signature: kernels of several threads may sum in another order each time.
+    np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=0, atol=1e-6)
     explained = predictor.explain_batch(IMAGES[:count])
     assert set(explained) == {"A", "S", "U", "predicted", "probabilities", "y_att", "y_cls", "y_hat", "y_sr"}
     assert explained["predicted"].dtype == bool
@@ -130,15 +137,15 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     np.testing.assert_allclose(explained["A"].sum(axis=(1, 2)), 1.0, rtol=0, atol=1e-5)
 
 
-def test_predicted_labels_are_those_above_the_thresholds_of_the_export(predictor, tuned_folder, thresholds):
-    p = predictor.predict(IMAGES)
-    expected = [[LABELS[label] for label in np.flatnonzero(row > thresholds)] for row in p]
-    assert sum(map(len, expected)) == 6
+def test_predicted_labels_are_those_above_the_thresholds_of_the_export(main_net_predictor, tuned_folder, thresholds):
+    p = main_net_predictor.predict(IMAGES)
+    expected = [["ab"[label] for label in np.flatnonzero(row > thresholds)] for row in p]
+    assert sum(map(len, expected)) == 4
     tuned = Predictor(tuned_folder)
     assert tuned.predict_labels(IMAGES) == expected
     np.testing.assert_allclose(tuned.predict(IMAGES), p, rtol=0, atol=1e-5)
-    assert predictor.predict_labels(IMAGES) == [
-        [LABELS[label] for label in np.flatnonzero(row > predictor.thresholds)] for row in p
+    assert main_net_predictor.predict_labels(IMAGES) == [
+        ["ab"[label] for label in np.flatnonzero(row > 0.5)] for row in p
     ]
 
 
@@ -236,8 +243,8 @@ def test_every_kind_that_pillow_writes_is_seen_as_from_its_path_or_refused(tmp_p
     assert outcomes[True] > 80 and outcomes[False] > 150
 
 
-def test_model_without_maps(main_net_folder):
-    predictor = Predictor(str(main_net_folder))
+def test_model_without_maps(main_net_predictor):
+    predictor = main_net_predictor
     assert predictor.predict(IMAGES).shape == (5, 2)
     with pytest.raises(
         InputError,
@@ -298,10 +305,7 @@ def test_saved_models_of_another_kind(tmp_path):
 
 
 def test_the_package_has_it_without_importing_tensorflow_before():
-    program = (
-        "import sys, srn_tf; assert 'tensorflow' not in sys.modules\n"
-        "assert srn_tf.Predictor.__name__ == 'Predictor' and 'tensorflow' in sys.modules"
-    )
+    program = "import sys, srn_tf; assert 'tensorflow' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert srn_tf.Predictor is Predictor

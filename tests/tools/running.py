@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 # Runs a tool in a Python where TensorFlow and Keras cannot be imported.
@@ -17,10 +19,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_without_tensorflow(name, *arguments):
-    """Runs tools/<name>.py in a Python that has no TensorFlow."""
+def run_without_tensorflow(name, *arguments, given=None):
+    """Runs tools/<name>.py in a Python that has no TensorFlow; `given` is its standard input."""
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, ROOT / "tools" / f"{name}.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=120)
+
+
+def mostly_slow(cases, fast):
+    """Tuples of a test's parameters, of which all but the first few are slow: each takes a process."""
+    return [pytest.param(*case, marks=() if place < fast else pytest.mark.slow) for place, case in enumerate(cases)]
 
 
 def assert_refused(result, *parts, stdout=""):

@@ -125,6 +125,7 @@ def test_a_signal_of_trainings_last_moment_is_not_lost(number, status):
     assert run_until(number, main="finish")[0] == status
 
 
+@pytest.mark.slow
 def test_what_fails_in_tensorflow_is_explained_in_every_tool():
     status, stdout, stderr = run_until(main="fail")
     assert (status, stdout) == (1, "") and len(stderr.splitlines()) == 1

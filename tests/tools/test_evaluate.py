@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
+from tests.tools.running import ROOT, assert_refused, mostly_slow, run_without_tensorflow
 
 run_tool = functools.partial(run_without_tensorflow, "evaluate")
 
@@ -91,27 +91,33 @@ def test_bad_score_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        ([], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
-        (["--work_dir=W", "--scores=S.csv"], ["Give one of --work_dir"]),
-        (["--scores=S.csv"], ["--scores needs --labels and --output"]),
-        (["--work_dir=W"], ["--work_dir needs --data_dir"]),
-        (["--work_dir=W", "--data_dir=D", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
-        (["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--thresholds=T"], ["--thresholds does not go with"]),
-        (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset and --data_dir."]),
-        (["--saved_model=M", "--scores=S"], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
-        (["--scores=S.csv", "--labels=L.csv", "--output=J", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
-        ([*GOLDEN_FILES, "--output=J", "--top_k=13"], ["k must be from 1 to", "k = 13 for 12 labels"]),
-        ([*GOLDEN_FILES, "--output=J", "--top_k=0"], ["top_k", "0", "--help"]),
-        ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
-        (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are is for --scores"]),
-        ([*GOLDEN_FILES, "--output=J", "--scores_are=probabilities"], ["probabilities must be from 0 to 1"]),
-        (["--protocol=voc"], ["protocol", "voc", "--help"]),
-        (["--split=val"], ["split", "val", "--help"]),
-        (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
-        (["S.csv"], ["Every option is written --name=value. Received: 'S.csv'"]),
-        ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a file that can be written"]),
-    ],
+    mostly_slow(
+        [
+            ([], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
+            (["--work_dir=W", "--scores=S.csv"], ["Give one of --work_dir"]),
+            (["--scores=S.csv"], ["--scores needs --labels and --output"]),
+            (["--work_dir=W"], ["--work_dir needs --data_dir"]),
+            (["--work_dir=W", "--data_dir=D", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
+            (
+                ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--thresholds=T"],
+                ["--thresholds does not go with"],
+            ),
+            (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset and --data_dir."]),
+            (["--saved_model=M", "--scores=S"], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
+            (["--scores=S.csv", "--labels=L.csv", "--output=J", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
+            ([*GOLDEN_FILES, "--output=J", "--top_k=13"], ["k must be from 1 to", "k = 13 for 12 labels"]),
+            ([*GOLDEN_FILES, "--output=J", "--top_k=0"], ["top_k", "0", "--help"]),
+            ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
+            (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are is for --scores"]),
+            ([*GOLDEN_FILES, "--output=J", "--scores_are=probabilities"], ["probabilities must be from 0 to 1"]),
+            (["--protocol=voc"], ["protocol", "voc", "--help"]),
+            (["--split=val"], ["split", "val", "--help"]),
+            (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
+            (["S.csv"], ["Every option is written --name=value. Received: 'S.csv'"]),
+            ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a file that can be written"]),
+        ],
+        fast=8,
+    ),
     ids=lambda value: " ".join(value)[:40],
 )
 def test_bad_command_lines(arguments, parts):

@@ -84,6 +84,7 @@ def test_refuses_thresholds_of_other_labels(main_net, tmp_path):
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.slow
 def test_refuses_metrics_that_cannot_be_read(main_net, tmp_path):
     write_run(tmp_path, main_net)
     (tmp_path / "metrics.json").write_text("{")

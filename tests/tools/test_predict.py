@@ -20,7 +20,7 @@ from tests.models.small import small_model
 from tests.prediction.pictures import DAMAGED, damage, encode, read_csv
 from tests.serving.model_server import ServedModel
 from tests.serving.model_server_rest import RestServer
-from tests.tools.running import assert_refused, run_without_tensorflow
+from tests.tools.running import assert_refused, mostly_slow, run_without_tensorflow
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["dog", "cat, small", 'the "blue" one']
@@ -86,6 +86,7 @@ def test_answers_are_those_of_evaluation(saved_model, images, tmp_path):
     assert os.listdir(tmp_path) == ["P.csv"]
 
 
+@pytest.mark.slow
 def test_predicted_labels_of_a_list_on_standard_input(saved_model, images, tmp_path):
     paths = [str(images / name) for name in ("z.bmp", "a.png", "none.jpg", "z.bmp")]
     arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}", "--write=labels", "-"]
@@ -103,13 +104,11 @@ def test_server_answers_as_the_folder_does(saved_model, images, tmp_path):
     server = RestServer(ServedModel(saved_model), name="birds")
     try:
         arguments = [f"--server={server.address}", "--model_name=birds", f"--output={tmp_path / 'P.csv'}"]
-        result = run_without_tensorflow(
-            "predict", *arguments, "--batch_size=2", images / "*.[jb]*", images / "none.jpg"
-        )
+        paths = [str(images / name) for name in ("z.bmp", "b.jpg", "f.jpg", "none.jpg")]
+        result = run_without_tensorflow("predict", *arguments, "--batch_size=2", "-", given="\n".join(paths))
     finally:
         server.stop()
     assert (result.returncode, result.stderr) == (0, "")
-    paths = [str(images / name) for name in ("b.jpg", "f.jpg", "z.bmp", "none.jpg")]
     _, *rows = read_csv(tmp_path / "P.csv")
     assert [row[0] for row in rows] == paths and rows[3][-1].startswith("An image file must exist")
     expected = Predictor(saved_model).predict(paths[:3])
@@ -140,7 +139,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", mostly_slow([(name,) for name in BAD], fast=8))
 def test_bad_input_is_said_before_the_model_is_loaded(images, tmp_path, name):
     arguments, expected = BAD[name]
     (tmp_path / "empty" / "d.csv").mkdir(parents=True)
@@ -152,6 +151,7 @@ def test_bad_input_is_said_before_the_model_is_loaded(images, tmp_path, name):
     assert os.listdir(tmp_path) == ["empty"] and sorted(os.listdir(tmp_path / "empty")) == ["d.csv", "null.csv"]
 
 
+@pytest.mark.slow
 def test_no_usable_image_is_an_error(saved_model, images, tmp_path):
     """So that make and cron see it: no output, and a status that is not 0."""
     arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}"]

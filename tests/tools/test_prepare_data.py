@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from srn_tf.data import examples
 from tests.data.folder_of_images import left_in
 from tests.data.test_coco2014 import source  # noqa: F401 (a fixture)
+from tests.tools.running import mostly_slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,21 +91,27 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        (["--dataset=imagenet"], ["dataset", "imagenet", "coco2014"]),
-        (["--dataset=coco2014", "--store_size=-1"], ["store_size", "-1"]),
-        (["--dataset=coco2014", "--max_rejected=2"], ["max_rejected", "2"]),
-        (["--dataset=coco2014", "--processes=all"], ["processes", "all"]),
-        (["--dataset=coco2014", "--label_order=any"], ["label_order", "any", "alphabetical"]),
-        (["--dataset=coco2014", "--stor_size=32"], ["Unknown command line flag 'stor_size'", "prepare_data.py --help"]),
-        (["--dataset=coco2014", "DOWNLOADED"], ["Every option is written --name=value. Received: 'DOWNLOADED'"]),
-        (["--source_dir=S"], ["dataset"]),
-        (["--dataset=coco2014", "--beam_options=--a=1"], ["--beam_options needs --beam_runner"]),
-        (
-            ["--dataset=coco2014", "--beam_runner=DirectRunner", "--beam_options='--a"],
-            ["--beam_options must be flags as one writes them in a shell. Received: '--a (No closing quotation)"],
-        ),
-    ],
+    mostly_slow(
+        [
+            (["--dataset=imagenet"], ["dataset", "imagenet", "coco2014"]),
+            (["--dataset=coco2014", "--store_size=-1"], ["store_size", "-1"]),
+            (["--dataset=coco2014", "--max_rejected=2"], ["max_rejected", "2"]),
+            (["--dataset=coco2014", "--processes=all"], ["processes", "all"]),
+            (["--dataset=coco2014", "--label_order=any"], ["label_order", "any", "alphabetical"]),
+            (
+                ["--dataset=coco2014", "--stor_size=32"],
+                ["Unknown command line flag 'stor_size'", "prepare_data.py --help"],
+            ),
+            (["--dataset=coco2014", "DOWNLOADED"], ["Every option is written --name=value. Received: 'DOWNLOADED'"]),
+            (["--source_dir=S"], ["dataset"]),
+            (["--dataset=coco2014", "--beam_options=--a=1"], ["--beam_options needs --beam_runner"]),
+            (
+                ["--dataset=coco2014", "--beam_runner=DirectRunner", "--beam_options='--a"],
+                ["--beam_options must be flags as one writes them in a shell. Received: '--a (No closing quotation)"],
+            ),
+        ],
+        fast=5,
+    ),
     ids=lambda value: " ".join(value)[:60],
 )
 def test_bad_flags(arguments, parts, tmp_path):
@@ -143,6 +150,7 @@ def test_bad_sources_and_options(source, tmp_path):  # noqa: F811
         assert left_in(tmp_path / name) == (["coco2014_rejected.csv"] if name == "damaged" else []), name
 
 
+@pytest.mark.slow
 def test_interrupted(source, tmp_path):  # noqa: F811
     annotations = source / "annotations" / "instances_val2014.json"
     annotations.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from srn_tf.runs.work_dir import WorkDir
+from tests.tools.running import mostly_slow
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--dataset=scenes", "--backbone=small", "--backbone_weights=none", "--image_size=56", "--head_channels=8"]
@@ -34,15 +35,18 @@ def assert_refused(process, *parts):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        (["--learning_rte=1"], ["Unknown command line flag 'learning_rte'", "train.py --help"]),
-        (["--backbone=vgg16"], ["backbone", "vgg16", "resnet101v2", "small"]),
-        (["--batch_size=0"], ["batch_size", "0"]),
-        (["--batch_size=many"], ["batch_size", "many"]),
-        (["--epochs=3,4"], ["epochs must be one number or one per stage (4: cls,att,sr,all). Received: 3,4"]),
-        (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
-        (["--flagfile=none.flags"], ["none.flags"]),
-    ],
+    mostly_slow(
+        [
+            (["--learning_rte=1"], ["Unknown command line flag 'learning_rte'", "train.py --help"]),
+            (["--backbone=vgg16"], ["backbone", "vgg16", "resnet101v2", "small"]),
+            (["--batch_size=0"], ["batch_size", "0"]),
+            (["--batch_size=many"], ["batch_size", "many"]),
+            (["--epochs=3,4"], ["epochs must be one number or one per stage (4: cls,att,sr,all). Received: 3,4"]),
+            (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
+            (["--flagfile=none.flags"], ["none.flags"]),
+        ],
+        fast=5,
+    ),
     ids=lambda value: " ".join(value)[:40],
 )
 def test_bad_flags(arguments, parts, tmp_path):
@@ -57,7 +61,14 @@ def test_the_places_are_required():
     assert_refused(start_tool("--data_dir=D"), "work_dir")
 
 
-def test_bad_data_stages_and_folders(tiny_scenes_dir, tmp_path):
+def test_bad_stages(tiny_scenes_dir, tmp_path):
+    """Found when TensorFlow is loaded and the model built."""
+    process = start_tool(*SMALL, f"--data_dir={tiny_scenes_dir}", f"--work_dir={tmp_path}/b", "--stages=cls,foo")
+    assert_refused(process, "stages must be among cls, att, sr, all. Received: 'foo'")
+
+
+@pytest.mark.slow
+def test_bad_data_and_folders(tiny_scenes_dir, tmp_path):
     """These load TensorFlow, so they run beside one another."""
     empty, other = tmp_path / "empty", WorkDir(str(tmp_path / "other"))
     empty.mkdir()
@@ -69,10 +80,6 @@ def test_bad_data_stages_and_folders(tiny_scenes_dir, tmp_path):
         (
             ["--dataset=coco2014", f"--data_dir={empty}", f"--work_dir={tmp_path}/a"],
             [f"data_dir must be a folder with the data set coco2014. Received: '{empty}', which is empty"],
-        ),
-        (
-            [*SMALL, scenes, f"--work_dir={tmp_path}/b", "--stages=cls,foo"],
-            ["stages must be among cls, att, sr, all. Received: 'foo'"],
         ),
         (
             [*SMALL, scenes, f"--work_dir={other.path}"],

@@ -15,7 +15,7 @@ from srn_tf.data.scene_drawing import LABELS
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
 from tests.models.small import small_model
-from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
+from tests.tools.running import ROOT, assert_refused, mostly_slow, run_without_tensorflow
 from tests.visualization.embedded import data_of
 
 
@@ -160,7 +160,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", mostly_slow([(name,) for name in BAD], fast=6))
 def test_bad_input_is_one_line_before_tensorflow_is_needed(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()

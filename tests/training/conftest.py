@@ -27,7 +27,7 @@ def dataset(tiny_scenes_dir):
 
 
 @pytest.fixture(scope="session")
-def whole_run(dataset, tmp_path_factory):
+def whole_run(dataset, made_once):
     """Folder and final weights of a run that was not stopped."""
-    path = tmp_path_factory.mktemp("whole")
-    return path, small_runs.train(path, dataset, **small_runs.WHOLE)
+    path = made_once("whole_run", lambda folder: small_runs.train(folder, dataset, **small_runs.WHOLE))
+    return path, small_runs.arrays_of(path, "end.npz")

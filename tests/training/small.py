@@ -1,13 +1,29 @@
 """Small models and helpers for the tests of training."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from srn_tf.models.model import MultiLabelModel, Stage, label_loss
+from srn_tf.runs import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.steps import loss_gradients
 from tests.models.small import small_model
+
+
+@functools.cache
+def _kept_srn(head, learn_alpha):
+    model = build_small_srn(head, learn_alpha=learn_alpha)
+    return model, weights_of(model)
+
+
+def small_srn(head="released", learn_alpha=False):
+    """What `build_small_srn` builds, built once: one at a time may be used."""
+    model, weights = _kept_srn(head, learn_alpha)
+    checkpoint.assign_weights(model, weights, "as built")
+    return model
 
 
 def build_small_srn(head="released", num_labels=3, **options):

@@ -27,7 +27,7 @@ def has_gradient(name):
 
 @pytest.fixture(scope="module", params=["released", "paper"])
 def head_and_model(request):
-    return request.param, small.build_small_srn(request.param)
+    return request.param, small.small_srn(request.param)
 
 
 def assert_only_trained_parts_moved(before, after, stage):
@@ -40,6 +40,7 @@ def assert_only_trained_parts_moved(before, after, stage):
             assert (after[name] != value).any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage_name", ["cls", "att", "sr", "all"])
 def test_only_trained_parts_move(head_and_model, stage_name):
     head, model = head_and_model
@@ -112,9 +113,9 @@ def test_frozen_norms_stay_bit_for_bit_while_the_rest_of_their_part_moves(method
 NAMES_IN_NORMS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-@pytest.mark.parametrize("head", ["released", "paper"])
+@pytest.mark.parametrize("head", ["released", pytest.param("paper", marks=pytest.mark.slow)])
 def test_a_learned_alpha_moves_in_the_last_stage_alone(head):
-    model = small.build_small_srn(head, learn_alpha=True)
+    model = small.small_srn(head, learn_alpha=True)
     for name, stage in model.stages.items():
         before = small.weights_of(model)
         small.descend(model, stage, small.random_batch(), 1e-3)

@@ -22,9 +22,9 @@ from tests.training import small, small_runs
 # Where a start of the program is stopped: by which summary call (stage, epoch or None for the stage's end), or at
 # which of its steps. There are 4 steps an epoch, 8 a stage.
 STOPS = [
-    pytest.param((("begin", 1), 6, ("end", 2)), id="again and again"),
+    pytest.param((("begin", 1), 6, ("end", 2)), id="again and again", marks=pytest.mark.slow),
     pytest.param((("begin", 1),), id="before the first state is saved", marks=pytest.mark.slow),
-    pytest.param((6,), id="in the middle of an epoch", marks=pytest.mark.slow),
+    pytest.param((6,), id="in the middle of an epoch"),
     pytest.param((("begin", 2),), id="after an epoch was logged, before it is saved", marks=pytest.mark.slow),
     pytest.param((("begin", None),), id="at a stage's end", marks=pytest.mark.slow),
     pytest.param((9,), id="at a stage's first step", marks=pytest.mark.slow),
@@ -69,8 +69,9 @@ def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run
     small.assert_bit_equal(received, expected)
 
 
-def test_a_finished_run_trains_no_more(whole_run, dataset, monkeypatch):
+def test_a_finished_run_trains_no_more(whole_run, dataset, tmp_path, monkeypatch):
     path, expected = whole_run
+    path = shutil.copytree(path, tmp_path / "run")
 
     def refuse(*_, **__):
         raise AssertionError("trained again")
@@ -131,14 +132,9 @@ def test_a_damaged_state_is_replaced_by_the_one_before(whole_run, dataset, tmp_p
     small.assert_bit_equal(received, expected)
 
 
-@pytest.mark.parametrize(
-    "number, step, where",
-    [
-        (signal.SIGTERM, 2, "epoch 1, step 2"),
-        pytest.param(signal.SIGINT, 8, "epoch 2, step 8", marks=pytest.mark.slow),
-    ],
-)
-def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dataset, tmp_path, monkeypatch, request):
+def stop_by_signal(number, step, where, dataset, path, monkeypatch, request):
+    """Trains until the signal comes with a step, and checks what is said and kept."""
+
     class SignallingBar(trainer.tqdm):
         steps = 0
 
@@ -154,9 +150,23 @@ def test_a_signal_stops_a_run_that_continues(number, step, where, whole_run, dat
     request.addfinalizer(functools.partial(signal.signal, number, signal.signal(number, handle)))
     with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
         patch.setattr(trainer, "tqdm", SignallingBar)
-        small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
+        small_runs.train(path, dataset, **small_runs.WHOLE)
     assert stopped.value.signal == number and signal.getsignal(number) == handle
     assert f"Stopped by {number.name} in stage begin, {where} of the stage" in str(stopped.value)
+    arrays, meta = small_runs.newest_state(path)
+    assert (meta["stage_index"], arrays["step/steps"]) == (0, step)
+
+
+def test_a_signal_stops_a_run(dataset, tmp_path, monkeypatch, request):
+    stop_by_signal(signal.SIGTERM, 2, "epoch 1, step 2", dataset, tmp_path, monkeypatch, request)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number, step, where", [(signal.SIGTERM, 2, "epoch 1, step 2"), (signal.SIGINT, 8, "epoch 2, step 8")]
+)
+def test_a_run_that_a_signal_stopped_continues(number, step, where, whole_run, dataset, tmp_path, monkeypatch, request):
+    stop_by_signal(number, step, where, dataset, tmp_path, monkeypatch, request)
     received = small_runs.train(tmp_path, dataset, starts_elsewhere=True, **small_runs.WHOLE)
     small.assert_bit_equal(received, whole_run[1])
     assert_equal_runs(tmp_path, whole_run[0])

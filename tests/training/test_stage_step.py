@@ -143,7 +143,7 @@ def loss_with_a_kink(y, logits, counted=None, seed=(0, 0)):
     return sigmoid_loss(tf.minimum(y, 1.0), logits) + tf.reduce_sum(kink(logits), axis=1)
 
 
-@pytest.mark.parametrize("bad", ["image", "gradient"])
+@pytest.mark.parametrize("bad", [pytest.param("image", marks=pytest.mark.slow), "gradient"])
 def test_an_unfinite_step_moves_nothing(bad):
     """BatchNorm statistics, which moved in the forward pass, are as before, too."""
     model, same = twins()
@@ -168,7 +168,7 @@ def test_an_unfinite_step_moves_nothing(bad):
     small.assert_bit_equal(received, expected)
 
 
-@pytest.mark.parametrize("stage_name", ["att", "sr"])
+@pytest.mark.parametrize("stage_name", ["att", pytest.param("sr", marks=pytest.mark.slow)])
 def test_pieces_add_up_to_the_batch(stage_name):
     """No BatchNorm of the paper's heads is in its batch mode in these stages, so images are independent."""
     results = []
@@ -193,9 +193,9 @@ def gradients_of(model, stage_name, batch):
     return list(variables.values()), [gradient.numpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize("factor", [0.25, 2.0])
+@pytest.mark.parametrize("factor", [0.25, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_the_whole_gradient_is_clipped_before_weight_decay(factor):
-    model, batch = small.build_small_srn("paper"), small.random_batch()
+    model, batch = small.small_srn("paper"), small.random_batch()
     variables, gradients = gradients_of(model, "att", batch)
     before = [variable.numpy() for variable in variables]
     norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
@@ -208,7 +208,7 @@ def test_the_whole_gradient_is_clipped_before_weight_decay(factor):
 
 def test_a_part_has_its_own_rate():
     """A factor of 0.1 for the confidence maps: their plain step is a tenth, decay included."""
-    model, batch = small.build_small_srn("paper"), small.random_batch()
+    model, batch = small.small_srn("paper"), small.random_batch()
     variables, gradients = gradients_of(model, "att", batch)
     before = [variable.numpy() for variable in variables]
     own = {variable.ref() for name, variable in model.weights.items() if name.startswith("f_conf/")}
@@ -235,6 +235,7 @@ def test_averages_are_of_the_trained_parts_after_every_step():
     assert any("moving_variance" in name for name in expected)
 
 
+@pytest.mark.slow
 def test_state_continues_a_stage():
     batches = [tiny_batch(seed) for seed in range(4)]
     plan = {"ema_decay": 0.9, "rate_scales": {"first": 2.0}, "loss": make_loss("warp")}
@@ -257,6 +258,7 @@ def test_num_trained():
     assert make_step(model, "begin", batch_size=2).num_trained == (4 * 27 + 2 * 4 + (7 * 7 * 4) * 16 + 16, 5)
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same():
     results = []
     for model, xla in zip(twins(), (False, True)):
@@ -268,7 +270,7 @@ def test_xla_computes_the_same():
         np.testing.assert_allclose(received[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+@pytest.fixture(params=["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def precision(request):
     keras.mixed_precision.set_global_policy(request.param)
     yield request.param
@@ -302,6 +304,7 @@ def test_mixed_precision_is_near_float32(precision):
     assert ("loss_scale" in step.variables) == (precision == "mixed_float16")
 
 
+@pytest.mark.slow
 def test_float16_halves_the_loss_scale_until_the_gradient_is_finite():
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:

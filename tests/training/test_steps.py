@@ -28,7 +28,7 @@ def assert_close(received, expected):
 
 @pytest.mark.parametrize("head", ["paper", "released"])
 def test_the_gradient_is_that_of_the_losses_definition(head):
-    model = small.build_small_srn(head)
+    model = small.small_srn(head)
     stage, batch = model.stages["all"], small.random_batch()
     variables = apply_stage(model, stage)
     with tf.GradientTape() as tape:
@@ -44,7 +44,7 @@ def test_the_gradient_is_that_of_the_losses_definition(head):
 
 
 def test_entries_that_are_not_counted_move_nothing():
-    model = small.build_small_srn("paper")
+    model = small.small_srn("paper")
     stage, batch = model.stages["all"], small.random_batch(4)
     counted = tf.constant([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
     other_y = tf.where(counted == 1, batch["y"], 1.0 - batch["y"])
@@ -55,11 +55,18 @@ def test_entries_that_are_not_counted_move_nothing():
     assert any(np.abs(one - other).max() > 0.1 * np.abs(other).max() for one, other in zip(expected, all_counted))
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "warp_exact", "asymmetric"])
-@pytest.mark.parametrize("stage_name", ["att", "sr"])
+@pytest.mark.parametrize(
+    "stage_name, loss",
+    [
+        ("att", "sigmoid"),
+        ("sr", "warp_exact"),
+        *(pytest.param("att", loss, marks=pytest.mark.slow) for loss in ("softmax", "warp_exact", "asymmetric")),
+        *(pytest.param("sr", loss, marks=pytest.mark.slow) for loss in ("sigmoid", "softmax", "asymmetric")),
+    ],
+)
 def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name, loss):
     """No BatchNorm moves in these stages of the paper's heads, so the halves of a batch are independent."""
-    model = small.build_small_srn("paper")
+    model = small.small_srn("paper")
     stage, batch = model.stages[stage_name], small.random_batch(4)
     loss = make_loss(loss)
     whole_parts, whole = compute(model, stage, batch, label_loss=loss)
@@ -70,9 +77,11 @@ def test_the_shares_of_two_replicas_sum_to_one_whole_step(stage_name, loss):
         assert first_parts[name] + second_parts[name] == pytest.approx(value, rel=1e-5)
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 4])
+@pytest.mark.parametrize(
+    "pieces", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_pieces_sum_to_the_whole(pieces):
-    model = small.build_small_srn("paper")
+    model = small.small_srn("paper")
     stage, batch = model.stages["att"], {**small.random_batch(4), "counted": tf.constant([[1.0, 0.0, 1.0]] * 4)}
     expected_parts, expected = compute(model, stage, batch)
     parts, gradients = compute(model, stage, batch, function=accumulated_gradients, num_pieces=pieces)
@@ -82,7 +91,7 @@ def test_pieces_sum_to_the_whole(pieces):
 
 def test_every_piece_has_its_images_and_a_seed_of_its_own():
     """A BatchNorm that is trained sees pieces: here three images a time, one after the other."""
-    model = small.build_small_srn()
+    model = small.small_srn()
     stage, batch, seen = model.stages["sr"], small.random_batch(6), []
 
     def loss(y, logits, counted, seed):
@@ -105,16 +114,16 @@ def test_every_piece_has_its_images_and_a_seed_of_its_own():
 
 
 def test_a_loss_scale_leaves_the_gradient():
-    model = small.build_small_srn("paper")
+    model = small.small_srn("paper")
     stage, batch = model.stages["att"], small.random_batch()
     expected_parts, expected = compute(model, stage, batch)
     parts, gradients = compute(model, stage, batch, loss_scale=tf.constant(1024.0))
-    assert parts == expected_parts
+    assert parts == pytest.approx(expected_parts, rel=1e-6)  # of two executions
     assert_close(gradients, expected)
 
 
 def test_a_loss_gets_the_truth_the_logits_and_the_seed():
-    model = small.build_small_srn()
+    model = small.small_srn()
     stage, batch = model.stages["all"], {**small.random_batch(), "counted": tf.ones((4, 3))}
     received = []
 
@@ -127,14 +136,14 @@ def test_a_loss_gets_the_truth_the_logits_and_the_seed():
 
 
 def test_evaluate_step_names_the_cell_of_the_maximum():
-    model = small.build_small_srn()
+    model = small.small_srn()
     image = small.random_batch(3)["image"]
     network = model.network_for(("y_hat", "y_cls", "A"))
     expected = {name: value.numpy() for name, value in network(image, training=False).items()}
     results = evaluate_step(network, image)
     assert sorted(results) == ["A", "y_cls", "y_hat"]
     for name in ("y_hat", "y_cls"):
-        np.testing.assert_array_equal(results[name], expected[name])
+        np.testing.assert_allclose(results[name], expected[name], rtol=1e-5, atol=1e-6)  # of two executions
     for index in range(3):
         for label in range(3):
             row, column = np.unravel_index(expected["A"][index, :, :, label].argmax(), (14, 14))

@@ -45,9 +45,8 @@ def set_validation(monkeypatch, sequence):
 
 
 def test_what_a_run_leaves(whole_run, dataset):
-    path, weights = whole_run
+    path, _ = whole_run
     assert sorted(os.listdir(path / "checkpoints")) == sorted([*best_files(path), "begin.npz", "end.npz", "state"])
-    small.assert_bit_equal(weights, small_runs.arrays_of(path, "end.npz"))
     log = small_runs.read_log(path)
     assert [(entry["stage"], entry["epoch"], entry["step"]) for entry in log] == [
         (stage, epoch, 4 * epoch) for stage in ("begin", "end") for epoch in (1, 2)
@@ -72,6 +71,7 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation_map(whole_run):
         assert meta["epoch"] == 1 + int(np.argmax(maps))
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(whole_run, dataset, tmp_path):
     path, _ = whole_run
     small_runs.train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), ema_decay=0.9, seed=1)
@@ -93,21 +93,21 @@ def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
 
 
 def test_the_rate_of_the_schedule_is_the_rate_of_the_step(dataset, tmp_path, monkeypatch):
-    """Without momentum a step is the rate times the gradient: at a hundredth of the rate, a small move."""
-    seen = set_validation(monkeypatch, [(5, 1)] * 4)
+    """Without momentum a step is the rate times the gradient: at a tenth of the rate, a small move."""
+    seen = set_validation(monkeypatch, [(5, 1)] * 3)
     small_runs.train(
-        tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(1e-3,), patience=1, momentum=0.0
+        tmp_path, dataset, stages=("begin",), epochs=(3,), learning_rates=(1e-3,), patience=1, momentum=0.0
     )
     name = "first/first_logits/kernel"
     moves = [np.abs(after[name] - before[name]).mean() for before, after in zip(seen, seen[1:])]
-    assert moves[0] > 5 * moves[1] > 25 * moves[2] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4, then 1e-5
+    assert moves[0] > 5 * moves[1] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4
 
 
 def test_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypatch):
     """Not by loss, and of equals the first; the next stage starts from them."""
-    answers = [(3, 10), (2, 30), (1, 20), (9, 50), (8, 50), (7, 40)]
+    answers = [(3, 10), (2, 30), (1, 20), (9, 50), (8, 50)]
     seen = set_validation(monkeypatch, answers)
-    final = small_runs.train(tmp_path, dataset)
+    final = small_runs.train(tmp_path, dataset, epochs=(3, 2))
     small.assert_bit_equal(small_runs.arrays_of(tmp_path, "begin.npz"), seen[1])
     small.assert_bit_equal(small_runs.arrays_of(tmp_path, "end.npz"), seen[3])
     small.assert_bit_equal(final, seen[3])
@@ -126,10 +126,10 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
         save(self, run)
 
     monkeypatch.setattr(Trainer, "_save", save_and_remember)
-    seen = set_validation(monkeypatch, [(5, epoch) for epoch in range(4)])
+    seen = set_validation(monkeypatch, [(5, epoch) for epoch in range(3)])
     start = small.weights_of(small_runs.build())
     small_runs.train(
-        tmp_path, dataset, stages=("begin",), epochs=(4,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25
+        tmp_path, dataset, stages=("begin",), epochs=(3,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25
     )
     average = start
     for n, (weights, validated) in enumerate(zip(raw, seen, strict=True)):
@@ -147,6 +147,7 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
             np.testing.assert_array_equal(state[f"step/average/{name}"], kept[name])
 
 
+@pytest.mark.slow
 def test_a_subset_of_the_stages(dataset, tmp_path):
     start = small.weights_of(small_runs.build())
     final = small_runs.train(tmp_path, dataset, stages=("end",), epochs=(1,), learning_rates=(0.01,))
@@ -193,7 +194,7 @@ def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch)
     assert any((whole[name] != little[name]).any() for name in whole)
 
 
-@pytest.mark.parametrize("ignores", [True, False])
+@pytest.mark.parametrize("ignores", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(dataset, tmp_path, monkeypatch, ignores):
     set_validation(monkeypatch, [(5, 1)])
     monkeypatch.setattr(checks, "_check_labels", lambda dataset: None)  # such images alone are no training set
@@ -291,6 +292,7 @@ def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
         small_runs.make_trainer(tmp_path, small_runs.build(), dataset, plan, TwoReplicas())
 
 
+@pytest.mark.slow
 def test_a_last_partial_batch_is_left_out(dataset, tmp_path):
     small_runs.train(tmp_path, dataset, stages=("begin",), epochs=(1,), learning_rates=(0.01,), batch_size=24)
     assert small_runs.read_log(tmp_path)[0]["step"] == 2
@@ -306,6 +308,7 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
     assert not os.path.exists(tmp_path / "log.jsonl")
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path):
     """One step an epoch: the loss before it is finite, and the validation is the first to see what came of it."""
     with pytest.raises(InputError, match="stage begin, epoch 1.*--learning_rate"):
@@ -347,7 +350,7 @@ def test_labels_are_looked_for_before_the_first_step(labelled, held_out, message
     assert not os.path.exists(tmp_path / "log.jsonl")
 
 
-@pytest.mark.parametrize("allowed", [0, 1])
+@pytest.mark.parametrize("allowed", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, dataset, tmp_path, monkeypatch, caplog):
     """Of four steps the second has an image that is not a number."""
 
@@ -443,6 +446,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     assert named == {**expected, "num_boxes": 5}
 
 
+@pytest.mark.slow
 def test_a_profile_is_written(dataset, tmp_path):
     plan = {"stages": ("begin",), "epochs": (1,), "learning_rates": (0.01,)}
     small_runs.train(tmp_path, dataset, **plan, profile_steps=(2, 3))
