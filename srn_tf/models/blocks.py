@@ -5,8 +5,8 @@ import keras
 BOTTLENECK = 4  # a bottleneck's outer channels for each inner one, as in every ResNet
 
 
-def conv(x, channels, kernel, name, stride=1, use_bias=False, dtype=None):
-    """A convolution with padding "same" and He's initial weights, layer `<name>_conv`.
+def conv(x, channels, kernel, name, stride=1, use_bias=False, dtype=None, kernel_initializer="he_normal"):
+    """A convolution with padding "same", layer `<name>_conv`.
 
     Args:
         x: (B, H, W, D).
@@ -14,6 +14,7 @@ def conv(x, channels, kernel, name, stride=1, use_bias=False, dtype=None):
         name: prefix.
         use_bias: whether it has one; not before a BatchNorm.
         dtype: of its computation; None is the Keras policy's.
+        kernel_initializer: as Keras'; He's by default.
     Returns:
         (B, ceil(H / stride), ceil(W / stride), channels).
     """
@@ -23,7 +24,7 @@ def conv(x, channels, kernel, name, stride=1, use_bias=False, dtype=None):
         stride,
         "same",
         use_bias=use_bias,
-        kernel_initializer="he_normal",
+        kernel_initializer=kernel_initializer,
         dtype=dtype,
         name=f"{name}_conv",
     )(x)

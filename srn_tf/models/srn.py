@@ -114,8 +114,8 @@ class SRNSettings(ClassifierSettings):
     head_channels: int = setting(512, "Width of the heads' hidden convolutions, channels. Paper: 512.", lowest=1)
     head_dropout: float = setting(
         0.0,
-        "Share of the features dropped before the last layer of each head with hidden layers, for few images. Paper: "
-        "0.",
+        "Share of the features dropped in training where f_att reads them and before the last layer of each head with "
+        "hidden layers, for few images. Paper: 0.",
         lowest=0.0,
         highest=0.9,
     )
@@ -192,8 +192,8 @@ def build(trunk, labels, settings, use_weighted_attention=True):
     num_labels, width, head = len(labels), settings.head_channels, settings.srn_head
     dropout = settings.head_dropout
     classifier = build_classifier(trunk.maps["c5"], num_labels, settings.pooling)
-    f_att = build_attention(grid, channels, num_labels, width, head, dropout)
     is_classifier = settings.init_confidence == "classifier"
+    f_att = build_attention(grid, channels, num_labels, width, head, dropout, starts_uniform=is_classifier)
     f_conf = build_confidence(grid, channels, num_labels, width, "paper" if is_classifier else head, dropout)
     f_sr = build_regularizer(grid, num_labels, width, head, dropout)
     mix = layers.WeightedMean(learned=settings.learn_alpha, dtype="float32", name="mix")
@@ -258,7 +258,7 @@ def build_neck(grid, channels, num_blocks=2):
     return keras.Model(X, blocks.norm_relu(x, "neck_last"), name="f_neck")
 
 
-def build_attention(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0):
+def build_attention(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0, starts_uniform=False):
     """f_att, Eq. (3): 1x1, 3x3 and 1x1 convolutions.
 
     Args:
@@ -267,15 +267,17 @@ def build_attention(grid, channels, num_labels, head_channels=512, head="release
         num_labels: C.
         head_channels: width of the hidden convolutions, 512 in the paper.
         head: "released" or "paper".
-        dropout: share of what the last convolution reads that is dropped in training, behind every BatchNorm of the
-            head, whose variance it would shift (Li et al., CVPR 2019).
+        dropout: share of what the first and the last convolution read that is dropped in training.
+        starts_uniform: whether the last kernel starts at 0, all places of an image alike.
     Returns:
         keras.Model f_att: (B, H, W, D) -> scores Z (B, H, W, C).
     """
     X = keras.Input((*grid, channels), name="att_input")
-    x = _conv_relu(X, head_channels, 1, "att_1", head)
+    x = _conv_relu(_dropped(X, dropout, "att_x"), head_channels, 1, "att_1", head)
     x = _dropped(_conv_relu(x, head_channels, 3, "att_2", head), dropout, "att")
-    return keras.Model(X, blocks.conv(x, num_labels, 1, "att_3", use_bias=True, dtype="float32"), name="f_att")
+    kernel_initializer = "zeros" if starts_uniform else "he_normal"
+    Z = blocks.conv(x, num_labels, 1, "att_3", use_bias=True, dtype="float32", kernel_initializer=kernel_initializer)
+    return keras.Model(X, Z, name="f_att")
 
 
 def build_confidence(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0):

@@ -193,11 +193,11 @@ def test_an_answer_of_three(images):
 
 
 @BOTH_HEADS
-def test_dropout_is_before_the_last_layer_of_heads_with_hidden_ones(models, images, head):
+def test_dropout_is_before_the_last_layer_of_heads_with_hidden_ones_and_where_attention_reads(models, images, head):
     model, without = build(head, head_dropout=0.5), models[head, "U"]
     draws = {name for name in model.weights if name not in without.weights}
     with_hidden = ("att", "sr") if head == "paper" else ("att", "conf", "sr")
-    assert draws == {f"f_{part}/{part}_dropout/draws" for part in with_hidden}
+    assert draws == {"f_att/att_x_dropout/draws", *(f"f_{part}/{part}_dropout/draws" for part in with_hidden)}
     for name, weight in without.weights.items():
         model.weights[name].assign(weight)
     expected = outputs_of(without, images)
@@ -333,7 +333,9 @@ def test_x_may_be_the_last_map_and_the_neck_shorter(neck_blocks):
 
 @BOTH_HEADS
 def test_a_confidence_from_the_classifier_gives_y_cls_under_uniform_attention(images, head):
-    model = randomised(build(head, x_stride=32, init_confidence="classifier"))
+    model = build(head, x_stride=32, init_confidence="classifier")
+    assert not model.weights["f_att/att_3_conv/kernel"].numpy().any()  # attention starts uniform
+    randomised(model)
     starts = {name for name, stage in model.stages.items() if stage.starts_from}
     assert starts == {"att", "all"} and model.stages["att"].starts_from == model.stages["all"].starts_from
     assert sorted(name for name in model.weights if name.startswith("f_conf/")) == [
