@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srn_tf.errors import InputError
+from srn_tf.models.efficientnet_lite import imagenet_file
+
 ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT.parent / "shared" / "weights" / "efficientnet_lite0.npz"
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200)}
 
 
@@ -36,8 +40,21 @@ def write_photos(folder):
             rows.writerow([f"{index:02d}.jpg", ";".join(present)])
 
 
+def weights():
+    """No flag where the weights' package is installed; else their file, if it is there."""
+    try:
+        imagenet_file("efficientnet_lite0")
+    except InputError:
+        if not WEIGHTS.is_file():
+            pytest.skip("the published weights are not there")
+        return [f"--backbone_weights={WEIGHTS}"]
+    return []
+
+
 @pytest.mark.slow
-def test_the_commands_as_written(tmp_path):
+@pytest.mark.parametrize("flagfile", ["own_photos", "own_photos_from_scratch"])
+def test_the_commands_as_written(tmp_path, flagfile):
+    more = weights() if flagfile == "own_photos" else []
     write_photos(tmp_path)
     assert [command[1] for command in commands()] == [
         f"tools/{name}.py" for name in ("prepare_data", "describe_data", "train", "predict")
@@ -45,6 +62,8 @@ def test_the_commands_as_written(tmp_path):
     for command in commands():
         # From a folder of the user's own, so the program's paths are made absolute.
         words = [re.sub(r"(^|=)(tools|configs)/", rf"\1{ROOT}/\2/", word) for word in command[1:]]
+        if command[1] == "tools/train.py":
+            words = [word.replace("own_photos.flags", f"{flagfile}.flags") for word in words] + more
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "LOOK" / "cooccurrence.png").stat().st_size > 0
