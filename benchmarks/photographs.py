@@ -22,6 +22,8 @@ from absl import flags
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from srn_tf.evaluation.predictions import load_predictions
+from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.files import write_json
 from srn_tf.pictures import save_png
 
@@ -58,6 +60,8 @@ def main(arguments):
         charted[title] = [values["outputs"][final]["all"]["mAP"] for values in of_seeds]
         if config == "photos_srn":
             rows += [[f"inside SRN: {name}", *_values(of_seeds, name), "", "", ""] for name in INSIDE]
+            means = [_mean_of_three(runs.folder(config, seed), values) for seed, values in zip(seeds, of_seeds)]
+            rows.append(["SRN with --answer=cls_att_sr, y_hat", *_values(means, "mean"), "", "", ""])
     heads = [*METRICS, "pointing game", "training, minutes", "images/s"]
     table = tabulate(rows, ["test, mean (lowest to highest seed)", *heads], tablefmt="github")
     record = {"seeds": seeds, "flags": arguments, "mAP": charted, "images_per_second": speeds, "rows": rows}
@@ -71,6 +75,13 @@ def main(arguments):
 
 def _values(of_seeds, output):
     return [spread([values["outputs"][output]["all"][metric] for values in of_seeds]) for metric in METRICS]
+
+
+def _mean_of_three(folder, metrics):
+    """What the same weights answer with --answer=cls_att_sr, in the form of metrics.json."""
+    stored = load_predictions(os.path.join(folder, "predictions", "test.npz"))
+    mean = np.mean([stored.logits[name] for name in INSIDE], axis=0)
+    return {"outputs": {"mean": evaluate(mean, stored.labels, protocol_named(metrics["protocol"]), metrics["labels"])}}
 
 
 def _pointing(of_seeds):
