@@ -13,7 +13,7 @@ from srn_tf.errors import InputError  # noqa: E402
 
 
 class MethodRuns:
-    """The runs of some flagfiles, side by side in a folder; a finished run is not trained again.
+    """The runs of some flagfiles, side by side in a folder; a finished run is taken as it is.
 
     Args:
         output_dir: folder; a run is in <output_dir>/<flagfile>_<seed>.

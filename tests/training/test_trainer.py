@@ -429,10 +429,11 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     received = []
     monkeypatch.setattr(trainer, "training_batches", lambda *values, **named: received.append((values, named)))
     monkeypatch.setattr(trainer, "replica_stacks", lambda *_, **__: None)
-    changes = {"crops": False, "mirror": True, "max_distortion": 1, "shuffle_buffer": 7}
+    changes = {"crops": False, "mirror": True, "max_distortion": 1, "shuffle_buffer": 7, "fixed_crops": 3}
     loop = types.SimpleNamespace(
         _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
         _records="records",
+        _features={},
         _model=types.SimpleNamespace(image_size=56),
         _dataset=types.SimpleNamespace(ignores_unspecified=True),
         _strategy=tf.distribute.get_strategy(),
@@ -443,7 +444,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     ((values, named),) = received
     assert values == ("records", 56, 16, 9)
     expected = {**changes, "epoch": 200_004, "first_step": 6, "share": (1, 2), "threads": 3, "ignore_unspecified": True}
-    assert named == {**expected, "num_boxes": 5}
+    assert named == {**expected, "num_boxes": 5, "features": None}
 
 
 @pytest.mark.slow
