@@ -49,9 +49,9 @@ class MethodRuns:
     def _train(self, config, seed):
         work_dir = self.folder(config, seed)
         flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
-        call(
-            "train", flagfile, f"--data_dir={self._data_dir}", f"--work_dir={work_dir}", f"--seed={seed}", *self._extra
-        )
+        places = f"--data_dir={self._data_dir}", f"--work_dir={work_dir}"
+        if not os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
+            call("train", flagfile, *places, f"--seed={seed}", *self._extra)
         with open(os.path.join(work_dir, "metrics.json"), encoding="utf-8") as file:
             return json.load(file)
 
