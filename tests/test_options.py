@@ -91,7 +91,7 @@ def test_stages_are_those_of_the_models():
 def test_settings_are_the_methods_own():
     parsed = parse(*PLACES, "--srn_head=paper", "--head_channels=8", "--learn_alpha", "--x_stride=32")
     assert dataclasses.asdict(parsed.settings) == {
-        **{"pooling": "mean", "srn_head": "paper", "head_channels": 8},
+        **{"pooling": "mean", "srn_head": "paper", "neck_blocks": 2, "head_channels": 8},
         **{"head_dropout": 0.0, "answer": "cls_sr", "learn_alpha": True},
         **{"x_stride": 32, "init_confidence": "random"},
     }
@@ -268,6 +268,7 @@ EVERY_FLAG = (
     *("--rate_scales=trunk=0.1,classifier=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
     *("--xla", "--notf32", "--deterministic", "--frozen_parts=trunk,classifier", "--frozen_norms=f_neck"),
     "--fixed_crops=4",
+    "--serve_output=y_att",
 )
 
 
