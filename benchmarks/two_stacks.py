@@ -7,7 +7,8 @@ python benchmarks/two_stacks.py --compare=ONE.npz,OTHER.npz
 W.npz is a file of weights of the model, made if it is not there. From it a run computes all outputs of the same images,
 and then in each stage the same ten steps of SGD. The comparison prints the largest differences and the median times of
 a step, and fails where the outputs are more than 1e-5 apart, or the losses of a step 1e-4: of their size, where that is
-more than 1.
+more than 1. TF_ENABLE_ONEDNN_OPTS=0 leaves out oneDNN's kernels, whose two versions round differently.
+With --saved_model=EXPORT it also prints how many images a second each serves of the same export.
 
 Rounding decides on which side of a ReLU's kink a value falls, and there the gradient jumps: with random weights one
 last digit changes that of a whole SRN by a thousandth of its length. So steps are short: gradients of length 1, at a
@@ -32,6 +33,7 @@ from srn_tf.errors import InputError  # noqa: E402
 
 FLAGS = flags.FLAGS
 STEPS = 10
+REQUEST = 16  # images
 OUTPUTS_APART, LOSSES_APART = 1e-5, 1e-4
 
 
@@ -67,7 +69,24 @@ def measure():
         checkpoint.load_weights(FLAGS.weights, model, labels)
         found[f"losses/{name}"], found[f"seconds/{name}"] = take_steps(model, name)
         print(f"{name}: {found[f'losses/{name}'][:, 0].round(4).tolist()}", flush=True)
+    if FLAGS.saved_model:
+        found["seconds/serving"] = ask(FLAGS.saved_model)
     np.savez(FLAGS.output, **found)
+
+
+def ask(saved_model):
+    """Seconds of each of STEPS requests of REQUEST arrays, after one that is not timed: float (STEPS,)."""
+    import srn_tf
+
+    predictor = srn_tf.Predictor(saved_model)
+    size = predictor.image_size
+    images = list(np.random.default_rng(0).integers(0, 256, (REQUEST, size, size, 3), np.uint8))
+    seconds = []
+    for _ in range(STEPS + 1):
+        start_s = time.perf_counter()
+        predictor.predict(images)
+        seconds.append(time.perf_counter() - start_s)
+    return np.array(seconds[1:])
 
 
 def batches(size):
@@ -131,6 +150,9 @@ def compare(one, other):
             failed.append(key)
         times = [statistics.median(1000 * each[f"seconds/{name}"][1:]) for each in (one, other) if kind == "losses"]
         rows.append([key, f"{np.abs(a).max():.4g}", f"{apart:.1e}", *(f"{ms:.1f}" for ms in times)])
+    if "seconds/serving" in one:
+        speeds = [REQUEST / statistics.median(each["seconds/serving"]) for each in (one, other)]
+        rows.append(["serving", "", "", *(f"{speed:.1f} images/s" for speed in speeds)])
     headers = ["", "largest", "apart", *(f"ms a step, {each['stack']}" for each in (one, other))]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     if failed:
@@ -141,6 +163,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("weights", None, "File of the weights to start from; made if it is not there.")
     flags.DEFINE_string("output", None, "File .npz of what this stack computes.")
     flags.DEFINE_list("compare", None, "Two such files.")
+    flags.DEFINE_string("saved_model", None, "Export to ask as well.")
     flags.DEFINE_string("model", "srn", "Method.")
     flags.DEFINE_string("backbone", "small", "Backbone.")
     flags.DEFINE_integer("image_size", 112, "Side of the square images, pixels.", 1)

@@ -111,7 +111,7 @@ def _finish(options, dataset, strategy, work):
         model = model.serving(choice["final"])
         logger.info("%s", served_note(choice))
     if is_chief:
-        _save(predictions, model, dataset, "validation", work.predictions("validation"))
+        _save(_served_first(predictions, model), dataset, "validation", work.predictions("validation"))
     metrics = _scored(predict("test"), model, strategy, dataset, "test", description, work, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
@@ -334,10 +334,9 @@ def _describe(options, config, dataset):
 
 def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
     """The metrics of a split, the served output first; keeps its predictions, see `WorkDir.predictions` for `other`."""
-    logits = {name: predictions.logits[name] for name in model.logits}
-    predictions = dataclasses.replace(predictions, logits=logits)
+    predictions = _served_first(predictions, model)
     if distribution.is_chief(strategy):
-        _save(predictions, model, dataset, split, work.predictions(split, other))
+        _save(predictions, dataset, split, work.predictions(split, other))
     return {
         "dataset": dataset.name,
         "split": split,
@@ -356,8 +355,10 @@ def _predict(evaluator, records, split):
     return evaluator.predict(records, EVALUATION_BATCH, title=f"evaluate {split}")
 
 
-def _save(predictions, model, dataset, split, path):
-    """Keeps predictions, the served output first."""
-    logits = {name: predictions.logits[name] for name in model.logits}
-    saved = SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, logits)
+def _served_first(predictions, model):
+    return dataclasses.replace(predictions, logits={name: predictions.logits[name] for name in model.logits})
+
+
+def _save(predictions, dataset, split, path):
+    saved = SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits)
     save_predictions(path, saved)

@@ -1,9 +1,9 @@
 """Prepared records -> batches, reproducibly.
 
 The order of an epoch is a function of its seed, its number and TensorFlow's global seed (which a run
-sets); augmentation is one of seed, epoch and position in that order, or, of images with fixed versions, one of seed,
-the image's place in the stored order and the version. So every worker finds its own images of a batch by counting, and
-a run finds its place again.
+sets); augmentation is one of seed, epoch and position in that order, or, of images with fixed versions, one of the
+image's place in the stored order and the version. So every worker finds its own images of a batch by counting, and a
+run finds its place again.
 """
 
 import functools
@@ -349,10 +349,15 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
         InputError: batch_size is no multiple of n.
     """
 
+    # What is read of each image, and what stands for it in the filling.
+    if features is None:
+        read, blank_value = "image", tf.zeros((image_size, image_size, 3))
+    else:
+        read, blank_value = "row", tf.constant(0, tf.int64)
+
     def prepare(position, record):
-        image = {"image": _preprocess(record["image"], image_size)} if features is None else {"row": position}
         return {
-            **image,
+            read: _preprocess(record["image"], image_size) if features is None else position,
             "labels": record["labels"],
             "is_real": tf.constant(True),
             "boxes": record["objects"]["bbox"],
@@ -365,7 +370,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     prepared = own.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     num_labels = prepared.element_spec["labels"].shape[0]
     blank = {
-        **({"image": tf.zeros((image_size, image_size, 3))} if features is None else {"row": tf.constant(0, tf.int64)}),
+        read: blank_value,
         "labels": tf.zeros((num_labels,), tf.int8),
         "is_real": tf.constant(False),
         "boxes": tf.zeros((0, 4)),
@@ -374,7 +379,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     fill = sum(position % batch_size in rows for position in range(count, count + -count % batch_size))
     padding = tf.data.Dataset.from_tensors(blank).repeat(fill)
     padding_values = {
-        **({"image": 0.0} if features is None else {"row": tf.constant(0, tf.int64)}),
+        read: tf.constant(0, blank_value.dtype),
         "labels": tf.constant(0, tf.int8),
         "is_real": False,
         "boxes": 0.0,
@@ -383,7 +388,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
     batches = prepared.concatenate(padding).padded_batch(
         len(rows),
         padded_shapes={
-            **({"image": (image_size, image_size, 3)} if features is None else {"row": ()}),
+            read: blank_value.shape,
             "labels": (num_labels,),
             "is_real": (),
             "boxes": (num_boxes, 4),

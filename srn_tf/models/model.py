@@ -23,9 +23,8 @@ class Term:
         reads: names of the outputs it is computed from.
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
             (b, S, S, 3) (not with --cache=features), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and
-            what the stage needs. seed:
-            two integers, others in every step, replica and piece. None: the loss that --loss names, of the one output
-            read.
+            what the stage needs. seed: two integers, others in every step, replica and piece. None: the loss that
+            --loss names, of the one output read.
         weight: its factor in the sum.
         is_per_step: False: the function gives (b,), a value per image; the term is their mean over all images of the
             step. True: it gives a scalar that belongs to the step, however few of its images it sees, such as a loss of
