@@ -21,11 +21,18 @@ class MethodRuns:
         configs: names of flagfiles in configs/, without ending; the first is what others are compared with.
         seeds: list of int.
         extra: further flags of every run.
+        settings: name -> flags, what is tried of every flagfile with the first seed: "" is the flagfile as it is. The
+            one with the best validation mAP is taken for all seeds.
     """
 
-    def __init__(self, output_dir, data_dir, configs, seeds, extra=()):
+    def __init__(self, output_dir, data_dir, configs, seeds, extra=(), settings=None):
         self._output_dir, self._data_dir = output_dir, data_dir
         self._configs, self._seeds, self._extra = configs, seeds, extra
+        self._settings = settings or {"": ()}
+        self.tried = {}
+        """flagfile -> {name of the settings: its best validation mAP with the first seed, percent}."""
+        self.chosen = {}
+        """flagfile -> name of the settings that are taken."""
 
     def train(self):
         """Trains them, seed after seed.
@@ -35,7 +42,20 @@ class MethodRuns:
         Raises:
             InputError: a run failed; its own message is above.
         """
-        return {(config, seed): self._train(config, seed) for seed in self._seeds for config in self._configs}
+        for config in self._configs:
+            for name in self._settings:
+                self._train(config, name, self._seeds[0])
+            folders = {name: self._folder(config, name, self._seeds[0]) for name in self._settings}
+            self.tried[config] = {name: best_validation_map(folder) for name, folder in folders.items()}
+            self.chosen[config] = max(self._settings, key=self.tried[config].get)
+        for seed in self._seeds[1:]:
+            for config in self._configs:
+                self._train(config, self.chosen[config], seed)
+        return {
+            (config, seed): _read_json(os.path.join(self.folder(config, seed), "metrics.json"))
+            for config in self._configs
+            for seed in self._seeds
+        }
 
     def compare(self):
         """Writes <output_dir>/compare: the papers' table, and differences to the first flagfile's runs."""
@@ -43,17 +63,47 @@ class MethodRuns:
         call("compare", f"--output={os.path.join(self._output_dir, 'compare')}", *folders)
 
     def folder(self, config, seed):
-        """The work folder of a run."""
-        return os.path.join(self._output_dir, f"{config}_{seed}")
+        """The work folder of a run with the settings that were chosen."""
+        return self._folder(config, self.chosen[config], seed)
 
-    def _train(self, config, seed):
-        work_dir = self.folder(config, seed)
+    def _folder(self, config, name, seed):
+        return os.path.join(self._output_dir, "_".join(filter(None, (config, name, str(seed)))))
+
+    def _train(self, config, name, seed):
+        work_dir = self._folder(config, name, seed)
         flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
         places = f"--data_dir={self._data_dir}", f"--work_dir={work_dir}"
+        settings = [
+            f"--learning_rate={_scaled_rates(config, flag.removeprefix(RATE_FACTOR))}"
+            if flag.startswith(RATE_FACTOR)
+            else flag
+            for flag in self._settings[name]
+        ]
         if not os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
-            call("train", flagfile, *places, f"--seed={seed}", *self._extra)
-        with open(os.path.join(work_dir, "metrics.json"), encoding="utf-8") as file:
-            return json.load(file)
+            call("train", flagfile, *places, f"--seed={seed}", *settings, *self._extra)
+
+
+RATE_FACTOR = "rate*"
+"""In settings, "rate*3" is a flagfile's learning rates times 3."""
+
+
+def _scaled_rates(config, factor):
+    """A flagfile's learning rates, one a stage, times a factor, as --learning_rate takes them."""
+    with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
+        (rates,) = (line.split("=", 1)[1] for line in file if line.startswith("--learning_rate="))
+    return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates.split(","))
+
+
+def best_validation_map(folder):
+    """The mAP by which the last stage of a run kept its weights, percent."""
+    with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as file:
+        epochs = [json.loads(line) for line in file]
+    return max(epoch["validation"]["mAP"] for epoch in epochs if epoch["stage"] == epochs[-1]["stage"])
+
+
+def _read_json(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def call(tool, *arguments):

@@ -1,12 +1,14 @@
 """The claim on photographs: SRN, SRN-att and the systems beside them on one pre-trained trunk, several seeds.
 
-python benchmarks/photographs.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2] [--methods=main_net,srn] [FLAG...]
+python benchmarks/photographs.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2] [--methods=main_net,srn] [--search]
+    [FLAG...]
 
 Trains configs/photos_<method>.flags once a seed (a finished run is not trained again; features of the frozen trunk are
-made once for all). Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split of
-every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in turn.
-And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its bootstrap
-interval. Any FLAG goes to every run, such as -- --image_size=224 --backbone_weights=FILE.
+made once for all). With --search every method has the same four trials with the first seed (SEARCH below), of which
+validation mAP chooses. Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split
+of every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in
+turn. And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its
+bootstrap interval. Any FLAG goes to every run, such as -- --image_size=224 --backbone_weights=FILE.
 """
 
 import json
@@ -37,6 +39,12 @@ METHODS = {
     "srn": "SRN",
     "ml_decoder": "ML-Decoder",
 }
+SEARCH = {
+    "": (),
+    "slow": ("rate*0.3",),
+    "fast": ("rate*3",),
+    "plain": ("--nocrops", "--nomirror"),
+}
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
 ROUNDS = 5  # in which every export is asked once
@@ -46,7 +54,9 @@ IMAGES = 64  # of a round
 def main(arguments):
     seeds = [int(seed) for seed in FLAGS.seeds]
     configs = {f"photos_{method}": METHODS[method] for method in FLAGS.methods}
-    runs = MethodRuns(FLAGS.output_dir, FLAGS.data_dir, tuple(configs), seeds, arguments)
+    runs = MethodRuns(
+        FLAGS.output_dir, FLAGS.data_dir, tuple(configs), seeds, arguments, SEARCH if FLAGS.search else None
+    )
     metrics = runs.train()
     folders = {config: runs.folder(config, seeds[0]) for config in configs}
     speeds = _speeds(folders)
@@ -64,13 +74,32 @@ def main(arguments):
             rows.append(["SRN with --answer=cls_att_sr, y_hat", *_values(means, "mean"), "", "", ""])
     heads = [*METRICS, "pointing game", "training, minutes", "images/s"]
     table = tabulate(rows, ["test, mean (lowest to highest seed)", *heads], tablefmt="github")
-    record = {"seeds": seeds, "flags": arguments, "mAP": charted, "images_per_second": speeds, "rows": rows}
+    record = {
+        "seeds": seeds,
+        "flags": arguments,
+        "tried": runs.tried,
+        "chosen": runs.chosen,
+        "mAP": charted,
+        "images_per_second": speeds,
+        "rows": rows,
+    }
     write_json(os.path.join(FLAGS.output_dir, "photographs.json"), record)
+    tables = "\n\n".join([table, *([_search_table(runs, configs)] if FLAGS.search else [])])
     with open(os.path.join(FLAGS.output_dir, "photographs.md"), "w", encoding="utf-8") as file:
-        file.write(table + "\n")
+        file.write(tables + "\n")
     save_png(_draw(charted), os.path.join(FLAGS.output_dir, "photographs.png"))
-    print(table)
+    print(tables)
     runs.compare()
+
+
+def _search_table(runs, configs):
+    """Validation mAP of all trials, the chosen one marked."""
+    rows = [
+        [title, *(f"{value:.1f}{' *' if name == runs.chosen[config] else ''}" for name, value in tried.items())]
+        for (config, title), tried in zip(configs.items(), runs.tried.values(), strict=True)
+    ]
+    heads = [" ".join(settings) or "flagfile" for settings in SEARCH.values()]
+    return tabulate(rows, ["validation mAP, first seed", *heads], tablefmt="github")
 
 
 def _values(of_seeds, output):
@@ -144,4 +173,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("output_dir", None, "Folder for the runs and the table.", required=True)
     flags.DEFINE_list("seeds", "0,1,2", "Seeds.")
     flags.DEFINE_list("methods", ",".join(METHODS), "Methods; the first is what others are compared with.")
+    flags.DEFINE_bool("search", False, "Four trials of every method with the first seed; validation mAP chooses.")
     cli.run(main, __doc__, takes_arguments=True)
