@@ -43,12 +43,9 @@ class MethodRuns:
             InputError: a run failed; its own message is above.
         """
         for config in self._configs:
-            for name in self._settings:
-                self._train(config, name, self._seeds[0])
-            folders = {name: self._folder(config, name, self._seeds[0]) for name in self._settings}
-            self.tried[config] = {name: best_validation_map(folder) for name, folder in folders.items()}
-            self.chosen[config] = max(self._settings, key=self.tried[config].get)
-        for seed in self._seeds[1:]:
+            self.tried[config] = {name: self._try(config, name) for name in self._settings if len(self._settings) > 1}
+            self.chosen[config] = max(self._settings, key=lambda name: self.tried[config].get(name, 0.0))
+        for seed in self._seeds:
             for config in self._configs:
                 self._train(config, self.chosen[config], seed)
         return {
@@ -69,7 +66,14 @@ class MethodRuns:
     def _folder(self, config, name, seed):
         return os.path.join(self._output_dir, "_".join(filter(None, (config, name, str(seed)))))
 
-    def _train(self, config, name, seed):
+    def _try(self, config, name):
+        """Trains with some settings, and no more: the validation mAP."""
+        folder = self._folder(config, name, self._seeds[0])
+        if not os.path.isfile(os.path.join(folder, "checkpoints", "final.npz")):
+            self._train(config, name, self._seeds[0], "--train_only")
+        return best_validation_map(folder)
+
+    def _train(self, config, name, seed, *more):
         work_dir = self._folder(config, name, seed)
         flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
         places = f"--data_dir={self._data_dir}", f"--work_dir={work_dir}"
@@ -80,7 +84,7 @@ class MethodRuns:
             for flag in self._settings[name]
         ]
         if not os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
-            call("train", flagfile, *places, f"--seed={seed}", *settings, *self._extra)
+            call("train", flagfile, *places, f"--seed={seed}", *settings, *self._extra, *more)
 
 
 RATE_FACTOR = "rate*"

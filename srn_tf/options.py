@@ -27,6 +27,7 @@ _UNRECORDED = (
     "keep_checkpoints",
     "profile_steps",
     "restart",
+    "train_only",
 )
 
 
@@ -89,6 +90,7 @@ class Options:
     keep_checkpoints: int
     profile_steps: tuple
     restart: bool
+    train_only: bool
 
     def as_flagfile(self):
         """The options as lines of a flagfile, without those that change no result."""
@@ -297,6 +299,12 @@ def define_flags():
     )
     flags.DEFINE_string("profile_steps", "", "FIRST:LAST steps since the start to profile for TensorBoard.")
     flags.DEFINE_bool("restart", False, "Delete what the work folder holds of an earlier run, and begin again.")
+    flags.DEFINE_bool(
+        "train_only",
+        False,
+        "End with the final weights, as for trials that only validation judges. The same command without it then "
+        "evaluates the test split and exports.",
+    )
 
 
 def read_options(values=flags.FLAGS):

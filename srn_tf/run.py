@@ -50,7 +50,7 @@ def train_run(options, defaults=""):
         options: options.Options.
         defaults: options.default_flagfile(): what a run has that began before some of the flags were there.
     Returns:
-        dict: the metrics, as in metrics.json.
+        dict: the metrics, as in metrics.json; None with options.train_only.
     Raises:
         InputError: anything in the options, the data or the folders that cannot be used.
         training.interruption.Stopped: SIGTERM or SIGINT arrived while it trained; all is saved.
@@ -82,6 +82,8 @@ def train_run(options, defaults=""):
             logger.info("This run is already trained; %s holds its weights. --restart begins it again.", work.final)
         else:
             _train(options, config, dataset, strategy, work, description)
+        if options.train_only:
+            return None
         return _finish(options, dataset, strategy, work)
 
 

@@ -283,7 +283,7 @@ def test_flagfile_round_trip(tmp_path, arguments):
 # What says where, and how fast, but not what.
 UNRECORDED = {
     *("data_dir", "work_dir", "prepared_dir", "cache", "data_threads", "steps_per_call"),
-    *("checkpoint_every_s", "keep_checkpoints", "profile_steps", "restart"),
+    *("checkpoint_every_s", "keep_checkpoints", "profile_steps", "restart", "train_only"),
 }
 
 

@@ -92,6 +92,7 @@ def make_options(data_dir, work_dir, **changes):
         "keep_checkpoints": 3,
         "profile_steps": (),
         "restart": False,
+        "train_only": False,
     }
     return Options(**{**values, **changes})
 
@@ -109,6 +110,8 @@ def srn_run(request, tiny_scenes_dir, tmp_path_factory):
     options = make_options(tiny_scenes_dir, tmp_path_factory.mktemp("run"), **request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summaries, "NUM_PICTURES", 1)  # drawing takes its time
+        assert run.train_run(dataclasses.replace(options, train_only=True)) is None
+        assert not {"metrics.json", "predictions", "export"} & set(os.listdir(options.work_dir))
         return options, run.train_run(options)
 
 

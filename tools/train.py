@@ -26,6 +26,9 @@ def main(_):
         if settings.restart and "same command" in str(error):  # which would delete what has just been saved
             error.args = (f"{error} Leave out --restart then.",)
         raise
+    if metrics is None:
+        print("Trained. The same command without --train_only evaluates the test split and exports.")
+        return
     print(summary_table(metrics))
     print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")
     print(f"Predict:     python tools/predict.py --saved_model={settings.work_dir}/export/1 --output=out.csv IMAGE...")
