@@ -43,7 +43,7 @@ SEARCH = {
     "": (),
     "slow": ("rate*0.3",),
     "fast": ("rate*3",),
-    "plain": ("--nocrops", "--nomirror"),
+    "plain": ("--nocrops", "--nomirror", "--fixed_crops=1"),
 }
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
