@@ -381,7 +381,8 @@ def test_the_folder_of_another_run_is_refused(srn_run):
             run.train_run(dataclasses.replace(options, **changes))
 
 
-@pytest.mark.parametrize("asked", [pytest.param("y_first", marks=pytest.mark.slow), "best"])
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", ["y_first", "best"])
 def test_the_served_output_is_the_first_everywhere(tiny_scenes_dir, tmp_path, two_parts, asked, caplog):
     """Stage `end` is not trained, so y_first is the better one; a second start serves what the first one chose."""
     caplog.set_level("INFO")

@@ -297,6 +297,7 @@ def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records)
     np.testing.assert_array_equal(joined(batches, "image"), expected)
 
 
+@pytest.mark.slow
 def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
     """Each image is one of its K versions, in every epoch one drawn anew; of more versions these are the first."""
     K, epochs, arguments = 3, 4, {"crops": True, "mirror": True, "max_distortion": 1}

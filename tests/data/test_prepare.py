@@ -366,6 +366,7 @@ prepared(FolderOfImages, sys.argv[1], sys.argv[2], processes=2)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_looks_finished(source, data_dir):
     with start(WAITING, data_dir, source, stdout=subprocess.PIPE) as process:
         assert process.stdout.read(7) == b"working"

@@ -1,9 +1,12 @@
 """What a model may declare of itself, and what its declarations give."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
+from srn_tf.errors import InputError
 from srn_tf.models.model import Map, MultiLabelModel, Regions, Stage, label_loss
 
 REGIONS = Regions("boxes", "scores", "regions", "Regions.")
@@ -21,6 +24,14 @@ def make_model(scores=(4, 4), boxes=(4, 4), stages=None, **declared):
         "scores": keras.layers.Reshape(scores, name="scores")(A),
     }
     return MultiLabelModel(image, outputs, {"part": part}, stages or {}, ("y",), **declared)
+
+
+def test_another_output_is_served():
+    model = dataclasses.replace(make_model(), logits=("y", "other"))
+    assert (model.serving("other").logits, model.serving("other").final) == (("other", "y"), "other")
+    assert model.serving("y").logits == model.logits
+    with pytest.raises(InputError, match="output to serve must be one of y, other. Received: 'z'"):
+        model.serving("z")
 
 
 def test_the_explanation_is_of_maps_and_regions():

@@ -365,7 +365,7 @@ def test_a_difference_in_what_explains_publishes_nothing(model, tmp_path, monkey
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("changed", [pytest.param("labels", marks=pytest.mark.slow), "thresholds"])
+@pytest.mark.parametrize("changed", ["labels", pytest.param("thresholds", marks=pytest.mark.slow)])
 def test_other_labels_or_decisions_publish_nothing(main_net, tmp_path, monkeypatch, changed):
     """And what an export left that was killed is replaced."""
     (tmp_path / ".writing-1").mkdir()

@@ -181,6 +181,7 @@ def test_an_output_folder_that_cannot_be_written(describe, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_chart_that_cannot_be_written(describe, tmp_path):
     (tmp_path / "out" / "labels.png").mkdir(parents=True)
     assert_refused(describe, f"{tmp_path / 'out' / 'labels.png'} must be a file that can be written")

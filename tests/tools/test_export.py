@@ -75,6 +75,7 @@ def test_bfloat16_and_tflite(main_net, tmp_path):
     assert f"Exported {extra.parent}/model_float16.tflite; loaded again" in result.stdout
 
 
+@pytest.mark.slow
 def test_refuses_thresholds_of_other_labels(main_net, tmp_path):
     write_run(tmp_path, main_net)
     file = tmp_path / "T.json"

@@ -61,6 +61,7 @@ def test_the_places_are_required():
     assert_refused(start_tool("--data_dir=D"), "work_dir")
 
 
+@pytest.mark.slow
 def test_bad_stages(tiny_scenes_dir, tmp_path):
     """Found when TensorFlow is loaded and the model built."""
     process = start_tool(*SMALL, f"--data_dir={tiny_scenes_dir}", f"--work_dir={tmp_path}/b", "--stages=cls,foo")

@@ -116,6 +116,7 @@ def test_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypa
             np.testing.assert_array_equal(final[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     """One step an epoch, so that the raw weights of every step can be had from the saved states."""
     raw = []
