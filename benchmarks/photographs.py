@@ -35,6 +35,7 @@ METHODS = {
     "semantic": "semantic",
     "srn_att": "SRN-att",
     "srn": "SRN",
+    "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
 }
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer

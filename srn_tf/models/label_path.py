@@ -240,8 +240,8 @@ def _better(kept, found, log_p):
 
 def _without(scores, is_left_out):
     """Scores (..., C + 1) of which labels, not END, are out of a softmax where the bool (..., C) says so."""
-    is_left_out = tf.pad(is_left_out, [[0, 0]] * (is_left_out.shape.rank - 1) + [[0, 1]])
-    return tf.where(is_left_out, scores.dtype.min, scores)
+    of_labels = tf.where(is_left_out, scores.dtype.min, scores[..., :-1])
+    return tf.concat([of_labels, scores[..., -1:]], axis=-1)
 
 
 def _product(x, kernel):
