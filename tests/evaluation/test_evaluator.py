@@ -171,8 +171,10 @@ def test_perfect_attention_hits_every_pair(dataset, records):
 
 
 class BoxPainter:
-    """Stands for a model and its network: an image's A is 1 at the centre of each label's first box. The images' sums tell
-    them apart."""
+    """Stands for a model and its network: an image's A is 1 at the centre of each label's first box.
+
+    Images are told by their sum.
+    """
 
     logits, maps, image_size, num_labels = ("y",), (ATTENTION,), 56, 16
     outputs = {"A": tf.zeros((1, GRID, GRID, 16))}
