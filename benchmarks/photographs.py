@@ -37,6 +37,7 @@ METHODS = {
     "semantic": "semantic",
     "srn_att": "SRN-att",
     "srn": "SRN",
+    "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
 }
 SEARCH = {

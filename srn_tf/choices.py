@@ -4,6 +4,6 @@ DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "app
 CACHES = ("none", "encoded", "decoded", "features")
 LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
 POSITIVE_WEIGHTS = ("none", "balanced")
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("plateau", "cosine")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -181,7 +181,10 @@ def define_flags():
         1,
     )
     flags.DEFINE_enum(
-        "optimizer", plan.optimizer, choices.OPTIMIZERS, "Paper: sgd with momentum. adamw decays weights beside Adam."
+        "optimizer",
+        plan.optimizer,
+        choices.OPTIMIZERS,
+        "Paper: sgd with momentum. adamw decays weights beside Adam. rmsprop is CNN-RNN's.",
     )
     flags.DEFINE_list(
         "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."

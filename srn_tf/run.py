@@ -362,5 +362,6 @@ def _served_first(predictions, model):
 
 
 def _save(predictions, dataset, split, path):
-    saved = SavedPredictions(dataset.image_names(split), predictions.labels, dataset.labels, predictions.logits)
+    names = dataset.image_names(split)
+    saved = SavedPredictions(names, predictions.labels, dataset.labels, predictions.logits, predictions.sizes)
     save_predictions(path, saved)

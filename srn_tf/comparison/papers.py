@@ -27,8 +27,8 @@ class PublishedRow:
     top3: dict
 
     def value(self, group, column):
-        """Percent of a column of "all" or "top3"; NaN where the paper leaves it empty."""
-        return {"all": self.all, "top3": self.top3}[group].get(column, math.nan)
+        """Percent of a column of "all" or "top3"; NaN where the paper leaves it empty, and of another group."""
+        return {"all": self.all, "top3": self.top3}.get(group, {}).get(column, math.nan)
 
 
 @dataclass(frozen=True)

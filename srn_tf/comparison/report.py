@@ -13,10 +13,10 @@ from srn_tf.comparison.bootstrap import LEVEL
 from srn_tf.comparison.differences import METRICS
 from srn_tf.comparison.papers import PUBLISHED
 from srn_tf.comparison.rows import differing_flags
-from srn_tf.evaluation.report import tie_notes
+from srn_tf.evaluation.report import sizes_note, tie_notes
 
 _ABSENT = "-"
-_GROUPS = {"all": "All", "top3": "top-3"}
+_GROUPS = {"all": "All", "top3": "top-3", "mAP_by_size": "mAP by size"}
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,8 @@ def _notes(comparison):
     without = rows[0].results[0]["labels_without_positives"]
     if without:
         notes.append(f"Labels without positives, left out of mAP: {', '.join(without)}.")
+    if ("mAP_by_size", "small") in comparison.columns:
+        notes.append(sizes_note(rows[0].results[0]["sizes"]))
     said = (f"{row.name}: {note}" for row in rows for result in row.results for note in tie_notes(result["ties"]))
     notes += dict.fromkeys(said)
     notes.append(f"Protocol {comparison.protocol.name}. {comparison.protocol.definition}")

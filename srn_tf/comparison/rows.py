@@ -9,6 +9,7 @@ from srn_tf.comparison.papers import ALL, TOP3
 from srn_tf.comparison.runs import check_comparable, read_run
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import Protocol, evaluate
+from srn_tf.evaluation.sizes import SIZES, mean_ap_by_size
 
 _LONGEST_NAME = 60  # characters; beyond, a row is named by its folder
 
@@ -20,7 +21,7 @@ class Row:
     Attributes:
         name: str, unique in its comparison.
         runs: Runs, at least one.
-        results: what `protocols.evaluate` gives for each of them.
+        results: for each of them what `protocols.evaluate` gives, and, with boxes, `sizes.mean_ap_by_size`.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Row:
         """A metric of each run, percent; None if it is not known.
 
         Args:
-            group: "all" or "top3".
+            group: "all", "top3" or "mAP_by_size".
             column: str, such as "mAP".
         """
         values = [result[group][column] for result in self.results]
@@ -64,9 +65,11 @@ class Comparison:
 
     @property
     def columns(self):
-        """(group, column) of the table, in the paper's order."""
+        """(group, column) of the table, in the paper's order; sizes where all runs have them."""
         has_top3 = "top3" in self.rows[0].results[0]
-        return [("all", column) for column in ALL] + [("top3", column) for column in TOP3 if has_top3]
+        has_sizes = all("mAP_by_size" in result for row in self.rows for result in row.results)
+        columns = [("all", column) for column in ALL] + [("top3", column) for column in TOP3 if has_top3]
+        return columns + [("mAP_by_size", size) for size in SIZES if has_sizes]
 
 
 def compare_runs(paths, split):
@@ -159,7 +162,11 @@ def _merge(runs):
 
 
 def _evaluate(run):
+    predictions = run.predictions
     try:
-        return evaluate(run.scores, run.predictions.labels, run.protocol, run.predictions.label_names)
+        result = evaluate(run.scores, predictions.labels, run.protocol, predictions.label_names)
     except InputError as error:
         raise InputError(f"{run.file}: {error}") from None
+    if predictions.sizes is not None:
+        result |= mean_ap_by_size(run.scores, predictions.labels, run.protocol, predictions.sizes)
+    return result

@@ -1,5 +1,6 @@
 """One run as a comparison needs it: what it is, its flags, and its predictions on a split."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ def read_run(path, split):
             f"{file} must hold a truth and a score for every image and label, {shape}. Received: truth "
             f"{predictions.labels.shape}, {output} {outputs[output].shape}. Evaluate the run again."
         )
-    only = SavedPredictions(predictions.names, predictions.labels, predictions.label_names, {output: outputs[output]})
+    only = dataclasses.replace(predictions, logits={output: outputs[output]})
     seed = flags.get("seed", "?")
     flags = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
     return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only)

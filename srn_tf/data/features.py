@@ -58,8 +58,8 @@ class Features:
     def read_by(self, network):
         """Of the features those that a network of `MultiLabelModel.heads_for` reads, in its types: Features."""
         own = copy.copy(self)
-        own._arrays = {x.name: self._arrays[x.name] for x in network.inputs}
-        own._dtypes = {x.name: x.dtype for x in network.inputs}
+        own._dtypes = {x.name: x.dtype for x in network.inputs if x.name in self._arrays}
+        own._arrays = {name: self._arrays[name] for name in own._dtypes}
         return own
 
     def put_in(self, batch):

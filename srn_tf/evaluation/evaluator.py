@@ -12,6 +12,7 @@ from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, top_k_key
+from srn_tf.evaluation.sizes import BoxSizes, LabelSizes, mean_ap_by_size
 from srn_tf.models.model import input_of
 from srn_tf.tensor_float import tensor_float_32
 
@@ -24,11 +25,13 @@ class Predictions:
         logits: output name -> float32 (N, C).
         labels: int8 (N, C), as stored.
         pointing: map's name -> PointingGame over all images; empty where it was not played, or no image has a box.
+        sizes: LabelSizes of the images' boxes; None where they were not read, or no image has one.
     """
 
     logits: dict
     labels: np.ndarray
     pointing: dict
+    sizes: LabelSizes | None = None
 
 
 def evaluate_step(network, image):
@@ -58,7 +61,8 @@ class Evaluator:
         model: MultiLabelModel.
         strategy: the tf.distribute strategy the model was built under.
         names: logits to compute; default all.
-        with_maps: also play the pointing game, with each of the model's maps.
+        with_maps: also read the images' boxes: their labels' sizes, and the pointing game with each of the model's
+            maps.
         folder: for the temporary files of large predictions, see `blocks.Rows`.
         features: data.features.Features of the records it will run over, read in place of their images; None reads
             images.
@@ -68,6 +72,7 @@ class Evaluator:
         self._folder = folder
         self._names = tuple(names or model.logits)
         maps = [a_map.name for a_map in model.maps] if with_maps else []
+        self._reads_boxes = with_maps
         self._grids = {name: model.outputs[name].shape[1:3] for name in maps}
         self._strategy = strategy
         self._image_size = model.image_size
@@ -78,7 +83,7 @@ class Evaluator:
         def replica_rows(batch, most_boxes):
             outputs = evaluate_step(network, input_of(network, batch))
             columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
-            if maps:
+            if with_maps:
                 missing = most_boxes - tf.shape(batch["boxes"])[1]
                 boxes = tf.pad(batch["boxes"], [[0, 0], [0, missing], [0, 0]])
                 columns += [outputs[name] for name in maps]
@@ -89,7 +94,7 @@ class Evaluator:
         @tf.function
         def step(batch):
             most_boxes = 0
-            if maps:  # each replica's share of a batch is as wide as its own images need
+            if with_maps:  # each replica's share of a batch is as wide as its own images need
                 counts = strategy.run(lambda boxes: tf.shape(boxes)[1:2], args=(batch["boxes"],))
                 most_boxes = tf.reduce_max(strategy.gather(counts, axis=0))
             # All a batch has to say goes from worker to worker in one message: each takes its time.
@@ -116,7 +121,7 @@ class Evaluator:
         batches = evaluation_batches(records, self._image_size, batch_size, share, features=self._features)
         if num_local_replicas(self._strategy) > 1:
             batches = batches.rebatch(batch_size // replicas)  # they are given out replica after replica
-        if not self._grids:  # whose game alone reads boxes
+        if not self._reads_boxes:
             batches = batches.map(lambda batch: {name: batch[name] for name in batch if "box" not in name})
         distributed = self._strategy.distribute_datasets_from_function(lambda _: batches)
         step = self._step.get_concrete_function(distributed.element_spec)  # one for any number of boxes
@@ -126,7 +131,7 @@ class Evaluator:
         logits = {name: Rows(*size, np.float32, self._folder) for name in self._names}
         labels = Rows(*size, np.int8, self._folder)
         games = {name: PointingGame(*grid, self._num_labels) for name, grid in self._grids.items()}
-        has_boxes = False
+        sizes = BoxSizes()
         bar = {"total": total, "unit": "batch", "leave": False, "disable": None if title else True}
         with contextlib.closing(Batches(distributed)) as held:
             for batch in tqdm(held, title, **bar):
@@ -135,15 +140,16 @@ class Evaluator:
                 for name in self._names:
                     logits[name].append(columns[name][is_real])
                 labels.append(columns["labels"][is_real])
-                if games:
-                    has_boxes |= _play(games, columns, is_real)
+                if self._reads_boxes:
+                    _look_at_boxes(sizes, games, columns, is_real)
         logits = {name: rows.matrix() for name, rows in logits.items()}
-        return Predictions(logits, labels.matrix(), games if has_boxes else {})
+        sizes = sizes.result()
+        return Predictions(logits, labels.matrix(), {} if sizes is None else games, sizes)
 
     def _columns(self, rows):
         """What `step` has put side by side: name -> float32 (B, its width); exact, all but the logits being small."""
         names, widths = [*self._names, "labels", "is_real"], [self._num_labels] * (len(self._names) + 1) + [1]
-        if self._grids:
+        if self._reads_boxes:
             names += [*self._grids, "box_labels", "boxes"]
             widths += [self._num_labels] * len(self._grids)
             most_boxes = (rows.shape[1] - sum(widths)) // 5
@@ -151,16 +157,17 @@ class Evaluator:
         return dict(zip(names, np.split(rows, np.cumsum(widths)[:-1], axis=1), strict=True))
 
 
-def _play(games, columns, is_real):
-    """Plays a batch of each map's game; whether any of its images has a box."""
+def _look_at_boxes(sizes, games, columns, is_real):
+    """Adds a batch to the sizes, and plays it in each map's game."""
     box_labels = columns["box_labels"].astype(np.int64)
     boxes = columns["boxes"].reshape(len(box_labels), -1, 4)
-    for name, game in games.items():
-        cells = columns[name].astype(np.int64)
-        for index in np.flatnonzero(is_real):
-            known = box_labels[index] >= 0
-            game.update(cells[index], boxes[index][known], box_labels[index][known], columns["labels"][index])
-    return bool((box_labels >= 0).any())
+    cells = {name: columns[name].astype(np.int64) for name in games}
+    for index in np.flatnonzero(is_real):
+        known = box_labels[index] >= 0
+        own = boxes[index][known], box_labels[index][known]
+        sizes.update(*own)
+        for name, game in games.items():
+            game.update(cells[name][index], *own, columns["labels"][index])
 
 
 def score(predictions, protocol, labels, thresholds=None, **options):
@@ -173,8 +180,9 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         thresholds: output name -> probabilities, float () or (C,); outputs that are not in it are decided by 0.5.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
-        dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing". The
-        table of the k highest labels is named by k and the floor, such as "top5" or "top5_min05", or "top3_forced".
+        dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing". With
+        boxes each output has what `sizes.mean_ap_by_size` returns. The table of the k highest labels is named by k and
+        the floor, such as "top5" or "top5_min05", or "top3_forced".
     """
     thresholds = thresholds or {}
     key = top_k_key(options.get("top_k"), options.get("top_k_floor"))
@@ -185,6 +193,8 @@ def score(predictions, protocol, labels, thresholds=None, **options):
     for name, logits in predictions.logits.items():
         evaluated = evaluate(logits, predictions.labels, protocol, labels, thresholds.get(name), **options)
         outputs[name] = {names.get(table, table): values for table, values in evaluated.items()}
+        if predictions.sizes is not None:
+            outputs[name] |= mean_ap_by_size(logits, predictions.labels, protocol, predictions.sizes)
     metrics = {
         "images": len(predictions.labels),
         "labels": list(labels),

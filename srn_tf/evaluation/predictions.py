@@ -10,9 +10,10 @@ import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import IN_MEMORY_BYTES, columns
+from srn_tf.evaluation.sizes import LabelSizes
 from srn_tf.files import DAMAGE, written_whole
 
-_LOGITS = "logits/"
+_LOGITS, _SIZES = "logits/", "sizes/"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class SavedPredictions:
         labels: int8 (N, C), truth as stored; what 0 means is the protocol's.
         label_names: tuple of C str.
         logits: output name -> float32 (N, C), the model's final output first.
+        sizes: LabelSizes of the images' boxes, or None.
     """
 
     names: np.ndarray
     labels: np.ndarray
     label_names: tuple
     logits: dict
+    sizes: LabelSizes | None = None
 
 
 def save_predictions(path, predictions):
@@ -49,6 +52,8 @@ def save_predictions(path, predictions):
         "label_names": np.asarray(predictions.label_names, dtype=str),
         **{f"{_LOGITS}{name}": logits for name, logits in predictions.logits.items()},
     }
+    if predictions.sizes is not None:
+        arrays |= {f"{_SIZES}{name}": values for name, values in vars(predictions.sizes).items()}
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -76,9 +81,13 @@ def load_predictions(path):
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name.removesuffix(".npy"): _read_member(archive, name) for name in archive.namelist()}
-        logits = {name.removeprefix(_LOGITS): array for name, array in arrays.items() if name.startswith(_LOGITS)}
+        logits, sizes = (
+            {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            for prefix in (_LOGITS, _SIZES)
+        )
         label_names = tuple(str(name) for name in arrays["label_names"])
-        return SavedPredictions(arrays["names"], arrays["labels"], label_names, logits)
+        sizes = LabelSizes(**sizes) if sizes else None
+        return SavedPredictions(arrays["names"], arrays["labels"], label_names, logits, sizes)
     except FileNotFoundError:
         raise InputError(
             f"{path} must exist. Received: no such file. Evaluate the run on that split first: python "

@@ -3,7 +3,8 @@
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
 returns it, and optionally "pointing", for each of the model's maps as PointingGame.result returns it. All rates are
-percent. "other_data" is there where the images are not of the data set that the model was trained on, see
+percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them.
+"other_data" is there where the images are not of the data set that the model was trained on, see
 `other_data_note`.
 """
 
@@ -12,6 +13,7 @@ import textwrap
 from tabulate import tabulate
 
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
+from srn_tf.evaluation.sizes import SIZES
 
 # The columns of the paper's tables, in its order.
 COLUMNS = ("mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O")
@@ -118,15 +120,20 @@ def per_label_table(metrics):
 
 
 def _further_table(title, outputs):
-    """mAP under its definitions, calibration and, where it was asked for, ranking: a row per output."""
+    """mAP under its definitions, calibration, with boxes mAP by size, and ranking where asked for: a row per output."""
     headers = [title, *(f"mAP\n{definition}" for definition in AP_DEFINITIONS), "ECE"]
     has_ranking = any("ranking" in output for output in outputs.values())
+    has_sizes = any("mAP_by_size" in output for output in outputs.values())
+    if has_sizes:
+        headers += (f"mAP\n{size}" for size in SIZES)
     if has_ranking:
         headers += _RANKING.values()
     rows = []
     for name, output in outputs.items():
         row = [name, *(_percent(output["mAP_by_definition"][definition]) for definition in AP_DEFINITIONS)]
         row.append(_percent(output["calibration"]["ece"]))
+        if has_sizes:
+            row += [_percent(output["mAP_by_size"][size]) for size in SIZES]
         if has_ranking:
             row += [_percent(output["ranking"][key]) for key in _RANKING]
         rows.append(row)
@@ -140,6 +147,8 @@ def _notes(definition, output):
     notes = [f"{definition} Threshold: {shown}."]
     if "ranking" in output:
         notes.append(f"Ranking: {output['ranking']['note']}")
+    if "sizes" in output:
+        notes.append(sizes_note(output["sizes"]))
     left_out = output["labels_without_positives"]
     if left_out:
         notes.append(
@@ -174,6 +183,16 @@ def tie_notes(ties):
             f"would be from {lowest} to {highest}."
         )
     return notes
+
+
+def sizes_note(sizes):
+    """What the columns of mAP by size mean, and over how much each of them is: str.
+
+    Args:
+        sizes: dict, of sizes.mean_ap_by_size.
+    """
+    counts = (f"{size} {sizes['labels'][size]} labels, {sizes['pairs'][size]} pairs" for size in SIZES)
+    return f"mAP by size: {sizes['note']} Over: {'; '.join(counts)}."
 
 
 def other_data_note(other_data):

@@ -171,6 +171,9 @@ class MultiLabelModel:
         label_free: names of the parts that know nothing of the labels, and may start a model of others.
         features: map's name -> symbolic (B, H, W, D): all maps of the trunk that the other parts read, from which
             `heads_for` goes on; empty if a method does not say.
+        truth: the symbolic input "truth" of what is taught, see `truth_of`; None if nothing is.
+        taught: name -> symbolic output computed from `image` and `truth`, such as what a recurrent net says of true
+            labels after true labels. Terms read these as other outputs, and nothing else does.
 
     Raises:
         ValueError: a stage leaves out a part, watches what it does not have, needs what there is not or starts from a
@@ -189,6 +192,8 @@ class MultiLabelModel:
     embedding: str | None = None
     label_free: tuple = ("trunk",)
     features: dict = dataclasses.field(default_factory=dict)
+    truth: object = None
+    taught: dict = dataclasses.field(default_factory=dict)
     network: object = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -214,9 +219,10 @@ class MultiLabelModel:
                     f"Stage {stage_name} must watch one of {sorted(watchable)}. Received: {stage.watched!r}."
                 )
         owners = collections.Counter(id(weight) for part in self.parts.values() for weight in part.weights)
-        if set(owners) != {id(weight) for weight in self.network.weights} or set(owners.values()) - {1}:
+        used = (self.network_for((*self.outputs, *self.taught)) if self.taught else self.network).weights
+        if set(owners) != {id(weight) for weight in used} or set(owners.values()) - {1}:
             raise ValueError(
-                f"Every weight must belong to exactly one part. The network has {len(self.network.weights)} "
+                f"Every weight must belong to exactly one part. The network has {len(used)} "
                 f"weights, its parts {owners.total()}, {len(owners)} of them different."
             )
         if len(self.weights) != len(owners):
@@ -301,29 +307,38 @@ class MultiLabelModel:
         """A network on the same weights that computes the named outputs and nothing they do not need.
 
         Args:
-            names: names of outputs.
+            names: names of outputs, some of them perhaps taught.
         Returns:
-            keras.Model: image -> dict of those outputs.
+            keras.Model: image -> dict of those outputs; with a taught one among them dict of image and truth -> the
+            same.
         """
-        return keras.Model(self.image, {name: self.outputs[name] for name in names})
+        outputs = {**self.outputs, **self.taught}
+        inputs = {"image": self.image, "truth": self.truth} if self._are_taught(names) else self.image
+        return keras.Model(inputs, {name: outputs[name] for name in names})
 
     def heads_for(self, names):
         """A network on the same weights that computes the named outputs from what the trunk made of the images.
 
         Args:
-            names: names of outputs.
+            names: names of outputs, some of them perhaps taught.
         Returns:
-            keras.Model: dict of those of `features` that the outputs come of -> dict of those outputs. Its inputs have
-            the names of the features.
+            keras.Model: dict of those of `features` that the outputs come of, and of truth where one is taught -> dict
+            of those outputs. Its inputs have the names of the features.
         """
-        read = self.features
+        outputs, read, truth = self.outputs, self.features, {}
+        if self._are_taught(names):
+            outputs, truth = {**self.outputs, **self.taught}, {"truth": self.truth}
         if len(read) > 1:
-            is_read = _are_read(keras.Model(list(read.values()), self.outputs), names)
+            is_read = _are_read(keras.Model([*read.values(), *truth.values()], outputs), names)[: len(read)]
             read = {name: x for (name, x), is_it in zip(read.items(), is_read, strict=True) if is_it}
-        rest = keras.Model(list(read.values()), {name: self.outputs[name] for name in names})
+        read = {**read, **truth}
+        rest = keras.Model(list(read.values()), {name: outputs[name] for name in names})
         # Keras names the inputs of a model that begins within a graph; Keras 3 wants a dict's inputs named by its keys.
         inputs = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in read.items()}
         return keras.Model(inputs, rest(list(inputs.values())))
+
+    def _are_taught(self, names):
+        return not self.taught.keys().isdisjoint(names)
 
     def _check_output(self, name, shapes):
         """Raises ValueError unless there is that output and has one of the shapes, None being any number."""
@@ -356,5 +371,20 @@ def _are_read(network, names):
 
 
 def input_of(network, batch):
-    """What a network reads of a batch: its image, or, of one of `MultiLabelModel.heads_for`, its features by name."""
-    return batch["image"] if "image" in batch else {x.name: batch[x.name] for x in network.inputs}
+    """What a network reads of a batch.
+
+    Args:
+        network: keras.Model, as `MultiLabelModel.network_for` or `heads_for` gives it.
+        batch: see `Term`; "y" may be missing for what is not taught.
+    Returns:
+        The images, or a dict of features, or of either with the truth.
+    """
+    names = [x.name for x in network.inputs]
+    if names == ["image"]:
+        return batch["image"]
+    return {name: truth_of(batch) if name == "truth" else batch[name] for name in names}
+
+
+def truth_of(batch):
+    """The labels of a batch as networks read them: float32 (b, C), 1 true, 0 not true, -1 for what is not counted."""
+    return batch["y"] - (1.0 - batch["counted"]) if "counted" in batch else batch["y"]

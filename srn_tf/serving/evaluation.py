@@ -8,6 +8,7 @@ from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.evaluator import Predictions, score
 from srn_tf.evaluation.metrics import check_k, log_odds
 from srn_tf.evaluation.protocols import protocol_named
+from srn_tf.evaluation.sizes import BoxSizes
 from srn_tf.labels import check_same_labels
 from srn_tf.serving.predictor import Predictor
 from srn_tf.tensor_float import tensor_float_32
@@ -46,11 +47,14 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
     records = dataset.records(split)
     num_images = int(records.cardinality())
     total = -(-num_images // _BATCH)
+    sizes = BoxSizes()
     scores, labels = (Rows(num_images, len(dataset.labels), dtype) for dtype in (np.float64, np.int8))
     for batch in tqdm(_batches(records), f"evaluate {split}", total=total, unit="batch", leave=False, disable=None):
         scores.append(log_odds(predictor.predict([record["image"] for record in batch])))
         labels.append(np.stack([record["labels"] for record in batch]))
-    predictions = Predictions({"served": scores.matrix()}, labels.matrix(), {})
+        for record in batch:
+            sizes.update(record["objects"]["bbox"], record["objects"]["label"])
+    predictions = Predictions({"served": scores.matrix()}, labels.matrix(), {}, sizes.result())
     is_other = predictor.trained_on is not None and predictor.trained_on != dataset.fingerprint
     return {
         "dataset": dataset_name,

@@ -6,6 +6,7 @@ from srn_tf.choices import OPTIMIZERS
 from srn_tf.errors import InputError
 
 BETA_2, EPSILON = 0.999, 1e-7
+RHO = 0.9  # of rmsprop
 
 
 class StageOptimizer:
@@ -15,7 +16,9 @@ class StageOptimizer:
     variable, biases and BatchNorm included. adam: Kingma and Ba, ICLR 2015, in the form before its section 2.1
     (beta 1 is `momentum`, beta 2 0.999, epsilon 1e-7), with weight_decay * w in the gradient as well. adamw: the same,
     but the decay is not in the gradient: every weight loses rate * weight_decay of itself before its step (Loshchilov
-    and Hutter, ICLR 2019). A part's factor is one of its rate: of all that moves it.
+    and Hutter, ICLR 2019). rmsprop: Tieleman and Hinton, 2012, s = 0.9 * s + 0.1 * g^2,
+    v = momentum * v + rate * g / sqrt(s + epsilon), w = w - v, with weight_decay * w in the gradient (PyTorch adds
+    epsilon behind the root, and multiplies by the rate last). A part's factor is one of its rate: of all that moves it.
 
     Each is Keras' optimizer of that name in every operation. Make it in the strategy's scope.
 
@@ -41,8 +44,10 @@ class StageOptimizer:
         self.state = dict(self._momenta)
         if self._kind != "sgd":
             self._velocities = self._slots("velocity")
+            self.state |= self._velocities
+        if self._kind in ("adam", "adamw"):
             self._updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="optimizer_updates")
-            self.state |= {**self._velocities, "optimizer/updates": self._updates}
+            self.state["optimizer/updates"] = self._updates
 
     def _slots(self, name):
         """A variable beside each of those that are trained, zeros at first, by its name in `state`."""
@@ -67,6 +72,10 @@ class StageOptimizer:
             for w, g, scale, v in rows:
                 _step_with_momentum(w, g, rate * scale, v, self._momentum)
             return
+        if self._kind == "rmsprop":
+            for (w, g, scale, v), s in zip(rows, self._velocities.values(), strict=True):
+                _step_of_rmsprop(w, g, rate * scale, v, s, self._momentum)
+            return
         number = tf.cast(self._updates + 1, tf.float32)
         for (w, g, scale, m), v in zip(rows, self._velocities.values(), strict=True):
             if self._weight_decay and self._kind == "adamw":
@@ -78,6 +87,12 @@ class StageOptimizer:
 def _step_with_momentum(w, g, rate, v, momentum):
     """v = momentum * v - rate * g, w = w + v, as one pass over a variable."""
     tf.raw_ops.ResourceApplyKerasMomentum(var=w.handle, accum=v.handle, lr=rate, grad=g, momentum=momentum)
+
+
+def _step_of_rmsprop(w, g, rate, v, s, momentum):
+    s.assign(RHO * s + (1 - RHO) * tf.square(g))
+    v.assign(momentum * v + (rate * g) / tf.sqrt(s + EPSILON))
+    w.assign_sub(v)
 
 
 def _step_of_adam(w, g, rate, m, v, beta_1, number):

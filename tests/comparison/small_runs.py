@@ -39,7 +39,7 @@ def write_run(
         flags: flag -> value, for flags.txt.
         scores: (N, C), of the output named `output`; another output of zeros comes after it.
         final: name of the final output in run.json; None leaves it out.
-        saved: `names`, `labels` or `label_names` in place of IMAGES, TRUTH and LABELS.
+        saved: `names`, `labels` or `label_names` in place of IMAGES, TRUTH and LABELS; `sizes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flags.txt").write_text("".join(f"--{flag}={value}\n" for flag, value in flags.items()))
@@ -50,6 +50,7 @@ def write_run(
         labels=np.asarray(saved.get("labels", TRUTH)),
         label_names=saved.get("label_names", LABELS),
         logits={output: scores, "y_other": np.zeros_like(scores)},
+        sizes=saved.get("sizes"),
     )
     save_predictions(str(folder / "predictions" / f"{split}.npz"), predictions)
     return str(folder)

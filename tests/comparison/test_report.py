@@ -9,6 +9,7 @@ from srn_tf.comparison import report
 from srn_tf.comparison.differences import Difference
 from srn_tf.comparison.report import Heading, Paragraph, Picture, Table
 from srn_tf.comparison.rows import compare_runs
+from srn_tf.evaluation.sizes import LabelSizes
 from tests.comparison.small_runs import PERFECT, TRUTH, WEAK, write_run
 
 RUNS = (({"model": "weak"}, WEAK), ({"model": "srn", "seed": 0}, PERFECT), ({"model": "srn", "seed": 1}, WEAK))
@@ -55,6 +56,17 @@ def test_main_table(tmp_path):
         ["srn", "2", "94.4 ± 7.9*", *srn, *srn],
     ]
     assert table.printed is None
+
+
+def test_map_by_size(tmp_path):
+    """Of WEAK's disk, b a c d, a is small and b large: AP 1 each; of its ring, a c b d, b is small: 1/2 without c."""
+    sizes = LabelSizes(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.001, 0.5, 0.002]))
+    comparison = compared(tmp_path, *RUNS, sizes=sizes)
+    table = report.main_table(comparison)
+    assert table.groups[-1] == ("mAP by size", ("small", "medium", "large"))
+    assert [texts(row)[-3:] for row in table.rows] == [["75.0", "-", "100.0*"], ["87.5 ± 17.7*", "-", "100.0 ± 0.0*"]]
+    assert any("Over: small 2 labels, 2 pairs; medium 0" in note for note in notes(comparison))
+    assert report.table_csv(comparison).splitlines()[0].endswith("mAP by size large,mAP by size large sd")
 
 
 def test_marks(tmp_path):

@@ -79,10 +79,24 @@ def test_images_without_boxes_have_no_game(predictions, model, dataset):
 
     evaluator = Evaluator(model, tf.distribute.get_strategy(), with_maps=True)
     received = evaluator.predict(dataset.records("test").map(drop_boxes), 6)
-    assert received.pointing == {}
+    assert received.pointing == {} and received.sizes is None
     np.testing.assert_array_equal(received.labels, predictions.labels)
     for name, logits in predictions.logits.items():
         np.testing.assert_allclose(received.logits[name], logits, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_sizes_of_labels(predictions, records):
+    """Of every label of every image its largest box, and so in the metrics."""
+    expected = {}
+    for row, record in enumerate(records):
+        for (ymin, xmin, ymax, xmax), label in zip(record["objects"]["bbox"], record["objects"]["label"], strict=True):
+            share = float(ymax - ymin) * float(xmax - xmin)
+            expected[row, label] = max(share, expected.get((row, label), 0.0))
+    received = predictions.sizes
+    pairs = zip(received.rows.tolist(), received.labels.tolist(), received.shares, strict=True)
+    assert {(row, label): share for row, label, share in pairs} == pytest.approx(expected)
+    output = score(predictions, protocol_named("scenes"), list("abcdefghijklmnop"))["outputs"]["y_cls"]
+    assert sum(output["sizes"]["pairs"].values()) == len(expected)
 
 
 @pytest.mark.slow
@@ -157,10 +171,14 @@ def test_perfect_attention_hits_every_pair(dataset, records):
 
 
 class BoxPainter:
-    """Stands for a model: an image's A is 1 at the centre of each label's first box. Images are told by their sum."""
+    """Stands for a model and its network: an image's A is 1 at the centre of each label's first box.
+
+    Images are told by their sum.
+    """
 
     logits, maps, image_size, num_labels = ("y",), (ATTENTION,), 56, 16
     outputs = {"A": tf.zeros((1, GRID, GRID, 16))}
+    inputs = (keras.Input((56, 56, 3), name="image"),)
 
     def __init__(self, records):
         self._sums = tf.constant([record["image"].astype(np.float64).sum() for record in records])
@@ -172,9 +190,9 @@ class BoxPainter:
         self._maps = tf.constant(maps)
 
     def network_for(self, names):
-        return self._answer
+        return self
 
-    def _answer(self, image, training):
+    def __call__(self, image, training):
         sums = tf.reduce_sum(tf.cast(image, tf.float64), axis=[1, 2, 3])
         index = tf.argmin(tf.abs(sums[:, None] - self._sums[None]), axis=1)
         return {"y": tf.ensure_shape(tf.zeros((tf.shape(image)[0], 16)), (None, 16)), "A": tf.gather(self._maps, index)}
@@ -197,4 +215,5 @@ def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, re
 
 def test_without_maps_no_game_is_played(model, dataset):
     predictions = Evaluator(model, tf.distribute.get_strategy(), ("y_cls",)).predict(dataset.records("test"), 16)
-    assert "pointing" not in score(predictions, protocol_named(dataset.protocol), dataset.labels)
+    metrics = score(predictions, protocol_named(dataset.protocol), dataset.labels)
+    assert "pointing" not in metrics and "sizes" not in metrics["outputs"]["y_cls"]

@@ -5,6 +5,7 @@ import pytest
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions, save_predictions
+from srn_tf.evaluation.sizes import LabelSizes
 
 
 @pytest.fixture
@@ -12,7 +13,8 @@ def predictions():
     rng = np.random.default_rng(0)
     logits = {name: rng.normal(size=(3, 2)).astype(np.float32) for name in ("y_hat", "y_cls", "a_last")}
     labels = np.array([[1, 0], [-1, 1], [0, 0]], np.int8)
-    return SavedPredictions(np.array(["a/0.jpg", "b/ä.jpg", "c"]), labels, ("sky", "Straße"), logits)
+    sizes = LabelSizes(np.array([0, 2]), np.array([1, 0]), np.array([0.25, 0.5]))
+    return SavedPredictions(np.array(["a/0.jpg", "b/ä.jpg", "c"]), labels, ("sky", "Straße"), logits, sizes)
 
 
 def test_round_trip(predictions, tmp_path):
@@ -23,6 +25,8 @@ def test_round_trip(predictions, tmp_path):
     assert read.names.tolist() == ["a/0.jpg", "b/ä.jpg", "c"] and read.label_names == ("sky", "Straße")
     assert read.labels.dtype == np.int8 and read.labels.tolist() == [[1, 0], [-1, 1], [0, 0]]
     assert list(read.logits) == ["y_hat", "y_cls", "a_last"]  # the final output stays first
+    for name, values in vars(predictions.sizes).items():
+        np.testing.assert_array_equal(getattr(read.sizes, name), values)
     for name, logits in predictions.logits.items():
         assert read.logits[name].dtype == np.float32
         np.testing.assert_array_equal(read.logits[name], logits)

@@ -94,6 +94,18 @@ def test_what_mars_the_numbers_is_said():
     assert "mAP would be from 66.67 to 100.00." in text and "y_hat: " not in text
 
 
+def test_sizes_are_reported():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat"])
+    counts = {"small": 2, "medium": 0, "large": 3}
+    metrics["outputs"]["y_hat"] |= {
+        "mAP_by_size": {"small": 12.345, "medium": None, "large": 50.0},
+        "sizes": {"labels": counts, "pairs": counts, "note": "NOTE."},
+    }
+    text = report.summary_table(metrics)
+    assert _rows(text, "y_hat")[1][-3:] == ["12.35", "-", "50.00"]
+    assert "mAP by size: NOTE. Over: small 2 labels, 2 pairs; medium 0" in " ".join(text.split())
+
+
 def test_summary_table_without_map():
     metrics = _metrics(protocols.NUS_WIDE, outputs=["y_hat"])
     metrics["outputs"]["y_hat"] = protocols.evaluate(np.zeros((20, 4)), np.zeros((20, 4)), protocols.NUS_WIDE)

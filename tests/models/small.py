@@ -8,6 +8,7 @@ SMALL_SETTINGS = {
     "srn": {"head_channels": 8},
     "srn_att": {"head_channels": 8},
     "region_toy": {"label_width": 4},
+    "cnn_rnn": {"rnn_width": 8, "rnn_embedding": 6, "rnn_dropout": 0.1},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
 }
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from srn_tf.models.model import input_of
 from srn_tf.models.registry import METHODS
 from srn_tf.runs import checkpoint
 from tests.models.region_toy import REGION_TOY
@@ -25,6 +26,7 @@ OF_METHODS = {
     "main_net": (44, "aaa28c9a0de6f823"),
     "resnet107": (68, "897187ff67a33006"),
     "semantic": (50, "cd3a714c938ab5af"),
+    "cnn_rnn": (50, "c1bcf2127d79025e"),
     "ml_decoder": (70, "a0b4505a82aab827"),
 }
 
@@ -52,10 +54,12 @@ def model(method_name):
 def test_parts_and_stages(model):
     in_parts = [id(weight) for part in model.parts.values() for weight in part.weights]
     assert len(set(in_parts)) == len(in_parts) == len(model.weights)
-    assert set(in_parts) == {id(weight) for weight in model.network.weights}
+    everything = model.network_for((*model.outputs, *model.taught))
+    assert set(in_parts) == {id(weight) for weight in everything.weights}
     assert not any(character in address for address in model.weights for character in ": ")
     assert set(model.label_free) & set(model.parts) and model.embedding in model.outputs
-    assert list(model.stages.values())[-1].watched == model.final
+    last = list(model.stages.values())[-1]
+    assert last.watched == model.final or set(last.reads) <= set(model.taught)
     for a_map in model.maps:
         assert len(model.outputs[a_map.name].shape) == 4 and model.outputs[a_map.name].shape[-1] == C
 
@@ -80,19 +84,20 @@ def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
 def test_the_heads_go_on_from_the_features(method_name, model):
     """Bit for bit, without a weight of the trunk, and from no more of the features than the outputs come of."""
     assert bool(model.features) == (method_name not in ("toy", "region_toy"))
-    image = small.random_batch()["image"]
+    batch = small.random_batch()
+    image = batch["image"]
     features = dict(keras.Model(model.image, dict(model.features))(image, training=False)) if model.features else {}
     for names in [tuple(model.outputs), *(stage.reads for stage in model.stages.values())] if features else []:
         heads = model.heads_for(names)
         in_trunk = {id(weight) for weight in model.parts["trunk"].weights}
         assert not in_trunk & {id(weight) for weight in heads.weights}
-        batch = {x.name: features[x.name] for x in heads.inputs}
-        received, expected = heads(batch, training=False), model.network_for(names)(image, training=False)
+        whole, read = model.network_for(names), input_of(heads, {**features, "y": batch["y"]})
+        received, expected = heads(read, training=False), whole(input_of(whole, batch), training=False)
         assert sorted(received) == sorted(names)
         for name, value in expected.items():
             np.testing.assert_array_equal(received[name], value, err_msg=name)
         if method_name in ("srn", "srn_att"):
-            assert list(batch) == {("y_cls",): ["c5"], ("y_att",): ["c4"], ("y_sr",): ["c4"]}.get(names, ["c4", "c5"])
+            assert list(read) == {("y_cls",): ["c5"], ("y_att",): ["c4"], ("y_sr",): ["c4"]}.get(names, ["c4", "c5"])
 
 
 def test_every_weight_is_in_a_checkpoint(model, tmp_path):
@@ -104,7 +109,7 @@ def test_every_weight_is_in_a_checkpoint(model, tmp_path):
     before = checkpoint.weight_arrays(model)
     small.randomize(model, seed=2)
     after = checkpoint.weight_arrays(model)
-    assert len(after) == len(model.network.weights)
+    assert len(after) == len(model.weights)
     assert all((after[address] != before[address]).any() for address in model.weights)
     checkpoint.load_weights(path, model, ["a", "b", "c"])
     received = model.network(image, training=False)

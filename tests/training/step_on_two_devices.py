@@ -16,6 +16,7 @@ from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.stage_step import StageStep
 from tests.models.region_toy import build_region_toy
+from tests.models.small import small_model
 from tests.models.toy import build_toy
 from tests.training import small
 
@@ -27,6 +28,9 @@ CASES = {
     "toy_in_pieces": {"accumulation_steps": 2},
     # A term over boxes, of which every image has its own.
     "regions_in_pieces": {"accumulation_steps": 2},
+    # A term over what labels teach, in loops.
+    "taught_in_pieces": {"optimizer": "rmsprop", "accumulation_steps": 2},
+    "taught_xla": {"xla": True},
     "sgd": {"ema_decay": 0.9},
     "clipped_adamw_in_pieces": {"optimizer": "adamw", "clip_norm": 1.0, "accumulation_steps": 2},
     "xla_with_factors": {"xla": True, "rate_scales": {"f_conf": 0.1}},
@@ -45,8 +49,8 @@ def main(folder):
         start = small.weights_of(model)
         # Stage att of the paper's heads moves no BatchNorm, whose statistics would be each replica's own.
         with strategy.scope():
-            toy, regions = build_toy(), build_region_toy()
-        models = {"toy": (toy, "all"), "regions": (regions, "rpn")}
+            toy, regions, taught = build_toy(), build_region_toy(), build_taught()
+        models = {"toy": (toy, "all"), "regions": (regions, "rpn"), "taught": (taught, "rnn")}
         starts = {name: small.weights_of(model) for name, (model, _) in models.items()}
         srn = model
         for case, changes in CASES.items():
@@ -63,6 +67,11 @@ def main(folder):
                 "is_finite": outcome.is_finite,
             }
             np.savez(f"{folder}/{case}-{number}.npz", **small.weights_of(model), **state, **results)
+
+
+def build_taught():
+    """CNN-RNN without dropout, of which every replica draws its own."""
+    return small_model("cnn_rnn", 3, rnn_width=8, rnn_embedding=6, rnn_dropout=0.0)
 
 
 def shares(strategy, has_unfinite):

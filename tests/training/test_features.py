@@ -25,7 +25,7 @@ from srn_tf.models.registry import METHODS
 from srn_tf.runs.work_dir import WorkDir
 from srn_tf.training import summaries, trainer
 from srn_tf.training.steps import term_values
-from tests.models.small import small_model
+from tests.models.small import SMALL_SETTINGS, small_model
 from tests.test_run import make_options
 from tests.training import small, small_runs
 
@@ -283,12 +283,12 @@ def test_a_term_that_reads_the_image_is_said():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["main_net", "srn"])
+@pytest.mark.parametrize("model", ["main_net", "srn", "cnn_rnn"])
 def test_a_whole_run_on_features(model, own_dataset, tmp_path, monkeypatch):
     """Its export is of the whole network, and the whole network's evaluation says what that of features said."""
     monkeypatch.setattr(summaries, "NUM_PICTURES", 1)
     data_dir = str(own_dataset.builder.data_dir_root)
-    settings = METHODS[model].settings(**({"head_channels": 8} if model == "srn" else {}))
+    settings = METHODS[model].settings(**SMALL_SETTINGS.get(model, {}))
     stages = tuple(settings.stages)
     changes = {"stages": stages, "epochs": (1,) * len(stages), "learning_rate": (0.01,) * len(stages)}
     changes |= {"frozen_parts": ("trunk",), "fixed_crops": 2, "cache": "features", "mirror": True}
