@@ -107,6 +107,7 @@ BATCH_NORMS = {
     "resnet50v2": (49, 32),
     "resnet101": (104, 104),
     "resnet101v2": (100, 66),
+    "resnet101_torch": (104, 104),
     "efficientnetv2_b0": (59, 59),
     "mobilenetv3_large": (46, 46),
     "convnext_tiny": (0, 0),
