@@ -36,6 +36,7 @@ METHODS = {
     "srn_att": "SRN-att",
     "srn": "SRN",
     "ml_decoder": "ML-Decoder",
+    "msrn": "MSRN",
 }
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")

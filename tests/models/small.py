@@ -9,6 +9,7 @@ SMALL_SETTINGS = {
     "srn_att": {"head_channels": 8},
     "region_toy": {"label_width": 4},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
+    "msrn": {"msrn_width": 8, "msrn_hidden": 12, "group_ratio": 0.7},
 }
 
 

@@ -26,6 +26,7 @@ OF_METHODS = {
     "resnet107": (68, "897187ff67a33006"),
     "semantic": (50, "cd3a714c938ab5af"),
     "ml_decoder": (70, "a0b4505a82aab827"),
+    "msrn": (68, "47efd6963a5453c3"),
 }
 
 
