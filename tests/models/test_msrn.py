@@ -256,7 +256,7 @@ def test_it_learns_64_scenes_by_heart(tiny_scenes_dir):
         optimizer.apply(gradients, 0.001)
         return parts
 
-    for epoch in range(60):
+    for epoch in range(50):
         for batch in training_batches(records, 56, 32, 0, epoch, False, False, None, 64, False):
             step(batch)
     (batch,) = training_batches(records, 56, 64, 0, 0, False, False, None, 64, False)
