@@ -67,6 +67,17 @@ class GraphAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="srn_tf")
+class GroupShares(keras.layers.Layer):
+    """A softmax over groups, label by label: (C, K) -> float32 (C, K). Keras' own warns where there is one group."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, scores):
+        return tf.nn.softmax(scores, axis=1)
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
 class GroupSums(keras.layers.Layer):
     """What the labels of each group sum to, by their shares in it: shares (C, K), Z (C, D) -> float32 (K, D).
 

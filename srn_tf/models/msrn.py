@@ -218,7 +218,7 @@ def build_group_branch(num_labels, num_groups, width):
     x = keras.layers.ReLU(dtype="float32", name="group_relu")(labels)
     Z = label_graph.GraphAttention(width, name="group_graph")([x, edges])
     S = label_graph.GraphAttention(num_groups, name="group_shares")([x, edges])
-    S = keras.layers.Softmax(dtype="float32", name="group_softmax")(S)
+    S = label_graph.GroupShares(name="group_softmax")(S)
     G = label_graph.GroupSums(name="group_sums")([S, Z])
     return keras.Model({"labels": labels, "edges": edges}, {"G": G, "S": S}, name="group_branch")
 
