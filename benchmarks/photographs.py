@@ -39,6 +39,7 @@ METHODS = {
     "srn": "SRN",
     "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
+    "msrn": "MSRN",
 }
 SEARCH = {
     "": (),

@@ -9,6 +9,7 @@ import pytest
 from srn_tf import run
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.models.registry import METHODS
+from srn_tf.models.settings import EmbeddingSettings
 from srn_tf.runs import checkpoint
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
@@ -30,7 +31,7 @@ def test_a_whole_run(name, tiny_scenes_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(summaries, "NUM_PICTURES", 1)
     monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
     settings, vectors = METHODS[name].settings(**SMALL_SETTINGS.get(name, {})), tmp_path / "vectors.npz"
-    if "embeddings" in settings.label_fields:
+    if isinstance(settings, EmbeddingSettings):
         settings = dataclasses.replace(settings, label_embeddings=str(vectors))
         values = np.random.default_rng(0).normal(size=(len(LABELS), settings.label_width))
         np.savez(vectors, words=[label.replace(" ", "_") for label in LABELS], vectors=values)

@@ -323,7 +323,7 @@ def test_word_vectors_are_a_flag_of_the_methods_that_read_them(monkeypatch):
     parsed = parse(*PLACES, "--model=region_toy", "--label_embeddings=glove.txt", "--label_width=50")
     assert (parsed.settings.label_embeddings, parsed.settings.label_width) == ("glove.txt", 50)
     assert "--label_embeddings=glove.txt\n--label_width=50\n" in parsed.as_flagfile()
-    with pytest.raises(InputError, match="--label_embeddings belongs to --model=region_toy. Received"):
+    with pytest.raises(InputError, match="--label_embeddings belongs to --model=msrn or region_toy. Received"):
         parse(*PLACES, "--label_embeddings=glove.txt")
 
 

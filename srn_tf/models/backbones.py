@@ -13,6 +13,7 @@ from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 from srn_tf.models.efficientnet_lite import SCALES, build_efficientnet_lite, load_pretrained
 from srn_tf.models.finite import check_finite
+from srn_tf.models.resnet_torch import RESNET_TORCH, build_resnet_torch, load_torchvision
 
 keras = LazyModule("keras")
 blocks = LazyModule("srn_tf.models.blocks")
@@ -106,7 +107,7 @@ _APPLICATIONS = {
     ),
 }
 
-BACKBONES = (*_APPLICATIONS, *SCALES, "small")
+BACKBONES = (*_APPLICATIONS, RESNET_TORCH, *SCALES, "small")
 
 SMALL_CHANNELS = (32, 64, 128)
 SMALL_CUTS = {"c3": {"c3": "cnn_stage2_block1_pre_relu"}, "c4": {"c4": "cnn_x_relu"}}
@@ -187,7 +188,8 @@ def build_trunk(name, image_size, weights="none"):
         name: one of `BACKBONES`.
         image_size: side S of the square input, pixels; a multiple of 32 (for "small" of 32 or of 56).
         weights: "imagenet" (downloaded by Keras; for EfficientNet-Lite from an installed package), "none" (random), or
-            the path of a file of the same architecture: Keras' "notop" .h5, see `efficientnet_lite` for others.
+            the path of a file of the same architecture: Keras' "notop" .h5; see `efficientnet_lite` and `resnet_torch`
+            for others.
     Returns:
         Trunk.
     Raises:
@@ -211,6 +213,11 @@ def build_trunk(name, image_size, weights="none"):
         network, cuts = build_efficientnet_lite(name, image_size)
         if weights != "none":
             load_pretrained(network, name, weights)
+        return Trunk(name, "postactivation", network.inputs[0], _cut(network, cuts))
+    if name == RESNET_TORCH:
+        network, cuts = build_resnet_torch(image_size)
+        if weights != "none":
+            load_torchvision(network, weights)
         return Trunk(name, "postactivation", network.inputs[0], _cut(network, cuts))
     application = _APPLICATIONS[name]
     network = _build_application(application, image_size, weights)

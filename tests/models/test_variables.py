@@ -14,6 +14,7 @@ OF_BACKBONES = {
     "resnet50v2": (272, "c31da89a30616104"),
     "resnet101": (626, "c8f2651b06baaca6"),
     "resnet50": (320, "1843f9b5072aed34"),
+    "resnet101_torch": (522, "94e84e410650d392"),
     "efficientnetv2_b0": (376, "a6511dd3ce33423f"),
     "convnext_tiny": (182, "03fc5c785201c176"),
     "mobilenetv3_large": (264, "73a8a3e7cead5436"),

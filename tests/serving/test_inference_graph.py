@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.models.backbones import BACKBONES
-from srn_tf.models.layers import WeightedMean
+from srn_tf.models.layers import Constant, WeightedMean
 from srn_tf.serving.inference_graph import count_batch_norms, fold_batch_norms, to_bfloat16, trace
 from tests.models.small import small_model
 
@@ -62,6 +62,13 @@ def constant_of_several(image):
     return {"y": WeightedMean(learned=True)([image, image**2 / 99.0, 3.0 * image])}
 
 
+def of_no_image(image):
+    """Outputs that the image does not decide, one of them large enough to become a variable."""
+    sizes = {"few": (2, 3), "many": (40, 30)}
+    words = {name: Constant(np.arange(np.prod(size)).reshape(size), name=name)(image) for name, size in sizes.items()}
+    return {"y": keras.layers.Flatten()(image)[:, :3] * words["few"][0], **words}
+
+
 def looping(image):
     x = keras.layers.Reshape((SIZE_PX, SIZE_PX * 3))(image / 255.0)
     return {"y": keras.layers.Dense(3)(keras.layers.RNN(keras.layers.LSTMCell(20))(x))}
@@ -79,7 +86,7 @@ def operations(graph):
 @pytest.mark.parametrize(
     "build, before, after",
     [(foldable, 3, 0), (preactivation, 2, 2), (also_an_output, 1, 1), (kernel_read_twice, 2, 0), (looping, 0, 0)]
-    + [(constant_of_several, 0, 0)],
+    + [(constant_of_several, 0, 0), (of_no_image, 0, 0)],
 )
 def test_equals_the_network_and_folds_what_only_batch_norm_reads(images, build, before, after):
     network = network_of(build)
@@ -107,6 +114,7 @@ BATCH_NORMS = {
     "resnet50v2": (49, 32),
     "resnet101": (104, 104),
     "resnet101v2": (100, 66),
+    "resnet101_torch": (104, 104),
     "efficientnetv2_b0": (59, 59),
     "mobilenetv3_large": (46, 46),
     "convnext_tiny": (0, 0),
