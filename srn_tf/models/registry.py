@@ -6,7 +6,7 @@ import functools
 from srn_tf.errors import InputError
 from srn_tf.labels import LabelSpace
 from srn_tf.lazy import LazyModule
-from srn_tf.models import main_net, ml_decoder, resnet107, semantic, srn
+from srn_tf.models import main_net, ml_decoder, resnet107, rlsd, semantic, srn
 
 backbones = LazyModule("srn_tf.models.backbones")
 
@@ -37,6 +37,8 @@ METHODS = {
     "resnet107": Method("ResNet-107", resnet107.ResNet107Settings, resnet107.build),
     "semantic": Method("ResNet-101-semantic", semantic.SemanticSettings, semantic.build),
     "ml_decoder": Method("ML-Decoder", ml_decoder.MLDecoderSettings, ml_decoder.build),
+    "rlsd": Method("RLSD, its regions learned from boxes of other data", rlsd.RLSDSettings, rlsd.build),
+    "rlsd_ft_rpn": Method("RLSD+ft-RPN, its regions learned from its own boxes", rlsd.RLSDFtRPNSettings, rlsd.build),
 }
 
 

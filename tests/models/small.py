@@ -4,11 +4,17 @@ import hashlib
 
 from srn_tf.models.registry import METHODS, ModelConfig, build_model
 
+SMALL_RLSD = {
+    **{"regions": 6, "rpn_width": 8, "region_grid": 2, "region_width": 12},
+    **{"region_lstm_width": 8, "region_embedding_width": 8, "region_steps": 3},
+}
 SMALL_SETTINGS = {
     "srn": {"head_channels": 8},
     "srn_att": {"head_channels": 8},
     "region_toy": {"label_width": 4},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
+    "rlsd": SMALL_RLSD,
+    "rlsd_ft_rpn": SMALL_RLSD,
 }
 
 
