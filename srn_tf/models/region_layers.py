@@ -32,19 +32,16 @@ class RegionSamples(keras.layers.Layer):
         return {**super().get_config(), "side": self.side}
 
 
-@keras.saving.register_keras_serializable(package="srn_tf")
-class LabelSequence(keras.layers.Layer):
-    """An LSTM that names labels of a region one after the other, each as a distribution over all of them.
-
-    It reads the region, then a learned START, then at each step the mean of the labels' embeddings under the last
-    step's distribution. A label's score is the best of its logits over the steps. No order of labels is asked for.
+class _RegionLSTM(keras.layers.Layer):
+    """An LSTM that reads a region, then a learned START, then at each step what its last answer stands for.
 
     Args:
         num_labels: C.
         width: h.
-        num_steps: T, at least 2: the first step reads no embedding.
+        num_steps: T, answers of a region; at least 2, since the first reads no embedding.
 
-    Call: float32 (B, R, E) -> logits float32 (B, R, C).
+    Attributes:
+        num_answers: what it answers among: the labels, and perhaps END behind them.
     """
 
     def __init__(self, num_labels, width, num_steps, **kwargs):
@@ -52,43 +49,148 @@ class LabelSequence(keras.layers.Layer):
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2. Received: {num_steps}.")
         self.num_labels, self.width, self.num_steps = num_labels, width, num_steps
+        self.num_answers = num_labels
 
-    def build(self, input_shape):
-        embedding = input_shape[-1]
+    def _build_for(self, embedding):
+        """Makes the weights, for regions of E = `embedding` numbers."""
 
         def weight(name, shape, initializer):
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
-        small = keras.initializers.RandomNormal(stddev=0.1)
-        self.start = weight("start", (embedding,), small)
-        self.embeddings = weight("embeddings", (self.num_labels, embedding), small)
+        def small():
+            return keras.initializers.RandomNormal(stddev=0.1)
+
+        self.start = weight("start", (embedding,), small())
+        self.embeddings = weight("embeddings", (self.num_labels, embedding), small())
         self.kernel = weight("kernel", (embedding, 4 * self.width), "glorot_uniform")
         self.recurrent_kernel = weight("recurrent_kernel", (self.width, 4 * self.width), "orthogonal")
         self.bias = weight("bias", (4 * self.width,), _forget_gate_open)
-        self.label_kernel = weight("label_kernel", (self.width, self.num_labels), "glorot_uniform")
-        self.label_bias = weight("label_bias", (self.num_labels,), "zeros")
-        super().build(input_shape)
+        self.label_kernel = weight("label_kernel", (self.width, self.num_answers), "glorot_uniform")
+        self.label_bias = weight("label_bias", (self.num_answers,), "zeros")
 
-    def call(self, x):
-        lstm = [tf.convert_to_tensor(weight) for weight in (self.kernel, self.recurrent_kernel, self.bias)]
-        embeddings = tf.convert_to_tensor(self.embeddings)
-        num_regions = x.shape[1]
-        x = tf.reshape(x, [-1, x.shape[2]])
+    def _begin(self, regions):
+        """State and first answer: (B, R, E) -> what `_step` gives, with N = B * R."""
+        x = tf.reshape(regions, [-1, regions.shape[2]])
         h = c = tf.zeros([tf.shape(x)[0], self.width])
-        h, c = lstm_step(x, h, c, *lstm)
-        x = tf.tile(tf.convert_to_tensor(self.start)[None], [tf.shape(x)[0], 1])
-        best = None
-        for step in range(self.num_steps):
-            h, c = lstm_step(x, h, c, *lstm)
-            logits = h @ tf.convert_to_tensor(self.label_kernel) + tf.convert_to_tensor(self.label_bias)
-            best = logits if best is None else tf.maximum(best, logits)
-            if step < self.num_steps - 1:
-                x = tf.nn.softmax(logits) @ embeddings
-        return tf.reshape(best, [-1, num_regions, self.num_labels])
+        h, c, _ = self._step(x, h, c)
+        return self._step(tf.tile(tf.convert_to_tensor(self.start)[None], [tf.shape(x)[0], 1]), h, c)
+
+    def _step(self, x, h, c):
+        """float32 (N, E), (N, h) twice -> the next h and c, and logits (N, answers)."""
+        h, c = lstm_step(x, h, c, *map(tf.convert_to_tensor, (self.kernel, self.recurrent_kernel, self.bias)))
+        return h, c, h @ tf.convert_to_tensor(self.label_kernel) + tf.convert_to_tensor(self.label_bias)
 
     def get_config(self):
         own = {"num_labels": self.num_labels, "width": self.width, "num_steps": self.num_steps}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class LabelSequence(_RegionLSTM):
+    """Names labels of a region one after the other, each as a distribution over all of them.
+
+    A step reads the mean of the labels' embeddings under the last step's distribution. A label's score is the best of
+    its logits over the steps. No order of labels is asked for.
+
+    Args: see `_RegionLSTM`.
+
+    Call: float32 (B, R, E) -> logits float32 (B, R, C).
+    """
+
+    def build(self, input_shape):
+        self._build_for(input_shape[-1])
+        super().build(input_shape)
+
+    def call(self, x):
+        h, c, logits = self._begin(x)
+        best = logits
+        for _ in range(self.num_steps - 1):
+            h, c, logits = self._step(tf.nn.softmax(logits) @ tf.convert_to_tensor(self.embeddings), h, c)
+            best = tf.maximum(best, logits)
+        return tf.reshape(best, [-1, x.shape[1], self.num_labels])
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class OrderedLabelSequence(_RegionLSTM):
+    """Names an image's labels one after the other and then END, the surest region at each step for all of them.
+
+    At each step a label's probability is the highest that a region gives it. The likeliest answer that was not given
+    yet is the next one, and every region reads its embedding. A label's score is its highest probability before END.
+
+    Args: see `_RegionLSTM`.
+
+    Call: regions float32 (B, R, E), is_region bool (B, R) -> logits float32 (B, R, C), of each region's own highest
+    probability.
+    """
+
+    def __init__(self, num_labels, width, num_steps, **kwargs):
+        super().__init__(num_labels, width, num_steps, **kwargs)
+        self.num_answers = num_labels + 1
+
+    def build(self, input_shape):
+        self._build_for(input_shape[0][-1])
+        super().build(input_shape)
+
+    def call(self, inputs):
+        regions, is_region = inputs
+        embeddings = tf.convert_to_tensor(self.embeddings)
+        best, is_given, is_over = 0.0, False, False
+        h, c, logits = self._begin(regions)
+        for step in range(self.num_steps):
+            p = tf.exp(self._log_probabilities(logits, is_region))  # (B, R, C + 1)
+            best = tf.maximum(best, tf.where(is_over, 0.0, p[..., :-1]))
+            chosen = tf.argmax(tf.where(is_given, -1.0, tf.reduce_max(p, axis=1)), axis=1)  # (B,)
+            is_over |= (chosen == self.num_labels)[:, None, None]
+            is_given |= tf.one_hot(chosen, self.num_answers, True, False, dtype=tf.bool)
+            if step < self.num_steps - 1:
+                x = tf.gather(embeddings, tf.minimum(chosen, self.num_labels - 1))
+                h, c, logits = self._step(tf.repeat(x, regions.shape[1], axis=0), h, c)
+        best = tf.clip_by_value(best, 1e-6, 1.0 - 1e-6)
+        return tf.math.log(best) - tf.math.log1p(-best)
+
+    def log_likelihoods(self, regions, is_region, targets):
+        """How likely each answer of a sequence is where every region reads the right ones before it.
+
+        Args:
+            regions, is_region: as of the call.
+            targets: int32 (B, T), C for END.
+        Returns:
+            float32 (B, T), the logarithm of the highest probability that a region gives it.
+        """
+        embeddings = tf.convert_to_tensor(self.embeddings)
+        found = []
+        h, c, logits = self._begin(regions)
+        for step in range(self.num_steps):
+            best = tf.reduce_max(self._log_probabilities(logits, is_region), axis=1)
+            found.append(tf.gather(best, targets[:, step], batch_dims=1))
+            if step < self.num_steps - 1:
+                x = tf.gather(embeddings, tf.minimum(targets[:, step], self.num_labels - 1))
+                h, c, logits = self._step(tf.repeat(x, regions.shape[1], axis=0), h, c)
+        return tf.stack(found, axis=1)
+
+    def _log_probabilities(self, logits, is_region):
+        """(B * R, C + 1) logits -> (B, R, C + 1), minus infinity where there is no region."""
+        logits = tf.reshape(logits, [-1, is_region.shape[1], self.num_answers])
+        return tf.where(is_region[..., None], tf.nn.log_softmax(logits), -float("inf"))
+
+
+def ordered_targets(y, order, num_steps):
+    """The labels of an image from the most frequent one on, then END.
+
+    Args:
+        y: float32 (B, C) in {0, 1}.
+        order: int array (C,), the labels from the most frequent one on.
+        num_steps: T; of more labels the first T are taken, without END.
+    Returns:
+        (targets, counted): int32 (B, T), C for END and behind it; float32 (B, T), 1 up to END.
+    """
+    num_labels = len(order)
+    sorted_y = tf.gather(y, order, axis=1)
+    values, places = tf.math.top_k(sorted_y, min(num_steps, num_labels))  # of equal ones the first comes first
+    targets = tf.where(values > 0, tf.gather(tf.constant(order, tf.int32), places), num_labels)
+    targets = tf.pad(targets, [[0, 0], [0, max(num_steps - num_labels, 0)]], constant_values=num_labels)
+    num_answers = tf.math.count_nonzero(y > 0, axis=1, dtype=tf.int32) + 1
+    return targets, tf.sequence_mask(tf.minimum(num_answers, num_steps), num_steps, tf.float32)
 
 
 def _forget_gate_open(shape, dtype=None):

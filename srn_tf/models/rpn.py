@@ -29,17 +29,20 @@ def build_rpn(map_shape, channels):
         "objectness" (B, H, W, k), logits.
     """
     height, width, _ = map_shape
-    normal = keras.initializers.RandomNormal(stddev=0.01)
+
+    def normal():
+        return keras.initializers.RandomNormal(stddev=0.01)
+
     x = inputs = keras.Input(map_shape, name="rpn_input")
-    x = keras.layers.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=normal, name="rpn_conv")(
-        x
-    )
+    x = keras.layers.Conv2D(
+        channels, 3, padding="same", activation="relu", kernel_initializer=normal(), name="rpn_conv"
+    )(x)
     exact = {"dtype": "float32"}  # under any Keras policy
     offsets = keras.layers.Conv2D(
         4 * geometry.PER_CELL, 1, kernel_initializer="zeros", **exact, name="rpn_offsets_conv"
     )(x)
     objectness = keras.layers.Conv2D(
-        geometry.PER_CELL, 1, kernel_initializer=normal, **exact, name="rpn_objectness_conv"
+        geometry.PER_CELL, 1, kernel_initializer=normal(), **exact, name="rpn_objectness_conv"
     )(x)
     shape = (height, width, geometry.PER_CELL, 4)
     offsets = keras.layers.Reshape(shape, **exact, name="rpn_offsets_of_anchors")(offsets)

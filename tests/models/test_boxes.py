@@ -145,22 +145,21 @@ def test_gradients_of_samples_by_finite_differences():
     rng = np.random.default_rng(4)
     features = rng.normal(size=(1, 4, 5, 2)).astype(np.float32)
     boxes = np.float32([[[0.11, 0.23, 0.74, 0.81], [0.42, 0.06, 0.58, 0.93]]])  # no point near a cell's middle
-    pull = rng.normal(size=(1, 2, 2, 2, 2)).astype(np.float32)
+    pull = rng.normal(size=(2, 2, 2, 2)).astype(np.float32)
 
     def value(features, boxes):
-        return tf.reduce_sum(pull * geometry.sample(tf.constant(features), tf.constant(boxes), 2))
+        return tf.reduce_sum(pull * geometry.sample(features, boxes, 2), axis=[1, 2, 3, 4])
 
     given = tf.constant(features), tf.constant(boxes)
     with tf.GradientTape() as tape:
         tape.watch(given)
-        total = tf.reduce_sum(pull * geometry.sample(*given, 2))
+        total = value(*given)
     for which, gradient in enumerate(tape.gradient(total, given)):
-        expected = np.zeros(gradient.shape)
-        for place in np.ndindex(*gradient.shape):
-            ends = []
-            for step in (-1e-2, 1e-2):
-                moved = [features.copy(), boxes.copy()]
-                moved[which][place] += step
-                ends.append(float(value(*moved)))
-            expected[place] = (ends[1] - ends[0]) / 2e-2
+        steps = 1e-2 * np.eye(gradient.shape.num_elements(), dtype=np.float32).reshape(-1, *gradient.shape[1:])
+        ends = []
+        for step in (-steps, steps):  # every number moved by itself, in an image of its own
+            moved = [np.repeat(value, len(steps), axis=0) for value in (features, boxes)]
+            moved[which] = moved[which] + step
+            ends.append(value(*map(tf.constant, moved)).numpy())
+        expected = ((ends[1] - ends[0]) / 2e-2).reshape(gradient.shape)
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-3)

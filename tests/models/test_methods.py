@@ -26,10 +26,12 @@ OF_METHODS = {
     "resnet107": (68, "897187ff67a33006"),
     "semantic": (50, "cd3a714c938ab5af"),
     "ml_decoder": (70, "a0b4505a82aab827"),
+    "rlsd": (48, "31a3b3cf411d8248"),
+    "rlsd_ft_rpn": (48, "31a3b3cf411d8248"),
 }
 
 
-BASELINES = ("srn_att", "resnet107", "semantic")  # with tests of their own
+BASELINES = ("srn_att", "resnet107", "semantic", "rlsd_ft_rpn")  # with tests of their own
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in BASELINES else ()) for name in METHODS]
 
 

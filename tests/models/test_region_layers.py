@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.region_layers import LabelSequence, MaxOverRegions, RegionProbabilities, lstm_step
+from srn_tf.models.region_layers import (
+    LabelSequence,
+    MaxOverRegions,
+    OrderedLabelSequence,
+    RegionProbabilities,
+    lstm_step,
+    ordered_targets,
+)
 from tests.models.reference import sigmoid
 
 
@@ -23,10 +30,9 @@ def softmax(values):
     return exponentials / exponentials.sum()
 
 
-def random_sequence(num_labels, width=4, num_steps=3, embedding=5):
-    keras.utils.set_random_seed(0)
-    layer = LabelSequence(num_labels, width, num_steps)
-    layer.build((None, 2, embedding))
+def random_sequence(num_labels, kind=LabelSequence, num_steps=3):
+    layer = kind(num_labels, 4, num_steps)
+    layer.build((None, 2, 5) if kind is LabelSequence else [(None, 2, 5), (None, 2)])
     rng = np.random.default_rng(0)
     layer.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in layer.weights])
     return layer
@@ -65,6 +71,62 @@ def test_a_sequence_of_labels(num_labels):
                     logits.append(h @ label_kernel + label_bias)
                     x = softmax(logits[-1]) @ embeddings
             np.testing.assert_allclose(received[i, r], np.max(logits, axis=0), rtol=1e-3, atol=1e-4)
+
+
+def answers_of(layer, regions, inputs):
+    """Probabilities where all regions of an image read the embeddings of these labels: (T, R, C + 1)."""
+    start, embeddings, kernel, recurrent, bias, label_kernel, label_bias = layer.get_weights()
+    found = []
+    for region in regions:
+        h = c = np.zeros(4)
+        h, c = step_of(region, h, c, kernel, recurrent, bias)
+        found.append([])
+        for x in (start, *(embeddings[label] for label in inputs)):
+            h, c = step_of(x, h, c, kernel, recurrent, bias)
+            found[-1].append(softmax(h @ label_kernel + label_bias))
+    return np.swapaxes(found, 0, 1)
+
+
+@pytest.mark.parametrize("num_labels", [4, 1])
+def test_an_ordered_sequence_of_labels(num_labels):
+    """Greedily, step by step: the surest region names the next label for all; END ends it; filling has no say."""
+    layer = random_sequence(num_labels, OrderedLabelSequence, num_steps=4)
+    regions = 2.0 * np.random.default_rng(4).normal(size=(6, 3, 5)).astype(np.float32)
+    is_region = np.array([[True] * 3, [True, False, False]] * 3)
+    received = layer([tf.constant(regions), tf.constant(is_region)]).numpy()
+    lengths = set()
+    for i in range(6):
+        real, given = regions[i][is_region[i]], []
+        best = np.zeros((len(real), num_labels))
+        while len(given) < 4:
+            p = answers_of(layer, real, given)[-1]
+            best = np.maximum(best, p[:, :num_labels])
+            pooled = p.max(axis=0)
+            pooled[given] = -1.0
+            if pooled.argmax() == num_labels:
+                break
+            given.append(int(pooled.argmax()))
+        lengths.add(len(given))
+        np.testing.assert_allclose(sigmoid(received[i][is_region[i]]), best, rtol=1e-3, atol=1e-5)
+        assert (received[i][~is_region[i]] < -13).all()  # log(1e-6)
+    assert len(lengths) > 1
+
+
+def test_the_likelihood_of_labels_in_order():
+    """By hand: of four labels the third is the most frequent; END behind the last; no room for it behind three."""
+    order = np.array([2, 0, 3, 1])
+    y = np.float32([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+    targets, counted = ordered_targets(y, order, 3)
+    assert targets.numpy().tolist() == [[2, 0, 4], [4, 4, 4], [2, 0, 3]]
+    assert counted.numpy().tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 1]]
+    assert ordered_targets(y[:, :1], np.array([0]), 3)[0].numpy().tolist() == [[0, 1, 1], [1, 1, 1], [0, 1, 1]]
+    layer = random_sequence(4, OrderedLabelSequence)
+    regions = np.random.default_rng(5).normal(size=(3, 3, 5)).astype(np.float32)
+    is_region = np.array([[True] * 3, [True] * 3, [True, True, False]])
+    found = layer.log_likelihoods(tf.constant(regions), tf.constant(is_region), targets).numpy()
+    for i, sequence in enumerate(targets.numpy()):
+        p = answers_of(layer, regions[i][is_region[i]], np.minimum(sequence[:2], 3)).max(axis=1)
+        np.testing.assert_allclose(found[i], np.log(p[np.arange(3), sequence]), rtol=1e-3, atol=1e-5)
 
 
 def test_the_forget_gate_starts_open():
