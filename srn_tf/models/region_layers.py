@@ -133,7 +133,6 @@ class OrderedLabelSequence(_RegionLSTM):
 
     def call(self, inputs):
         regions, is_region = inputs
-        embeddings = tf.convert_to_tensor(self.embeddings)
         best, is_given, is_over = 0.0, False, False
         h, c, logits = self._begin(regions)
         for step in range(self.num_steps):
@@ -143,8 +142,7 @@ class OrderedLabelSequence(_RegionLSTM):
             is_over |= (chosen == self.num_labels)[:, None, None]
             is_given |= tf.one_hot(chosen, self.num_answers, True, False, dtype=tf.bool)
             if step < self.num_steps - 1:
-                x = tf.gather(embeddings, tf.minimum(chosen, self.num_labels - 1))
-                h, c, logits = self._step(tf.repeat(x, regions.shape[1], axis=0), h, c)
+                h, c, logits = self._read(chosen, regions.shape[1], h, c)
         best = tf.clip_by_value(best, 1e-6, 1.0 - 1e-6)
         return tf.math.log(best) - tf.math.log1p(-best)
 
@@ -157,16 +155,20 @@ class OrderedLabelSequence(_RegionLSTM):
         Returns:
             float32 (B, T), the logarithm of the highest probability that a region gives it.
         """
-        embeddings = tf.convert_to_tensor(self.embeddings)
         found = []
         h, c, logits = self._begin(regions)
         for step in range(self.num_steps):
             best = tf.reduce_max(self._log_probabilities(logits, is_region), axis=1)
             found.append(tf.gather(best, targets[:, step], batch_dims=1))
             if step < self.num_steps - 1:
-                x = tf.gather(embeddings, tf.minimum(targets[:, step], self.num_labels - 1))
-                h, c, logits = self._step(tf.repeat(x, regions.shape[1], axis=0), h, c)
+                h, c, logits = self._read(targets[:, step], regions.shape[1], h, c)
         return tf.stack(found, axis=1)
+
+    def _read(self, answers, num_regions, h, c):
+        """A step in which all R regions of an image read its answer, int (B,), nothing for END; see `_step`."""
+        # Not gathered, so that the gradient is a tensor.
+        x = tf.one_hot(answers, self.num_labels) @ tf.convert_to_tensor(self.embeddings)
+        return self._step(tf.repeat(x, num_regions, axis=0), h, c)
 
     def _log_probabilities(self, logits, is_region):
         """(B * R, C + 1) logits -> (B, R, C + 1), minus infinity where there is no region."""
