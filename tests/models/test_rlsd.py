@@ -1,4 +1,4 @@
-"""RLSD as a whole: its regions, stages and refusals, and that it can learn. Equations: in the files it is made of."""
+"""RLSD as a whole: its regions, stages and refusals. Equations: in the files it is made of."""
 
 import logging
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf import run
 from srn_tf.errors import InputError
 from srn_tf.labels import LabelSpace
 from srn_tf.models import boxes as geometry
@@ -19,7 +18,6 @@ from srn_tf.training.checks import warn_of_untrained
 from srn_tf.training.steps import term_values
 from tests.models.reference import sigmoid
 from tests.models.small import SMALL_RLSD, losses_of, small_model
-from tests.test_run import make_options
 from tests.training import small, small_runs
 
 C = 3
@@ -160,28 +158,3 @@ def test_more_regions_than_anchors():
     expected = "regions must not exceed the 588 anchors of a map of 7 x 7. Received: 589. Use fewer, or a larger --im"
     with pytest.raises(InputError, match=expected):
         small_model("rlsd", C, **{**SMALL_RLSD, "regions": 589}, x_stride=32)
-
-
-@pytest.mark.slow
-def test_it_fits_64_scenes(tiny_scenes_dir, tmp_path):
-    """RLSD+ft-RPN, from random weights."""
-    settings = METHODS["rlsd_ft_rpn"].settings(
-        **{"regions": 20, "rpn_width": 32, "region_grid": 3, "region_width": 64, "region_dropout": 0.0},
-        **{"region_lstm_width": 32, "region_embedding_width": 32, "region_steps": 5},
-    )
-    options = make_options(
-        tiny_scenes_dir,
-        tmp_path / "run",
-        model="rlsd_ft_rpn",
-        settings=settings,
-        crops=False,
-        stages=("rpn", "heads", "joint"),
-        epochs=(10, 10, 80),
-        learning_rate=(0.003, 0.003, 0.002),
-        optimizer="adamw",
-        schedule="cosine",
-        learning_rate_min=0.0,
-    )
-    run.train_run(options)
-    metrics = run.evaluate_run(str(tmp_path / "run"), tiny_scenes_dir, "train")
-    assert metrics["outputs"]["y_rlsd"]["mAP"] > 95.0, metrics["outputs"]["y_rlsd"]["mAP"]
