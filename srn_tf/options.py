@@ -136,7 +136,7 @@ def define_flags():
     flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
     for name, (field, models) in _settings_of_methods().items():
         _define_setting(name, field, f"{', '.join(models)}: {field.metadata['help']}")
-    flags.DEFINE_list("stages", None, "Stages to train, in order. Default: all of the model's (srn: cls,att,sr,all).")
+    flags.DEFINE_list("stages", None, "Stages to train, in order. Default: the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
     flags.DEFINE_string(
@@ -323,8 +323,9 @@ def read_options(values=flags.FLAGS):
     """
     options = {name: values[name].value for name in _OWN}
     options["settings"] = _read_settings(values, options["model"])
-    stages = options["settings"].stages if options["stages"] is None else options["stages"]
-    options["stages"] = tuple(stages)
+    if options["stages"] is None:
+        options["stages"] = [name for name, stage in options["settings"].stages.items() if stage.is_default]
+    options["stages"] = tuple(options["stages"])
     if not options["stages"]:
         raise InputError("stages must name at least one stage. Received: ''.")
     if len(set(options["stages"])) < len(options["stages"]):

@@ -84,6 +84,7 @@ def test_names_are_those_of_the_packages():
 
 def test_stages_are_those_of_the_models():
     stages = {"srn": "cls att sr all", "srn_att": "cls att sr all", "main_net": "cls", "semantic": "cls sem all"}
+    stages |= {"rlsd": "heads joint", "rlsd_ft_rpn": "rpn heads joint"}  # the former's rpn is trained on other data
     for model, expected in stages.items():
         assert parse(*PLACES, f"--model={model}").stages == tuple(expected.split()), model
 

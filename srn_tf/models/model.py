@@ -64,6 +64,7 @@ class Stage:
         starts_from: address of a weight -> address of the weight whose value it gets, in its own shape, when the stage
             begins. A part that has learned already keeps what it has, see `copied_parts`; so does a stage that
             continues from a state.
+        is_default: False for a stage that a run trains only if --stages names it.
     """
 
     trains: tuple
@@ -72,6 +73,7 @@ class Stage:
     watched: str
     needs: tuple = ()
     starts_from: dict = dataclasses.field(default_factory=dict)
+    is_default: bool = True
 
     @property
     def reads(self):

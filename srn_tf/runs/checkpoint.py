@@ -171,6 +171,8 @@ def _load_weight_arrays(path):
 def load_fitting_parts(path, model, labels):
     """Reads the parts of a weight file that fit a model: in every weight, and, unless they know no labels, in those.
 
+    Of a trunk the file may have more than the model.
+
     Args:
         path: file written by `save_weights`, of any model.
         model: MultiLabelModel.
@@ -189,6 +191,8 @@ def load_fitting_parts(path, model, labels):
         weights, found = (_of_part(named, part) for named in (model.weights, arrays))
         if not found or not weights:
             continue
+        if part == "trunk":  # which ends where the model needs no more of it
+            found = {address: array for address, array in found.items() if address in weights} or found
         if not has_same_labels and part not in model.label_free:
             left[part] = "it belongs to other labels"
         elif misfits := misfits_of(weights, found):

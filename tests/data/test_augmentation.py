@@ -164,6 +164,19 @@ def test_boxes_in_a_crop_by_hand():
     assert is_seen.numpy().tolist() == [True] * 4 + [False] * 3
 
 
+def test_mirrored_boxes_by_hand():
+    boxes = tf.constant([[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0], [0.3, 0.75, 0.4, 1.0]])
+    mirrored = [[0.1, 0.4, 0.5, 0.8], [0.0, 0.0, 1.0, 1.0], [0.3, 0.0, 0.4, 0.25]]
+    marked = tf.constant([[[1.0], [0.0]]])  # an image of two pixels
+    seen = set()
+    for seed in range(8):
+        is_mirrored = bool(random_mirror(marked, (seed, 1))[0, 0, 0] == 0.0)
+        received = augmentation.random_mirror_boxes(boxes, (seed, 1))
+        np.testing.assert_allclose(received, mirrored if is_mirrored else boxes, atol=1e-6)
+        seen.add(is_mirrored)
+    assert seen == {False, True}
+
+
 def test_mirror_turns_half_of_the_images_left_to_right():
     image = coordinates(6)
     mirror = tf.function(lambda seed: random_mirror(image, tf.stack([seed, 1])))

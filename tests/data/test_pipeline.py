@@ -492,6 +492,41 @@ def test_boxes_are_augmented_as_their_image_is(crops, mirror):
     assert len(seen) > 1 or not crops
 
 
+class Rows:
+    """Stands for data.features.Features: a batch has the rows of the features instead of them."""
+
+    def put_in(self, batch):
+        return batch
+
+
+def test_boxes_that_come_with_features_are_those_of_the_fixed_crop():
+    """Against the crops themselves: in each the box is what is bright, and its label where nothing is."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[4:30, 34:60, 0], pixels[40:60, 8:28, 1] = 255, 255  # which crops of corners cut off or leave out
+    objects = {"bbox": np.float32([[4, 34, 30, 60], [40, 8, 60, 28]]) / 64, "label": np.int64([4, 5])}
+    record = {"image": tf.io.encode_png(pixels), "labels": np.ones(7, np.int8), "objects": objects}
+    records = tf.data.Dataset.from_tensors(record).repeat(4)
+    images = list(pipeline.fixed_versions(records, 56, 4, True, True, None).as_numpy_iterator())
+    how = {"crops": True, "mirror": True, "num_boxes": 3, "fixed_crops": 4}
+    rows = []
+    for epoch in range(3):
+        (batch,) = as_numpy(training_batches(records, 56, 4, 0, epoch, **how, features=Rows()))
+        assert sorted(batch) == ["box_labels", "boxes", "row", "y"]
+        for row, boxes, labels in zip(batch["row"], batch["boxes"], batch["box_labels"], strict=True):
+            rows.append(row)
+            for channel, label in enumerate((4, 5)):
+                bright = images[row][..., channel] > 127
+                if label not in labels:
+                    assert bright.sum() <= 2 * 56  # nothing, or a sliver
+                    continue
+                lines, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
+                box = boxes[labels.tolist().index(label)] * 56
+                if min(box[2:] - box[:2]) >= 2:
+                    edges = [lines[0], columns[0], lines[-1] + 1, columns[-1] + 1]
+                    np.testing.assert_allclose(box, edges, atol=1.0)
+    assert len(set(rows)) > 4  # other crops in other epochs
+
+
 def test_boxes_have_their_shape_before_the_first_batch(records):
     spec = training_batches(records, 56, 4, 0, 0, num_boxes=9).element_spec
     assert (spec["boxes"].shape, spec["box_labels"].shape) == ((4, 9, 4), (4, 9))

@@ -4,6 +4,10 @@ import hashlib
 
 from srn_tf.models.registry import METHODS, ModelConfig, build_model
 
+SMALL_RLSD = {
+    **{"regions": 6, "rpn_width": 8, "region_grid": 2, "region_width": 12},
+    **{"region_lstm_width": 8, "region_embedding_width": 8, "region_steps": 3},
+}
 SMALL_SETTINGS = {
     "srn": {"head_channels": 8},
     "srn_att": {"head_channels": 8},
@@ -11,6 +15,8 @@ SMALL_SETTINGS = {
     "cnn_rnn": {"rnn_width": 8, "rnn_embedding": 6, "rnn_dropout": 0.1},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
     "msrn": {"msrn_width": 8, "msrn_hidden": 12, "group_ratio": 0.7},
+    "rlsd": SMALL_RLSD,
+    "rlsd_ft_rpn": SMALL_RLSD,
 }
 
 

@@ -29,10 +29,12 @@ OF_METHODS = {
     "cnn_rnn": (50, "c1bcf2127d79025e"),
     "ml_decoder": (70, "a0b4505a82aab827"),
     "msrn": (68, "47efd6963a5453c3"),
+    "rlsd": (48, "31a3b3cf411d8248"),
+    "rlsd_ft_rpn": (48, "31a3b3cf411d8248"),
 }
 
 
-BASELINES = ("srn_att", "resnet107", "semantic")  # with tests of their own
+BASELINES = ("srn_att", "resnet107", "semantic", "rlsd_ft_rpn")  # with tests of their own
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in BASELINES else ()) for name in METHODS]
 
 
