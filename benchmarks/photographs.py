@@ -40,6 +40,8 @@ METHODS = {
     "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
     "msrn": "MSRN",
+    "rlsd": "RLSD",
+    "rlsd_ft_rpn": "RLSD+ft-RPN",
 }
 SEARCH = {
     "": (),
