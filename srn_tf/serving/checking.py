@@ -1,5 +1,7 @@
 """Compares what was written with the model in memory, on odd images, before anyone is served by it."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +26,24 @@ _ROUNDING_MARGIN = 4.0
 
 class DifferenceError(InputError):
     """What was written answers otherwise than the model in memory, by more than is allowed."""
+
+
+@contextlib.contextmanager
+def known_operations(what, who, advice):
+    """Turns what fails within, of whatever kind, into one InputError.
+
+    Args:
+        what: is written, begins the sentence.
+        who: must know its operations; the exceptions of converters and runtimes have no common class.
+        advice: the last sentence.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{what} must have operations that {who} know. Received: {reason} {advice}") from error
 
 
 def compare(model, answer, labels, thresholds, signatures, precision, rounding=None):

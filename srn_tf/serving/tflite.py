@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess
-from srn_tf.serving.checking import check_differences, odd_files
+from srn_tf.serving.checking import check_differences, known_operations, odd_files
 
 KINDS = ("none", "float16", "dynamic")
 """float16: weights of half the size; dynamic: weights of 8 bits, a quarter of the size, products in integers."""
@@ -32,7 +32,7 @@ def write_tflite(folder, graph, model, answer, labels, kind):
     Returns:
         dict: its file name -> its largest difference and the tolerance.
     Raises:
-        InputError: a difference above `TOLERANCES`.
+        InputError: operations that cannot be written or run, or a difference above `TOLERANCES`.
     """
     module = tf.Module()
     network, module.model_weights = graph.as_function()
@@ -46,13 +46,14 @@ def write_tflite(folder, graph, model, answer, labels, kind):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    content = converter.convert()
+    with known_operations("A TFLite model", "TensorFlow Lite", "Export it without --tflite."):
+        content = converter.convert()
+        difference = _largest_difference(content, model, answer, kind)
     name = f"model_{kind}.tflite"
     with open(os.path.join(folder, name), "wb") as file:
         file.write(content)
     with open(os.path.join(folder, LABELS_FILE), "w", encoding="utf-8") as file:
         file.writelines(f"{label}\n" for label in labels)
-    difference = _largest_difference(content, model, answer, kind)
     return {name: {"largest_difference": difference, "tolerance": TOLERANCES[kind]}}
 
 

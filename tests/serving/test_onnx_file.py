@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import keras
 import numpy as np
@@ -62,5 +63,23 @@ def test_packages_that_are_missing_are_told_before_anything_is_written(model, tm
     monkeypatch.setitem(sys.modules, "onnxruntime", object())
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match="ONNX files need packages of their own.*requirements-onnx.txt"):
+        export(model, LABELS, tmp_path / "1", is_onnx_wanted=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["tf2onnx.convert", "onnxruntime.InferenceSession"])
+def test_what_cannot_be_written_or_run_is_one_message(model, tmp_path, monkeypatch, place):
+    def fail(*_, **__):
+        raise NotImplementedError("Op Foo is not known.\nSecond line.")
+
+    convert = types.SimpleNamespace(from_graph_def=lambda *_, **__: None)
+    fakes = {"tf2onnx": types.SimpleNamespace(convert=convert), "onnxruntime": types.SimpleNamespace()}
+    if place == "tf2onnx.convert":
+        convert.from_graph_def = fail
+    fakes["onnxruntime"].InferenceSession = fail
+    for name, module in fakes.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(InputError, match="Received: Op Foo is not known. Export it without --onnx."):
         export(model, LABELS, tmp_path / "1", is_onnx_wanted=True)
     assert not list(tmp_path.iterdir())
