@@ -120,7 +120,8 @@ class OrderedLabelSequence(_RegionLSTM):
     Args: see `_RegionLSTM`.
 
     Call: regions float32 (B, R, E), is_region bool (B, R) -> logits float32 (B, R, C), of each region's own highest
-    probability.
+    probability. With the true labels of an image as path, int32 (B, T') with T' <= T, see `label_path.TruePath` ->
+    float32 (B,), minus the mean log-likelihood of its labels and END, where every region reads the right ones before.
     """
 
     def __init__(self, num_labels, width, num_steps, **kwargs):
@@ -131,8 +132,11 @@ class OrderedLabelSequence(_RegionLSTM):
         self._build_for(input_shape[0][-1])
         super().build(input_shape)
 
-    def call(self, inputs):
-        regions, is_region = inputs
+    def call(self, inputs, path=None):
+        return self.search(*inputs) if path is None else self.sequence_loss(*inputs, path)
+
+    def search(self, regions, is_region):
+        """Arguments and result as of the call."""
         best, is_given, is_over = 0.0, False, False
         h, c, logits = self._begin(regions)
         for step in range(self.num_steps):
@@ -146,23 +150,20 @@ class OrderedLabelSequence(_RegionLSTM):
         best = tf.clip_by_value(best, 1e-6, 1.0 - 1e-6)
         return tf.math.log(best) - tf.math.log1p(-best)
 
-    def log_likelihoods(self, regions, is_region, targets):
-        """How likely each answer of a sequence is where every region reads the right ones before it.
-
-        Args:
-            regions, is_region: as of the call.
-            targets: int32 (B, T), C for END.
-        Returns:
-            float32 (B, T), the logarithm of the highest probability that a region gives it.
-        """
+    def sequence_loss(self, regions, is_region, path):
+        """Arguments and result as of the call."""
+        num_labels, num_steps = self.num_labels, self.num_steps
+        targets = tf.pad(path, [[0, 0], [0, num_steps - path.shape[1]]], constant_values=num_labels)
+        lengths = tf.math.count_nonzero(path < num_labels, axis=1, dtype=tf.int32) + 1  # with END, if there is room
+        counted = tf.sequence_mask(tf.minimum(lengths, num_steps), num_steps, tf.float32)
         found = []
         h, c, logits = self._begin(regions)
-        for step in range(self.num_steps):
+        for step in range(num_steps):
             best = tf.reduce_max(self._log_probabilities(logits, is_region), axis=1)
             found.append(tf.gather(best, targets[:, step], batch_dims=1))
-            if step < self.num_steps - 1:
+            if step < num_steps - 1:
                 h, c, logits = self._read(targets[:, step], regions.shape[1], h, c)
-        return tf.stack(found, axis=1)
+        return -tf.reduce_sum(tf.stack(found, axis=1) * counted, axis=1) / tf.reduce_sum(counted, axis=1)
 
     def _read(self, answers, num_regions, h, c):
         """A step in which all R regions of an image read its answer, int (B,), nothing for END; see `_step`."""
@@ -174,25 +175,6 @@ class OrderedLabelSequence(_RegionLSTM):
         """(B * R, C + 1) logits -> (B, R, C + 1), minus infinity where there is no region."""
         logits = tf.reshape(logits, [-1, is_region.shape[1], self.num_answers])
         return tf.where(is_region[..., None], tf.nn.log_softmax(logits), -float("inf"))
-
-
-def ordered_targets(y, order, num_steps):
-    """The labels of an image from the most frequent one on, then END.
-
-    Args:
-        y: float32 (B, C) in {0, 1}.
-        order: int array (C,), the labels from the most frequent one on.
-        num_steps: T; of more labels the first T are taken, without END.
-    Returns:
-        (targets, counted): int32 (B, T), C for END and behind it; float32 (B, T), 1 up to END.
-    """
-    num_labels = len(order)
-    sorted_y = tf.gather(y, order, axis=1)
-    values, places = tf.math.top_k(sorted_y, min(num_steps, num_labels))  # of equal ones the first comes first
-    targets = tf.where(values > 0, tf.gather(tf.constant(order, tf.int32), places), num_labels)
-    targets = tf.pad(targets, [[0, 0], [0, max(num_steps - num_labels, 0)]], constant_values=num_labels)
-    num_answers = tf.math.count_nonzero(y > 0, axis=1, dtype=tf.int32) + 1
-    return targets, tf.sequence_mask(tf.minimum(num_answers, num_steps), num_steps, tf.float32)
 
 
 def _forget_gate_open(shape, dtype=None):

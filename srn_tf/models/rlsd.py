@@ -5,9 +5,6 @@ Zhang, Wu, Shen, Zhang, Lu: "Multi-label image classification with regional late
 """
 
 import dataclasses
-import functools
-
-import numpy as np
 
 from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
@@ -16,6 +13,7 @@ from srn_tf.models.settings import Settings, setting
 
 keras = LazyModule("keras")
 tf = LazyModule("tensorflow")
+label_path = LazyModule("srn_tf.models.label_path")
 layers = LazyModule("srn_tf.models.layers")
 region_layers = LazyModule("srn_tf.models.region_layers")
 rpn = LazyModule("srn_tf.models.rpn")
@@ -35,20 +33,13 @@ def rpn_loss(outputs, batch, seed):
     return rpn.rpn_loss(outputs["rpn_offsets"], outputs["rpn_objectness"], batch["boxes"], is_box, seed)
 
 
-def sequence_loss(sequence, order, outputs, batch, seed):
-    """Per image: minus the mean log-likelihood of its labels in order of frequency and of END, see `region_layers`.
-
-    Args:
-        sequence: region_layers.OrderedLabelSequence.
-        order: int array (C,), the labels from the most frequent one on.
-        outputs, batch, seed: see `model.Term`.
-    """
-    targets, counted = region_layers.ordered_targets(batch["y"], order, sequence.num_steps)
-    likelihoods = sequence.log_likelihoods(outputs["region_inputs"], outputs["is_region"] > 0, targets)
-    return -tf.reduce_sum(likelihoods * counted, axis=1) / tf.reduce_sum(counted, axis=1)
+def sequence_loss(outputs, batch, seed):
+    """Per image: minus the mean log-likelihood of its labels in order of frequency and of END."""
+    return outputs["sequence_loss"]
 
 
 RPN = Term("rpn", ("rpn_offsets", "rpn_objectness"), rpn_loss)
+SEQUENCE = Term("sequence", ("sequence_loss",), sequence_loss)
 STAGES = {
     "rpn": Stage(
         trains=("rpn",),
@@ -125,7 +116,7 @@ def build(trunk, labels, settings):
 
     Args:
         trunk: backbones.Trunk.
-        labels: labels.LabelSpace; its counts say in which order an ordered sequence learns labels.
+        labels: labels.LabelSpace, with counts for an ordered sequence, which learns labels in their order.
         settings: RLSDSettings.
     Returns:
         MultiLabelModel with the logits y_rlsd, its regions (boxes and scores), what the region proposal network says of
@@ -154,12 +145,15 @@ def build(trunk, labels, settings):
     samples = region_layers.RegionSamples(settings.region_grid, name="region_samples")([X, boxes])
     features = region_net(samples)
     found = label_lstm([features, is_region] if is_ordered else features)
-    logits, stages = found["logits"], settings.stages
+    logits, stages, more = found["logits"], settings.stages, {}
     if is_ordered:
+        stages = {name: _with_sequence(stage) for name, stage in stages.items()}
+        more["counts"] = layers.Constant(labels.counts, name="counts")
+        truth = keras.Input((len(labels),), name="truth")
+        most_labels = min(settings.region_steps, len(labels))
+        path = label_path.TruePath(most_labels, name="true_path")([truth, more["counts"](truth)])
         sequence = label_lstm.get_layer("lstm_labels")
-        order = np.argsort(-labels.counts, kind="stable")
-        term = Term("sequence", ("region_inputs", "is_region"), functools.partial(sequence_loss, sequence, order))
-        stages = {name: _with_term(stage, term) for name, stage in stages.items()}
+        taught = {"sequence_loss": sequence([found["inputs"], is_region], path=path)}
     return MultiLabelModel(
         image=trunk.image,
         outputs={
@@ -169,21 +163,22 @@ def build(trunk, labels, settings):
             "rpn_offsets": proposed["offsets"],
             "rpn_objectness": proposed["objectness"],
             "pooled": keras.layers.GlobalAveragePooling2D(name="rlsd_pool")(X),
-            **({"region_inputs": found["inputs"], "is_region": is_region} if is_ordered else {}),
         },
-        parts={"trunk": f_cnn, "rpn": proposals, "region_net": region_net, "label_lstm": label_lstm},
+        parts={"trunk": f_cnn, "rpn": proposals, "region_net": region_net, "label_lstm": label_lstm, **more},
         stages=stages,
         logits=("y_rlsd",),
         regions=(REGIONS,),
         embedding="pooled",
         label_free=("trunk", "rpn", "region_net"),
         features={X_name: X},
+        **({"truth": truth, "taught": taught} if is_ordered else {}),
     )
 
 
-def _with_term(stage, term):
-    """The stage with a term in the place of --loss on the image's logits."""
-    return dataclasses.replace(stage, terms=tuple(term if one.function is None else one for one in stage.terms))
+def _with_sequence(stage):
+    """The stage with the loss of the sequence in the place of --loss on the image's logits, counts being fixed."""
+    terms = tuple(SEQUENCE if term.function is None else term for term in stage.terms)
+    return dataclasses.replace(stage, terms=terms, fixed=(*stage.fixed, "counts"))
 
 
 def build_region_net(num_regions, num_samples, width, dropout):

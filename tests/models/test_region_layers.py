@@ -11,7 +11,6 @@ from srn_tf.models.region_layers import (
     OrderedLabelSequence,
     RegionProbabilities,
     lstm_step,
-    ordered_targets,
 )
 from tests.models.reference import sigmoid
 
@@ -117,20 +116,17 @@ def test_an_ordered_sequence_of_labels(num_labels):
 
 
 def test_the_likelihood_of_labels_in_order():
-    """By hand: of four labels the third is the most frequent; END behind the last; no room for it behind three."""
-    order = np.array([2, 0, 3, 1])
-    y = np.float32([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
-    targets, counted = ordered_targets(y, order, 3)
-    assert targets.numpy().tolist() == [[2, 0, 4], [4, 4, 4], [2, 0, 3]]
-    assert counted.numpy().tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 1]]
-    assert ordered_targets(y[:, :1], np.array([0]), 3)[0].numpy().tolist() == [[0, 1, 1], [1, 1, 1], [0, 1, 1]]
+    """Of two labels, of none and of three: END counts behind the last, and there is no room for it behind three."""
+    paths = np.int32([[2, 0, 4], [4, 4, 4], [2, 0, 3]])
     layer = random_sequence(4, OrderedLabelSequence)
     regions = np.random.default_rng(5).normal(size=(3, 3, 5)).astype(np.float32)
     is_region = np.array([[True] * 3, [True] * 3, [True, True, False]])
-    found = layer.log_likelihoods(tf.constant(regions), tf.constant(is_region), targets).numpy()
-    for i, sequence in enumerate(targets.numpy()):
-        p = answers_of(layer, regions[i][is_region[i]], sequence[:2]).max(axis=1)
-        np.testing.assert_allclose(found[i], np.log(p[np.arange(3), sequence]), rtol=1e-3, atol=1e-5)
+    received = layer([tf.constant(regions), tf.constant(is_region)], path=tf.constant(paths)).numpy()
+    shorter = layer([tf.constant(regions), tf.constant(is_region)], path=tf.constant(paths[:, :2]))
+    np.testing.assert_allclose(shorter[:2], received[:2], rtol=1e-6)  # filled up with END
+    for i, (path, counted) in enumerate(zip(paths, (3, 1, 3), strict=True)):
+        p = answers_of(layer, regions[i][is_region[i]], path[:2]).max(axis=1)
+        np.testing.assert_allclose(received[i], -np.log(p[np.arange(3), path])[:counted].mean(), rtol=1e-3)
 
 
 def test_the_forget_gate_starts_open():
