@@ -21,16 +21,18 @@ class MethodRuns:
         configs: names of flagfiles in configs/, without ending; the first is what others are compared with.
         seeds: list of int.
         extra: further flags of every run.
+        own: flagfile -> further flags of its runs.
         settings: name -> flags, what is tried of every flagfile with the first seed: "" is the flagfile as it is. The
             one with the best validation mAP is taken for all seeds.
     """
 
-    def __init__(self, output_dir, data_dir, configs, seeds, extra=(), settings=None):
+    def __init__(self, output_dir, data_dir, configs, seeds, extra=(), settings=None, own=None):
         self._output_dir, self._data_dir = output_dir, data_dir
         self._configs, self._seeds, self._extra = configs, seeds, extra
         self._settings = settings or {"": ()}
+        self._own = own or {}
         self.tried = {}
-        """flagfile -> {name of the settings: its best validation mAP with the first seed, percent}."""
+        """flagfile -> {name of the settings: its validation mAP with the first seed, percent}."""
         self.chosen = {}
         """flagfile -> name of the settings that are taken."""
 
@@ -71,7 +73,11 @@ class MethodRuns:
         folder = self._folder(config, name, self._seeds[0])
         if not os.path.isfile(os.path.join(folder, "checkpoints", "final.npz")):
             self._train(config, name, self._seeds[0], "--train_only")
-        return best_validation_map(folder)
+        file = f"{folder}_validation.json"
+        if not os.path.isfile(file):
+            places = f"--work_dir={folder}", f"--data_dir={self._data_dir}"
+            call("evaluate", *places, "--split=validation", f"--output={file}")
+        return next(iter(_read_json(file)["outputs"].values()))["all"]["mAP"]
 
     def _train(self, config, name, seed, *more):
         work_dir = self._folder(config, name, seed)
@@ -84,7 +90,9 @@ class MethodRuns:
             for flag in self._settings[name]
         ]
         if not os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
-            call("train", flagfile, *places, f"--seed={seed}", *settings, *self._extra, *more)
+            call(
+                "train", flagfile, *places, f"--seed={seed}", *settings, *self._extra, *self._own.get(config, ()), *more
+            )
 
 
 RATE_FACTOR = "rate*"
@@ -96,13 +104,6 @@ def _scaled_rates(config, factor):
     with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
         (rates,) = (line.split("=", 1)[1] for line in file if line.startswith("--learning_rate="))
     return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates.split(","))
-
-
-def best_validation_map(folder):
-    """The mAP by which the last stage of a run kept its weights, percent."""
-    with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as file:
-        epochs = [json.loads(line) for line in file]
-    return max(epoch["validation"]["mAP"] for epoch in epochs if epoch["stage"] == epochs[-1]["stage"])
 
 
 def _read_json(path):

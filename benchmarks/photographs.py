@@ -24,6 +24,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.files import write_json
@@ -58,8 +59,11 @@ IMAGES = 64  # of a round
 def main(arguments):
     seeds = [int(seed) for seed in FLAGS.seeds]
     configs = {f"photos_{method}": METHODS[method] for method in FLAGS.methods}
+    if "rlsd" in FLAGS.methods and not FLAGS.rpn_run:
+        raise InputError("Method rlsd needs --rpn_run=RUN, a run of configs/photos_rlsd_rpn.flags. Received: none.")
+    own = {"photos_rlsd": (f"--init_from={FLAGS.rpn_run}",)}
     runs = MethodRuns(
-        FLAGS.output_dir, FLAGS.data_dir, tuple(configs), seeds, arguments, SEARCH if FLAGS.search else None
+        FLAGS.output_dir, FLAGS.data_dir, tuple(configs), seeds, arguments, SEARCH if FLAGS.search else None, own
     )
     metrics = runs.train()
     folders = {config: runs.folder(config, seeds[0]) for config in configs}
@@ -176,6 +180,11 @@ if __name__ == "__main__":
     flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder for the runs and the table.", required=True)
     flags.DEFINE_list("seeds", "0,1,2", "Seeds.")
-    flags.DEFINE_list("methods", ",".join(METHODS), "Methods; the first is what others are compared with.")
+    flags.DEFINE_string("rpn_run", "", "Run of configs/photos_rlsd_rpn.flags, from which method rlsd starts.")
+    flags.DEFINE_list(
+        "methods",
+        ",".join(method for method in METHODS if method != "rlsd"),
+        "Methods; the first is what others are compared with.",
+    )
     flags.DEFINE_bool("search", False, "Four trials of every method with the first seed; validation mAP chooses.")
     cli.run(main, __doc__, takes_arguments=True)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -171,7 +172,7 @@ def _load_weight_arrays(path):
 def load_fitting_parts(path, model, labels):
     """Reads the parts of a weight file that fit a model: in every weight, and, unless they know no labels, in those.
 
-    Of a trunk the file may have more than the model.
+    Of a trunk the file may go on where the model's ends.
 
     Args:
         path: file written by `save_weights`, of any model.
@@ -192,7 +193,7 @@ def load_fitting_parts(path, model, labels):
         if not found or not weights:
             continue
         if part == "trunk":  # which ends where the model needs no more of it
-            found = {address: array for address, array in found.items() if address in weights} or found
+            found = _beginning(found, weights)
         if not has_same_labels and part not in model.label_free:
             left[part] = "it belongs to other labels"
         elif misfits := misfits_of(weights, found):
@@ -209,6 +210,12 @@ def load_fitting_parts(path, model, labels):
     for weights, found in taken.values():
         assign_arrays(weights, found, path)
     return list(taken), left, [part for part in taken if part not in meta.get("trained", taken)]
+
+
+def _beginning(arrays, weights):
+    """The first of the arrays, in order, if they are just those of the weights; all of them if not: another network."""
+    first = dict(itertools.islice(arrays.items(), len(weights)))
+    return first if first.keys() == weights.keys() else arrays
 
 
 def _of_part(named, part):

@@ -39,7 +39,7 @@ def known_operations(what, who, advice):
     """
     try:
         yield
-    except InputError:
+    except (InputError, OSError, MemoryError):  # which say another thing
         raise
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

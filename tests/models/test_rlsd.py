@@ -157,3 +157,12 @@ def test_more_regions_than_anchors():
     expected = "regions must not exceed the 588 anchors of a map of 7 x 7. Received: 589. Use fewer, or a larger --im"
     with pytest.raises(InputError, match=expected):
         small_model("rlsd", C, **{**SMALL_RLSD, "regions": 589}, x_stride=32)
+
+
+def test_a_trunk_that_goes_on_is_taken_and_another_network_is_not(model, monkeypatch):
+    """Whose layers are all there, but not in front of all others: as those of ResNet-50 in ResNet-101."""
+    own, more = checkpoint.weight_arrays(model), {"trunk/other/kernel": np.zeros(3)}
+    for arrays, is_taken in (({**own, **more}, True), ({**more, **own}, False)):
+        monkeypatch.setattr(checkpoint, "_load_weight_arrays", lambda path, arrays=arrays: (arrays, {"labels": ["a"]}))
+        taken, left, _ = checkpoint.load_fitting_parts("file.npz", model, ["a"])
+        assert ("trunk" in taken, "trunk" in left) == (is_taken, not is_taken)
