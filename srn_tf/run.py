@@ -350,7 +350,7 @@ def _scored(predictions, model, strategy, dataset, split, description, work, pro
 
 
 def _evaluator(model, strategy, work, features=None):
-    return Evaluator(model, strategy, with_maps=True, folder=work.path, features=features)
+    return Evaluator(model, strategy, with_boxes=True, folder=work.path, features=features)
 
 
 def _predict(evaluator, records, split):

@@ -61,18 +61,18 @@ class Evaluator:
         model: MultiLabelModel.
         strategy: the tf.distribute strategy the model was built under.
         names: logits to compute; default all.
-        with_maps: also read the images' boxes: their labels' sizes, and the pointing game with each of the model's
+        with_boxes: also read the images' boxes: their labels' sizes, and the pointing game with each of the model's
             maps.
         folder: for the temporary files of large predictions, see `blocks.Rows`.
         features: data.features.Features of the records it will run over, read in place of their images; None reads
             images.
     """
 
-    def __init__(self, model, strategy, names=None, with_maps=False, folder=None, features=None):
+    def __init__(self, model, strategy, names=None, with_boxes=False, folder=None, features=None):
         self._folder = folder
         self._names = tuple(names or model.logits)
-        maps = [a_map.name for a_map in model.maps] if with_maps else []
-        self._reads_boxes = with_maps
+        maps = [a_map.name for a_map in model.maps] if with_boxes else []
+        self._reads_boxes = with_boxes
         self._grids = {name: model.outputs[name].shape[1:3] for name in maps}
         self._strategy = strategy
         self._image_size = model.image_size
@@ -83,7 +83,7 @@ class Evaluator:
         def replica_rows(batch, most_boxes):
             outputs = evaluate_step(network, input_of(network, batch))
             columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
-            if with_maps:
+            if with_boxes:
                 missing = most_boxes - tf.shape(batch["boxes"])[1]
                 boxes = tf.pad(batch["boxes"], [[0, 0], [0, missing], [0, 0]])
                 columns += [outputs[name] for name in maps]
@@ -94,7 +94,7 @@ class Evaluator:
         @tf.function
         def step(batch):
             most_boxes = 0
-            if with_maps:  # each replica's share of a batch is as wide as its own images need
+            if with_boxes:  # each replica's share of a batch is as wide as its own images need
                 counts = strategy.run(lambda boxes: tf.shape(boxes)[1:2], args=(batch["boxes"],))
                 most_boxes = tf.reduce_max(strategy.gather(counts, axis=0))
             # All a batch has to say goes from worker to worker in one message: each takes its time.

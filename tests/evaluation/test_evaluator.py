@@ -48,7 +48,7 @@ def one_by_one(model, records):
 @pytest.fixture(scope="module")
 def predictions(model, dataset):
     """Batches of 6: the last one holds 4 images and 2 blanks."""
-    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_maps=True)
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_boxes=True)
     return evaluator.predict(dataset.records("test"), 6)
 
 
@@ -77,7 +77,7 @@ def test_images_without_boxes_have_no_game(predictions, model, dataset):
     def drop_boxes(record):
         return {**record, "objects": {name: value[:0] for name, value in record["objects"].items()}}
 
-    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_maps=True)
+    evaluator = Evaluator(model, tf.distribute.get_strategy(), with_boxes=True)
     received = evaluator.predict(dataset.records("test").map(drop_boxes), 6)
     assert received.pointing == {} and received.sizes is None
     np.testing.assert_array_equal(received.labels, predictions.labels)
@@ -123,7 +123,7 @@ def test_a_model_of_mixed_precision_gives_float32(model, predictions, dataset):
     finally:
         keras.mixed_precision.set_global_policy(policy)
     mixed.network.set_weights(model.network.get_weights())
-    evaluator = Evaluator(mixed, tf.distribute.get_strategy(), with_maps=True)
+    evaluator = Evaluator(mixed, tf.distribute.get_strategy(), with_boxes=True)
     received = evaluator.predict(dataset.records("test"), 6)
     for name, logits in predictions.logits.items():
         assert received.logits[name].dtype == np.float32
@@ -165,7 +165,7 @@ def test_the_pointing_game_equals_one_counted_by_hand(predictions, records, one_
 
 def test_perfect_attention_hits_every_pair(dataset, records):
     """The hits above may be few; a network whose A marks each label's own box must hit every pair."""
-    game = Evaluator(BoxPainter(records), tf.distribute.get_strategy(), with_maps=True)
+    game = Evaluator(BoxPainter(records), tf.distribute.get_strategy(), with_boxes=True)
     predictions = game.predict(dataset.records("test"), 6)
     assert predictions.pointing["A"].result()["accuracy"] == 100.0
 

@@ -20,7 +20,7 @@ def main(data_dir, output):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = small_model("srn", 16, head_channels=8)
-    evaluator = Evaluator(model, strategy, with_maps=True)
+    evaluator = Evaluator(model, strategy, with_boxes=True)
     predictions = evaluator.predict(open_dataset("scenes", data_dir, data_dir).records("test"), 5)
     game = json.dumps({name: game.result() for name, game in predictions.pointing.items()})
     np.savez(output, labels=predictions.labels, pointing=game, **predictions.logits)

@@ -122,7 +122,7 @@ def test_features_are_those_of_the_trunk_and_found_again(own_dataset, monkeypatc
     assert "image" not in found.records.element_spec and int(found.records.cardinality()) == 16
     strategy, seen = tf.distribute.get_strategy(), []
     for options in ({}, {"features": found}):
-        evaluator = Evaluator(model, strategy, with_maps=True, **options)
+        evaluator = Evaluator(model, strategy, with_boxes=True, **options)
         seen.append(evaluator.predict(found.records if options else own_dataset.records("validation"), 6))
     np.testing.assert_allclose(seen[1].logits["y_cls"], seen[0].logits["y_cls"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(seen[1].labels, seen[0].labels)

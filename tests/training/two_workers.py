@@ -53,7 +53,7 @@ def evaluate_and_train(strategy, data_dir, work_dir):
     keras.utils.set_random_seed(3)
     with strategy.scope():
         model = small.build_small_srn("paper", num_labels=16)
-    predictions = Evaluator(model, strategy, with_maps=True).predict(dataset.records("test"), EVALUATION_BATCH)
+    predictions = Evaluator(model, strategy, with_boxes=True).predict(dataset.records("test"), EVALUATION_BATCH)
     plan = small_runs.make_plan(
         stages=("att", "sr"), epochs=(1, 1), batch_size=BATCH_SIZE, weight_decay=0.05, ema_decay=0.9, steps_per_call=2
     )
