@@ -8,6 +8,8 @@ that are searched side by side, H the width of the LSTM, E of the embedding.
 import keras
 import tensorflow as tf
 
+from srn_tf.models.lstm import forget_gate_open, lstm_step, product, relu_step
+
 NEVER = -1e9  # log-probability of what there is not
 _SUREST = 1.0 - 2.0**-24  # the float32 before 1
 _LEAST = 1e-6  # logit of a label on the path: above 0 also as a probability of float32
@@ -43,14 +45,14 @@ class TruePath(keras.layers.Layer):
 class PathDecoder(keras.layers.Layer):
     """The LSTM, the label embedding U_l and the joint space, which together give p(label | image, labels before it).
 
-    With w the embedding of the label before, r the cell's state and o what the LSTM gives, x = ReLU(U_o o + U_I I),
+    The LSTM reads w, the embedding of the label before. With h what it gives, the paper's o, x = ReLU(U_o h + U_I I),
     and U_l^T x are the scores of all labels and END: reading and answering share U_l. A label that is on the path
     already is left out of the softmax.
 
     Args:
         num_labels: C.
         width, embedding: H and E.
-        gates: "relu" or "sigmoid", see `lstm_step`.
+        gates: "sigmoid", see `lstm.lstm_step`, or "relu", see `lstm.relu_step`.
         beam: N.
         most_labels: T, where a path ends by itself; at most C.
         min_labels: labels before which the search does not end a path; at most T.
@@ -75,7 +77,7 @@ class PathDecoder(keras.layers.Layer):
             "joint": ((width, embedding), "glorot_uniform"),
         }
         if self.gates == "sigmoid":
-            shapes["bias"] = ((4 * width,), _remembering)
+            shapes["bias"] = ((4 * width,), forget_gate_open)
         for name, (shape, initializer) in shapes.items():
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer))
         super().build(input_shape)
@@ -88,12 +90,15 @@ class PathDecoder(keras.layers.Layer):
         names = ("words", "kernel", "recurrent", "joint", *(["bias"] if self.gates == "sigmoid" else []))
         return {name: tf.convert_to_tensor(getattr(self, name)) for name in names}
 
-    def step(self, weights, code, tokens, r, o):
-        """Reads a token each: scores (..., C + 1) and the new r and o, of code (..., E) and int32 tokens (...,)."""
+    def step(self, weights, code, tokens, h, c):
+        """Reads a token each: scores (..., C + 1) and the new h and c, of code (..., E) and int32 tokens (...,)."""
         word = tf.gather(weights["words"], tokens)
-        r, o = lstm_step(word, r, o, weights["kernel"], weights["recurrent"], weights.get("bias"), self.gates)
-        x = tf.nn.relu(_product(o, weights["joint"]) + code)
-        return _product(x, tf.transpose(weights["words"])), r, o
+        if self.gates == "relu":
+            h, c = relu_step(word, c, weights["kernel"], weights["recurrent"])
+        else:
+            h, c = lstm_step(word, h, c, weights["kernel"], weights["recurrent"], weights["bias"])
+        x = tf.nn.relu(product(h, weights["joint"]) + code)
+        return product(x, tf.transpose(weights["words"])), h, c
 
     def path_loss(self, code, truth, path):
         """Minus the log-probability of each image's path; arguments and result as of the call."""
@@ -101,14 +106,14 @@ class PathDecoder(keras.layers.Layer):
         lengths = tf.reduce_sum(tf.cast(path < num_labels, tf.int32), axis=1)
         longest = tf.reduce_max(lengths)
 
-        def read(t, tokens, r, o, left_out, loss):
-            scores, r, o = self.step(weights, code, tokens, r, o)
+        def read(t, tokens, h, c, left_out, loss):
+            scores, h, c = self.step(weights, code, tokens, h, c)
             targets = tf.gather(path, t, axis=1)
             log_p = tf.nn.log_softmax(_without(scores, left_out))
             of_targets = tf.gather(log_p, targets, batch_dims=1)
             loss -= tf.where(t <= lengths, of_targets, 0.0)
             left_out |= tf.one_hot(targets, num_labels, True, False)
-            return t + 1, targets, r, o, left_out, loss
+            return t + 1, targets, h, c, left_out, loss
 
         nothing = tf.zeros([images, self.width])
         start = (0, tf.fill([images], num_labels), nothing, nothing, truth < 0, tf.zeros([images]))
@@ -132,8 +137,8 @@ class PathDecoder(keras.layers.Layer):
         code = code[:, tf.newaxis]
         is_end = tf.range(num_labels + 1) == num_labels
 
-        def extend(t, tokens, r, o, places, log_q, live, ended, places_ended, log_q_ended):
-            scores, r, o = self.step(weights, code, tokens, r, o)
+        def extend(t, tokens, h, c, places, log_q, live, ended, places_ended, log_q_ended):
+            scores, h, c = self.step(weights, code, tokens, h, c)
             scores = _without(scores, places > 0)
             log_q = tf.maximum(log_q, tf.nn.log_softmax(scores)[..., :num_labels])
             allowed = tf.where((t < self.min_labels) & is_end, scores.dtype.min, scores)
@@ -141,7 +146,7 @@ class PathDecoder(keras.layers.Layer):
             live, found = tf.math.top_k(tf.reshape(totals, [-1, beam * (num_labels + 1)]), beam)
             paths, tokens = found // (num_labels + 1), found % (num_labels + 1)
             live = tf.where(live > NEVER / 2, live, NEVER)
-            r, o, places, log_q = (tf.gather(values, paths, batch_dims=1) for values in (r, o, places, log_q))
+            h, c, places, log_q = (tf.gather(values, paths, batch_dims=1) for values in (h, c, places, log_q))
 
             has_ended = tokens == num_labels
             candidate = tf.where(has_ended, live, NEVER)
@@ -150,9 +155,9 @@ class PathDecoder(keras.layers.Layer):
             )
             live = tf.where(has_ended, NEVER, live)
             places += tf.one_hot(tokens, num_labels) * tf.cast(t + 1, tf.float32)
-            return t + 1, tokens, r, o, places, log_q, live, ended, places_ended, log_q_ended
+            return t + 1, tokens, h, c, places, log_q, live, ended, places_ended, log_q_ended
 
-        def is_open(t, tokens, r, o, places, log_q, live, ended, *_):
+        def is_open(t, tokens, h, c, places, log_q, live, ended, *_):
             return tf.reduce_any(tf.reduce_max(live, axis=1) > ended)
 
         nothing = tf.zeros([images, beam, self.width])
@@ -172,32 +177,6 @@ class PathDecoder(keras.layers.Layer):
     def get_config(self):
         names = ("num_labels", "width", "embedding", "gates", "beam", "most_labels", "min_labels")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def lstm_step(word, r, o, kernel, recurrent, bias, gates):
-    """One step of the LSTM: the new r, which is the cell's state, and o, what it gives.
-
-    With "relu" as in the text of the paper: the gates i, f, u and the candidate x are ReLU(W w + V r), and
-    r' = f r + i x, o' = r' u. With "sigmoid" a standard LSTM (Gers et al., 2000): the gates are sigmoid(W w + V o + b),
-    x = tanh(W w + V o + b), r' = f r + i x, o' = tanh(r') u.
-
-    Args:
-        word: (..., E).
-        r, o: (..., H).
-        kernel, recurrent: (E, 4 H) and (H, 4 H), of i, f, u and x in this order.
-        bias: (4 H,), or None for "relu".
-        gates: "relu" or "sigmoid".
-    Returns:
-        (r', o'), (..., H) each.
-    """
-    read = _product(word, kernel) + _product(r if gates == "relu" else o, recurrent)
-    if gates == "relu":
-        i, f, u, x = tf.split(tf.nn.relu(read), 4, axis=-1)
-        r = f * r + i * x
-        return r, r * u
-    i, f, u, x = tf.split(read + bias, 4, axis=-1)
-    r = tf.sigmoid(f) * r + tf.sigmoid(i) * tf.tanh(x)
-    return r, tf.tanh(r) * tf.sigmoid(u)
 
 
 def ranking_logits(places, log_q):
@@ -242,16 +221,3 @@ def _without(scores, is_left_out):
     """Scores (..., C + 1) of which labels, not END, are out of a softmax where the bool (..., C) says so."""
     of_labels = tf.where(is_left_out, scores.dtype.min, scores[..., :-1])
     return tf.concat([of_labels, scores[..., -1:]], axis=-1)
-
-
-def _product(x, kernel):
-    """x (..., D) times (D, D') -> (..., D'): one product of matrices."""
-    if x.shape.rank == 2:
-        return x @ kernel
-    flat = tf.reshape(x, [-1, x.shape[-1]]) @ kernel
-    return tf.reshape(flat, [-1, *x.shape[1:-1], kernel.shape[1]])
-
-
-def _remembering(shape, dtype=None):
-    """An LSTM's first biases: 1 for the forget gate, else 0 (Jozefowicz et al., ICML 2015)."""
-    return tf.repeat(tf.constant([0.0, 1.0, 0.0, 0.0], dtype), shape[0] // 4)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from srn_tf.models import boxes as geometry
+from srn_tf.models.lstm import forget_gate_open, lstm_step
 
 
 @keras.saving.register_keras_serializable(package="srn_tf")
@@ -64,7 +65,7 @@ class _RegionLSTM(keras.layers.Layer):
         self.embeddings = weight("embeddings", (self.num_labels, embedding), small())
         self.kernel = weight("kernel", (embedding, 4 * self.width), "glorot_uniform")
         self.recurrent_kernel = weight("recurrent_kernel", (self.width, 4 * self.width), "orthogonal")
-        self.bias = weight("bias", (4 * self.width,), _forget_gate_open)
+        self.bias = weight("bias", (4 * self.width,), forget_gate_open)
         self.label_kernel = weight("label_kernel", (self.width, self.num_answers), "glorot_uniform")
         self.label_bias = weight("label_bias", (self.num_answers,), "zeros")
 
@@ -175,33 +176,6 @@ class OrderedLabelSequence(_RegionLSTM):
         """(B * R, C + 1) logits -> (B, R, C + 1), minus infinity where there is no region."""
         logits = tf.reshape(logits, [-1, is_region.shape[1], self.num_answers])
         return tf.where(is_region[..., None], tf.nn.log_softmax(logits), -float("inf"))
-
-
-def _forget_gate_open(shape, dtype=None):
-    """Jozefowicz et al., "An empirical exploration of recurrent network architectures", ICML 2015: 1, others 0."""
-    width = shape[0] // 4
-    return tf.concat([tf.zeros([width], dtype), tf.ones([width], dtype), tf.zeros([2 * width], dtype)], axis=0)
-
-
-def lstm_step(x, h, c, kernel, recurrent_kernel, bias):
-    """One step of an LSTM: Hochreiter and Schmidhuber, Neural Computation 1997, with the forget gate of Gers et al.
-
-    Args:
-        x: float32 (N, E).
-        h, c: float32 (N, h), hidden state and cell.
-        kernel, recurrent_kernel, bias: (E, 4h), (h, 4h) and (4h,): gates in, forget, candidate and out, side by side.
-    Returns:
-        (h, c) of the next step.
-    """
-    gates = tf.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
-    let_in, keep, candidate, let_out = (
-        tf.sigmoid(gates[0]),
-        tf.sigmoid(gates[1]),
-        tf.tanh(gates[2]),
-        tf.sigmoid(gates[3]),
-    )
-    c = keep * c + let_in * candidate
-    return let_out * tf.tanh(c), c
 
 
 @keras.saving.register_keras_serializable(package="srn_tf")

@@ -1,4 +1,4 @@
-"""Paths of labels: the LSTM, the loss and the search against NumPy, the search against all paths there are."""
+"""Paths of labels: the loss and the search against NumPy, the search against all paths there are."""
 
 import functools
 import itertools
@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.models import label_path
+from tests.models.reference import sigmoid
 
 C, E, H, B = 5, 4, 3, 6
 
@@ -28,22 +29,18 @@ def code():
     return np.random.default_rng(1).normal(size=(B, E)).astype(np.float32)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def numpy_step(weights, gates, token, r, o):
-    """One step for one path, as the module's text has it: the new r and o."""
+def numpy_step(weights, gates, token, h, c):
+    """One step for one path, as lstm.py has it: the new h and c."""
     blocks = range(0, 4 * H, H)
-    before = r if gates == "relu" else o
+    before = c if gates == "relu" else h
     read = weights["words"][token] @ weights["kernel"] + before @ weights["recurrent"]
     if gates == "relu":
-        i, f, u, x = (np.maximum(read[start : start + H], 0) for start in blocks)
-        r = r * f + x * i
-        return r, r * u
-    i, f, u, x = ((read + weights["bias"])[start : start + H] for start in blocks)
-    r = sigmoid(f) * r + sigmoid(i) * np.tanh(x)
-    return r, sigmoid(u) * np.tanh(r)
+        i, f, g, o = (np.maximum(read[start : start + H], 0) for start in blocks)
+        c = c * f + g * i
+        return c * o, c
+    i, f, g, o = ((read + weights["bias"])[start : start + H] for start in blocks)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
 
 
 class Reference:
@@ -57,10 +54,10 @@ class Reference:
 
     def _distribution(self, path, left_out=()):
         """float64 (C + 1,), behind a path of labels, a tuple."""
-        r = o = np.zeros(H)
+        h = c = np.zeros(H)
         for token in (len(self.weights["words"]) - 1, *path):
-            r, o = numpy_step(self.weights, self.gates, token, r, o)
-        x = np.maximum(o @ self.weights["joint"] + self.code, 0)
+            h, c = numpy_step(self.weights, self.gates, token, h, c)
+        x = np.maximum(h @ self.weights["joint"] + self.code, 0)
         shares = np.exp(self.weights["words"] @ x)
         shares[[*path, *left_out]] = 0
         return shares / shares.sum()
@@ -89,21 +86,6 @@ def paths_of(places):
         assert sorted(row[row > 0]) == list(range(1, len(path) + 1))  # never a label twice
         paths.append(path)
     return paths
-
-
-@pytest.mark.parametrize("gates", ["relu", "sigmoid"])
-def test_a_step_of_the_lstm(gates):
-    decoder = make_decoder(gates=gates)
-    reference = Reference(decoder, None)
-    rng = np.random.default_rng(2)
-    r, o = rng.normal(size=(2, 7, H))
-    weights = [tf.constant(reference.weights.get(name), tf.float32) for name in ("kernel", "recurrent")]
-    bias = tf.constant(reference.weights["bias"], tf.float32) if gates == "sigmoid" else None
-    words = reference.weights["words"][[0, 1, 2, 3, 4, 5, 0]]
-    received = label_path.lstm_step(*(tf.constant(x, tf.float32) for x in (words, r, o)), *weights, bias, gates)
-    expected = [numpy_step(reference.weights, gates, t, r[i], o[i]) for i, t in enumerate([0, 1, 2, 3, 4, 5, 0])]
-    for place, values in enumerate(received):
-        np.testing.assert_allclose(values, [pair[place] for pair in expected], rtol=1e-4, atol=1e-5)
 
 
 def test_the_order_of_a_path():

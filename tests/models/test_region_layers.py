@@ -1,17 +1,10 @@
 """RLSD's layers behind its regions, against NumPy."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.models.region_layers import (
-    LabelSequence,
-    MaxOverRegions,
-    OrderedLabelSequence,
-    RegionProbabilities,
-    lstm_step,
-)
+from srn_tf.models.region_layers import LabelSequence, MaxOverRegions, OrderedLabelSequence, RegionProbabilities
 from tests.models.reference import sigmoid
 
 
@@ -38,20 +31,6 @@ def random_sequence(num_labels, kind=LabelSequence, num_steps=3):
         weights[-1][-1] -= 2.0  # else END comes first
     layer.set_weights(weights)
     return layer
-
-
-def test_an_lstm_step_is_kerass():
-    rng = np.random.default_rng(1)
-    cell = keras.layers.LSTMCell(3)
-    cell.build((None, 2))
-    cell.set_weights([rng.normal(size=weight.shape).astype(np.float32) for weight in cell.weights])
-    x, h, c = (rng.normal(size=(4, size)).astype(np.float32) for size in (2, 3, 3))
-    received = lstm_step(x, h, c, *cell.get_weights())
-    _, expected = cell(tf.constant(x), [tf.constant(h), tf.constant(c)])
-    for value, other in zip(received, expected, strict=True):
-        np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)
-    by_hand = [step_of(x[row], h[row], c[row], *cell.get_weights()) for row in range(4)]
-    np.testing.assert_allclose(received[0], [h for h, _ in by_hand], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_labels", [3, 1])
