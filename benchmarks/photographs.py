@@ -56,7 +56,15 @@ ROUNDS = 5  # in which every export is asked once
 IMAGES = 64  # of a round
 
 
+def check_methods(names):
+    """Raises InputError for a name that is none of METHODS."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise InputError(f"--methods must be among {', '.join(METHODS)}. Received: {unknown[0]}.")
+
+
 def main(arguments):
+    check_methods(FLAGS.methods)
     seeds = [int(seed) for seed in FLAGS.seeds]
     configs = {f"photos_{method}": METHODS[method] for method in FLAGS.methods}
     if "rlsd" in FLAGS.methods and not FLAGS.rpn_run:
