@@ -1,22 +1,19 @@
 """MSRN: its layers against NumPy, the gradient that is computed again, its parameter counts, and that it learns."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.data.pipeline import training_batches
-from srn_tf.evaluation.metrics import average_precisions
 from srn_tf.labels import LabelSpace
 from srn_tf.models import msrn
 from srn_tf.models.backbones import build_trunk
 from srn_tf.models.channel_attention import ChannelAttention, ChannelAttentionMaps
 from srn_tf.models.label_graph import GraphAttention, GroupSums, edges_of
 from srn_tf.models.registry import ModelConfig, build_model
-from srn_tf.training.optimizers import StageOptimizer
-from srn_tf.training.plan import TrainingPlan
-from srn_tf.training.steps import loss_gradients
 from tests.models.small import small_model
-from tests.training import small, small_runs
+from tests.training import small
+from tests.training.by_heart import mean_ap_by_heart
 
 C, K, D = 5, 3, 8
 SETTINGS = {"msrn_width": D, "msrn_hidden": 12, "group_ratio": 0.7}
@@ -240,27 +237,6 @@ def test_other_trunks(backbone):
 
 @pytest.mark.slow
 def test_it_learns_64_scenes_by_heart(tiny_scenes_dir):
-    records = small_runs.open_tiny_scenes(tiny_scenes_dir).records("train")
+    keras.utils.set_random_seed(0)
     model = small_model("msrn", 16, msrn_width=32, msrn_hidden=64, group_ratio=0.2)
-    (stage,) = model.stages.values()
-    trained = {address: w for address, w in model.weights.items() if address.split("/")[0] in stage.trains}
-    trained = {address: w for address, w in trained.items() if w.trainable}
-    optimizer = StageOptimizer(
-        trained, TrainingPlan(stages=("all",), epochs=(1,), learning_rates=(0.001,), optimizer="adam", weight_decay=0.0)
-    )
-    network = model.network_for(stage.reads)
-
-    @tf.function
-    def step(batch):
-        parts, gradients = loss_gradients(network, stage.terms, trained, batch, 32)
-        optimizer.apply(gradients, 0.001)
-        return parts
-
-    for epoch in range(50):
-        for batch in training_batches(records, 56, 32, 0, epoch, False, False, None, 64, False):
-            step(batch)
-    (batch,) = training_batches(records, 56, 64, 0, 0, False, False, None, 64, False)
-    scores = model.network(batch["image"], training=False)["y_msrn"].numpy()
-    found = 100.0 * np.nanmean(average_precisions(scores, batch["y"].numpy() == 1)["voc_all_points"])
-    print(f"mAP of 64 scenes: {found:.1f}")
-    assert found > 95.0
+    assert mean_ap_by_heart(model, "all", tiny_scenes_dir, 50) > 95.0

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.metrics import average_precisions
 from srn_tf.labels import LabelSpace
 from srn_tf.models import boxes as geometry
 from srn_tf.models.model import input_of
@@ -15,7 +16,10 @@ from srn_tf.models.registry import METHODS, ModelConfig, build_model
 from srn_tf.models.rlsd import FT_RPN_STAGES, RPN, STAGES, build_label_lstm, build_region_net
 from srn_tf.runs import checkpoint
 from srn_tf.training.checks import warn_of_untrained
-from srn_tf.training.steps import term_values
+from srn_tf.training.freezing import apply_stage
+from srn_tf.training.optimizers import StageOptimizer
+from srn_tf.training.plan import TrainingPlan
+from srn_tf.training.steps import loss_gradients, term_values
 from tests.models.reference import sigmoid
 from tests.models.small import SMALL_RLSD, losses_of, small_model
 from tests.training import small, small_runs
@@ -166,3 +170,27 @@ def test_a_trunk_that_goes_on_is_taken_and_another_network_is_not(model, monkeyp
         monkeypatch.setattr(checkpoint, "_load_weight_arrays", lambda path, arrays=arrays: (arrays, {"labels": ["a"]}))
         taken, left, _ = checkpoint.load_fitting_parts("file.npz", model, ["a"])
         assert ("trunk" in taken, "trunk" in left) == (is_taken, not is_taken)
+
+
+@pytest.mark.slow
+def test_it_learns_64_images_by_heart():
+    """On random maps, from its first weights, at a rate at which first biases of 0 end in one answer for all images."""
+    keras.utils.set_random_seed(0)
+    widths = {name: 32 for name in ("region_width", "region_lstm_width", "region_embedding_width")}
+    model = small_model("rlsd", 5, **widths, regions=20, rpn_width=8, region_grid=3, region_dropout=0.0, region_steps=3)
+    stage = model.stages["heads"]
+    heads, variables = model.heads_for(stage.reads), apply_stage(model, stage)
+    rng = np.random.default_rng(0)
+    X = tf.constant(np.abs(rng.normal(size=(64, *heads.input["c4"].shape[1:]))), tf.float32)
+    y = tf.constant(rng.random((64, 5)) < 0.1, tf.float32)
+    optimizer = StageOptimizer(variables, TrainingPlan(("heads",), (1,), (0.001,), optimizer="adam", weight_decay=0.0))
+
+    @tf.function
+    def step():
+        optimizer.apply(loss_gradients(heads, stage.terms, variables, {"c4": X, "y": y}, 64)[1], 0.001)
+
+    for _ in range(150):
+        step()
+    scores = heads({"c4": X}, training=False)["y_rlsd"].numpy()
+    ap = average_precisions(scores, y.numpy() == 1)["voc_all_points"]
+    assert np.mean(ap) > 0.95, ap
