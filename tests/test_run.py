@@ -222,6 +222,7 @@ def assert_alike(received, expected):
         assert received == (pytest.approx(expected, rel=1e-5, abs=1e-5) if isinstance(expected, float) else expected)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(srn_run, monkeypatch):
     options, metrics = srn_run
 
@@ -323,6 +324,7 @@ def first_weights(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_init_from_a_run_or_a_file(srn_run, tmp_path, first_weights):
     source, _ = srn_run
     stage_file = os.path.join(source.work_dir, "checkpoints", "cls.npz")

@@ -15,6 +15,7 @@ from srn_tf.runs import run_data
 from tests.baselines.run_folder import write_run
 
 
+@pytest.mark.slow
 def test_images_of_every_role(tiny_scenes_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(pooled_features, "EVALUATION_BATCH", 24)  # the last batch of each role is filled up
     model = write_run(tmp_path / "run")

@@ -80,6 +80,7 @@ def test_the_split_has_its_options(folder):
         read(folder, test_fraction=0.0)
 
 
+@pytest.mark.slow
 def test_the_published_counts(tmp_path):
     for kind, number in PUBLISHED.items():
         (tmp_path / kind).mkdir()

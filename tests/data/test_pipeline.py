@@ -170,6 +170,7 @@ def test_evaluation_resizes(records):
     assert batch["image"].shape == (3, 112, 112, 3)
 
 
+@pytest.mark.slow
 def test_evaluation_keeps_other_values_of_labels(records):
     changed = records.map(lambda record: {**record, "labels": record["labels"] * 2 - 1})  # 1 and -1
     labels = joined(evaluation_batches(changed, S_PX, 4), "labels")
@@ -201,6 +202,7 @@ def test_seed_and_epoch_decide_the_order(records, stored):
     assert training_order(records, stored, 0, 1) == orders[0, 1]
 
 
+@pytest.mark.slow
 def test_iterating_again_gives_the_same_epoch(records):
     batches = training_batches(records, S_PX, 4, seed=3, epoch=1, crops=True, mirror=True)
     np.testing.assert_array_equal(joined(batches, "image"), joined(batches, "image"))
@@ -252,6 +254,7 @@ def test_without_crops_and_mirror_images_are_squashed_whole(records, stored):
     assert sorted(order_of(images, stored)) == list(range(NUM_TRAIN))
 
 
+@pytest.mark.slow
 def test_mirror_alone_turns_some_images(records, stored):
     images = joined(training_batches(records, S_PX, 1, seed=0, epoch=0, mirror=True), "image")
     plain = joined(training_batches(records, S_PX, 1, seed=0, epoch=0), "image")
@@ -261,6 +264,7 @@ def test_mirror_alone_turns_some_images(records, stored):
     assert 0 < sum(is_turned) < NUM_TRAIN
 
 
+@pytest.mark.slow
 def test_the_shuffle_buffer_bounds_how_far_a_record_moves_forward(records, stored):
     def order(size):
         return order_of(
@@ -315,6 +319,7 @@ def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
     assert (drawn >= 0).all() and set(drawn.ravel()) == set(range(K)) and len(np.unique(drawn, axis=0)) == epochs
 
 
+@pytest.mark.slow
 def test_without_crops_and_mirror_there_is_one_version(records):
     assert pipeline.num_versions(4, crops=False, mirror=False) == pipeline.num_versions(0, False, False) == 1
     assert [pipeline.num_versions(k, crops=False, mirror=True) for k in (0, 4)] == [0, 4]
@@ -364,6 +369,7 @@ def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, n
     assert_equal(put_together(shares), whole)
 
 
+@pytest.mark.slow
 def test_what_is_not_a_worker_s_or_before_its_first_step_is_not_decoded(records, decoded):
     batches = training_batches(records, S_PX, 4, 0, 0, crops=True, first_step=1, share=(1, 2))
     assert len(as_numpy(batches)) == 2
@@ -377,7 +383,8 @@ def test_the_place_behind_the_last_step_is_empty(records):
     assert as_numpy(training_batches(records, S_PX, 5, 0, 0, first_step=2)) == []
 
 
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_nothing(records, threads):
     arguments = records, S_PX, 4, 5, 1
     batches = training_batches(*arguments, **AUGMENTED, threads=threads)
@@ -534,7 +541,8 @@ def test_boxes_have_their_shape_before_the_first_batch(records):
     assert (spec["boxes"].shape, spec["box_labels"].shape) == ((4, 9, 4), (4, 9))
 
 
-@pytest.mark.parametrize("crops, fixed_crops", [(True, 2), pytest.param(False, 0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("crops, fixed_crops", [(True, 2), (False, 0)])
 def test_batches_do_not_depend_on_the_cache(records, crops, fixed_crops):
     """Of JPEGs only up to rounding: `test_preprocessing.test_a_crop_is_cut_out_of_the_whole`."""
     kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES_OF_IMAGES}
@@ -567,10 +575,8 @@ def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
         assert num_read == [3, 3]
 
 
-@pytest.mark.parametrize(
-    "cache, expected",
-    [*(pytest.param(cache, [10, 20], marks=pytest.mark.slow) for cache in ("none", "encoded")), ("decoded", [12, 12])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("cache, expected", [("none", [10, 20]), ("encoded", [10, 20]), ("decoded", [12, 12])])
 def test_what_is_kept_decoded_is_not_decoded_again(records, decoded, cache, expected):
     """Nor is the rest of an epoch that fills no batch, unless it is kept."""
     kept = cached(records, cache, S_PX, crops=True)

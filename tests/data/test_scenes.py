@@ -163,6 +163,7 @@ def pairs(layouts):
     return found
 
 
+@pytest.mark.slow
 def test_before_is_as_frequent_as_after(pairs):
     for kind in SATELLITES:
         before = [pair.is_before for pair in pairs if pair.kind is kind]

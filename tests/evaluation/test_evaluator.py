@@ -62,7 +62,8 @@ def test_every_image_once_in_stored_order(predictions, records, one_by_one):
     assert len(np.unique(predictions.logits["y_hat"].round(4), axis=0)) == 16
 
 
-@pytest.mark.parametrize("batch_size", [1, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 50))])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 16, 50])
 def test_the_batch_size_does_not_matter(predictions, model, dataset, batch_size):
     evaluator = Evaluator(model, tf.distribute.get_strategy(), names=("y_sr",))
     received = evaluator.predict(dataset.records("test"), batch_size)

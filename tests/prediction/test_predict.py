@@ -123,10 +123,8 @@ def run_until_killed(arguments, parts, signal_number):
     return process.returncode, stderr
 
 
-@pytest.mark.parametrize(
-    "signal_number",
-    [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_twice(pictures, tmp_path, signal_number):
     folder, whole, output = tmp_path / "images", tmp_path / "whole.csv", tmp_path / "P.csv"
     assert run_to_end(folder, whole) == ""

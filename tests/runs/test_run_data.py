@@ -29,6 +29,7 @@ def other_dir(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_another_data_set_is_said_and_kept_apart(tiny_scenes_dir, other_dir, tmp_path, caplog):
     caplog.set_level(logging.WARNING, "srn_tf")
     own, other = (open_dataset("scenes", folder, folder).fingerprint for folder in (tiny_scenes_dir, other_dir))

@@ -229,6 +229,7 @@ if REAL.is_dir():  # 256 images of COCO 2014, which do not belong to the reposit
         assert difference < tolerance and spread.max() > 1e-3
 
 
+@pytest.mark.slow
 def test_loads_and_answers_without_this_project(exported, in_memory, tmp_path):
     program = """
 import sys
@@ -298,6 +299,7 @@ save_weights(weights, model, {"labels": ["a", "b", "c"]})
     np.testing.assert_allclose(answer["y_cls"], outputs["y_cls"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_model_without_maps_has_no_explain(main_net_folder):
     loaded = tf.saved_model.load(str(main_net_folder))
     assert set(loaded.signatures) == {"serving_default", "serve_pixels", "embed"}

@@ -141,6 +141,7 @@ def assert_refused(describe, *parts, **changes):
         assert part in str(error.value)
 
 
+@pytest.mark.slow
 def test_one_split(describe, tmp_path, capsys):
     """Only it is described, and an older result replaced; the default measures nothing."""
     (tmp_path / "out").mkdir()

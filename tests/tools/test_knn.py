@@ -42,6 +42,7 @@ def test_on_a_run(tiny_scenes_dir, tmp_path):
     assert row[1] == f"{metrics['outputs']['knn']['all']['mAP']:.2f}"
 
 
+@pytest.mark.slow
 def test_on_feature_files(tmp_path):
     folder = nus_folder.write(tmp_path / "nus")
     result = run_tool(f"--features_dir={folder}", f"--source_dir={folder}", f"--output_dir={tmp_path}/out", "--k=1,2")

@@ -100,6 +100,7 @@ def test_predicted_labels_of_a_list_on_standard_input(saved_model, images, tmp_p
     assert [row[2] for row in rows] == ["", "", f"An image file must exist. Received: {paths[2]}. Check the path.", ""]
 
 
+@pytest.mark.slow
 def test_server_answers_as_the_folder_does(saved_model, images, tmp_path):
     server = RestServer(ServedModel(saved_model), name="birds")
     try:

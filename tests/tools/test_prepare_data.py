@@ -45,6 +45,7 @@ def assert_refused(process, *parts, status=1):
         assert part in errors
 
 
+@pytest.mark.slow
 def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F811
     data_dir = tmp_path / "data"
     prepare = ["--dataset=coco2014", f"--source_dir={source}", f"--data_dir={data_dir}"]

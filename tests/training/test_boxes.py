@@ -21,6 +21,7 @@ def boxes_of(dataset, role):
     return np.array([len(record["objects"]["label"]) for record in dataset.records(role).as_numpy_iterator()])
 
 
+@pytest.mark.slow
 def test_every_batch_has_places_for_the_most_boxes_of_an_image(dataset):
     most = max(boxes_of(dataset, "train").max(), boxes_of(dataset, "validation").max())
     plan = small_runs.make_plan(crops=False, shuffle_buffer=1)

@@ -161,6 +161,7 @@ def test_a_damaged_file_is_made_again(harm, own_dataset, caplog):
         assert file.read() == content
 
 
+@pytest.mark.slow
 def test_all_that_decides_the_values_is_in_the_name(own_dataset, monkeypatch):
     made = []
 

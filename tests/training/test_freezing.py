@@ -50,6 +50,7 @@ def test_only_trained_parts_move(head_and_model, stage_name):
     assert_only_trained_parts_moved(before, small.weights_of(model), stage)
 
 
+@pytest.mark.slow
 def test_stages_may_come_in_any_order(head_and_model):
     """The flag of an earlier stage leaves no trace."""
     _, model = head_and_model

@@ -427,6 +427,7 @@ def train(path, dataset, summaries=None, **changes):
     return small.weights_of(model), small_runs.read_log(path)
 
 
+@pytest.mark.slow
 def test_steps_have_seeds_of_their_own_and_validation_always_the_same(dataset, tmp_path, monkeypatch):
     """A loss that is nothing but what its seed draws: four steps an epoch, one part of validation."""
 

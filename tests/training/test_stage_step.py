@@ -101,6 +101,7 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
     small.assert_bit_equal(small.weights_of(model), small.weights_of(same))
 
 
+@pytest.mark.slow
 def test_many_steps_in_a_call_are_those_of_many_calls():
     """Rates, averages and what a loss draws included; one graph for any number of steps."""
     batches = [tiny_batch(seed) for seed in range(5)]

@@ -220,6 +220,7 @@ def test_the_validation_loss_follows_the_same_rule(dataset, tmp_path, ignores, e
     assert validation["loss"] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch, caplog):
     """A clock that stands still but for 3 s a batch and 1 s a step."""
     clock = types.SimpleNamespace(now_s=100.0, monotonic=lambda: clock.now_s)
@@ -461,6 +462,7 @@ def test_the_log_is_json_for_other_programs(whole_run):
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_weights_of_another_part(dataset, tmp_path, monkeypatch, caplog):
     """From those that the stage before ended with, and before averages are made of them."""
     caplog.set_level("INFO")
