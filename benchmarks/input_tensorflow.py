@@ -19,6 +19,7 @@ import engines  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from srn_tf.data.crops import Crops  # noqa: E402
 from srn_tf.data.pipeline import Batches, training_batches  # noqa: E402
 
 IMAGE_SIZE, BATCH_SIZE, NUM_LABELS = 224, 16, 80
@@ -44,7 +45,7 @@ def main(folder, threads, repeat):
         labels = np.zeros((len(files), NUM_LABELS), np.int8)
         records = tf.data.Dataset.from_tensor_slices({"image": files, "labels": labels}).repeat(int(repeat))
         if kind == "batches":
-            augmentation = {"crops": True, "mirror": True}
+            augmentation = {"crops": Crops(), "mirror": True}
             return training_batches(records, IMAGE_SIZE, BATCH_SIZE, 0, 0, **augmentation, threads=int(threads))
         options = tf.data.Options()
         options.threading.private_threadpool_size = int(threads)

@@ -9,6 +9,7 @@ import math
 from absl import flags
 
 from srn_tf import choices
+from srn_tf.data import crops
 from srn_tf.errors import InputError
 from srn_tf.models.backbones import BACKBONES
 from srn_tf.models.registry import METHODS
@@ -74,8 +75,10 @@ class Options:
     ema_decay: float
     precision: str
     crops: bool
-    mirror: bool
+    crop_scales: tuple
+    crop_places: int
     max_distortion: int
+    mirror: bool
     fixed_crops: int
     shuffle_buffer: int
     cache: str
@@ -245,11 +248,25 @@ def define_flags():
         choices.PRECISIONS,
         "Of activations in training; weights stay float32, and evaluation and export are in float32 throughout.",
     )
-    flags.DEFINE_bool("crops", plan.crops, "The paper's corner crops in training; off squashes the whole image.")
-    flags.DEFINE_bool("mirror", plan.mirror, "Mirror half of the training images (not in the paper's text).")
-    flags.DEFINE_integer(
-        "max_distortion", -1, "Steps a crop's width and height may lie apart; -1 no limit (paper's text).", -1
+    flags.DEFINE_bool("crops", True, "Random crops in training; off squashes the whole image.")
+    flags.DEFINE_list(
+        "crop_scales",
+        [str(scale) for scale in plan.crops.scales],
+        "Sides of a crop, shares of the larger image that it is cut from. Default: SRN's paper.",
     )
+    flags.DEFINE_enum(
+        "crop_places",
+        str(plan.crops.places),
+        [str(number) for number in crops.PLACES],
+        "Places of a crop. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
+    )
+    flags.DEFINE_integer(
+        "max_distortion",
+        -1,
+        "Steps in crop_scales that a crop's width and height may lie apart; -1: no limit, as in SRN's text.",
+        -1,
+    )
+    flags.DEFINE_bool("mirror", plan.mirror, "Mirror half of the training images (not in the paper's text).")
     flags.DEFINE_integer(
         "fixed_crops",
         plan.fixed_crops,
@@ -343,6 +360,8 @@ def read_options(values=flags.FLAGS):
     if options["warmup_epochs"] >= min(options["epochs"]):
         received = f"{options['warmup_epochs']:g} of {min(options['epochs'])}"
         raise InputError(f"warmup_epochs must be fewer than the epochs of every stage. Received: {received}.")
+    options["crop_scales"] = _crop_scales(options["crop_scales"])
+    options["crop_places"] = int(options["crop_places"])
     for name in ("frozen_parts", "frozen_norms"):
         options[name] = tuple(options[name])
     options["rate_scales"] = _rate_scales(options["rate_scales"])
@@ -415,6 +434,16 @@ def _per_stage(name, texts, kind, stages):
             f"Received: {','.join(texts)}."
         )
     return numbers if len(numbers) > 1 else numbers * len(stages)
+
+
+def _crop_scales(texts):
+    try:
+        scales = tuple(float(text) for text in texts)
+    except ValueError:
+        raise InputError(
+            f"crop_scales must be numbers separated by commas, such as 1,0.75,0.5. Received: {','.join(texts)!r}."
+        ) from None
+    return crops.Crops(scales).scales
 
 
 def _rate_scales(texts):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import srn_tf
 from srn_tf import distribution, stack
+from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import label_space
@@ -182,10 +183,15 @@ def _plan(options):
             **{name: getattr(options, name) for name in shared},
             "learning_rates": options.learning_rate,
             "rate_scales": {part: float(scale) for part, scale in scales},
-            "max_distortion": None if options.max_distortion < 0 else options.max_distortion,
+            "crops": _crops(options),
             "profile_steps": options.profile_steps or None,
         }
     )
+
+
+def _crops(options):
+    max_distortion = None if options.max_distortion < 0 else options.max_distortion
+    return Crops(options.crop_scales, options.crop_places, max_distortion) if options.crops else None
 
 
 @contextlib.contextmanager

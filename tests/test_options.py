@@ -54,6 +54,8 @@ def test_defaults_are_the_papers():
     assert parsed.stages == ("cls", "att", "sr", "all")
     assert parsed.learning_rate == (0.001,) * 4
     assert (parsed.crops, parsed.mirror, parsed.max_distortion) == (True, False, -1)
+    assert [round(256 * scale) for scale in parsed.crop_scales] == [256, 224, 192, 168, 128]
+    assert parsed.crop_places == 5
     assert (parsed.shuffle_buffer, parsed.cache) == (20_000, "none")
     # The published numbers come from the released nets.
     assert parsed.settings.srn_head == "released"
@@ -197,7 +199,7 @@ def test_the_defaults_are_those_of_a_plan():
 
     parsed = parse(*PLACES)
     for field in dataclasses.fields(TrainingPlan):
-        own = field.name not in ("stages", "epochs", "learning_rates", "rate_scales", "max_distortion", "profile_steps")
+        own = field.name not in ("stages", "epochs", "learning_rates", "rate_scales", "crops", "profile_steps")
         if own:
             assert getattr(parsed, field.name) == field.default, field.name
 
@@ -263,6 +265,7 @@ EVERY_FLAG = (
     *("--head_channels=8", "--learn_alpha", "--stages=cls,all", "--epochs=3,4", "--init_from=/runs/zero"),
     *("--batch_size=5", "--learning_rate=0.02,0.003", "--learning_rate_min=1e-7", "--momentum=0.5"),
     *("--weight_decay=0.0001", "--patience=9", "--ema_decay=0.999", "--nocrops", "--mirror", "--max_distortion=1"),
+    *("--crop_scales=1,0.65625,0.3", "--crop_places=13"),
     *("--shuffle_buffer=50", "--logical_cpus=2", "--seed=11", "--positive_weights=balanced"),
     *("--focal_gamma=1.5", "--asl_gamma_pos=0.5", "--asl_gamma_neg=3", "--asl_margin=0.1", "--asl_focal_gradient"),
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),

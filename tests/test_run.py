@@ -13,6 +13,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
 from srn_tf.comparison.runs import read_run
+from srn_tf.data.crops import Crops
 from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
@@ -77,6 +78,8 @@ def make_options(data_dir, work_dir, **changes):
         "precision": "float32",
         "crops": True,
         "mirror": False,
+        "crop_scales": Crops().scales,
+        "crop_places": 5,
         "max_distortion": -1,
         "fixed_crops": 0,
         "shuffle_buffer": 1000,
@@ -200,11 +203,13 @@ def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, m
     monkeypatch.setattr(run, "Trainer", take_plan)
     changes = {"shuffle_buffer": 7, "cache": "decoded", "ema_decay": 0.5, "optimizer": "adamw", "clip_norm": 3.0}
     changes |= {"rate_scales": ("first=0.5", "last=2"), "profile_steps": (3, 4), "accumulation_steps": 2}
+    changes |= {"crop_scales": (1.0, 0.5), "crop_places": 13}
     options = make_options(tiny_scenes_dir, tmp_path, **two_parts, **changes)
     with pytest.raises(small_runs.Interrupted):
         run.train_run(options)
-    expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01), "max_distortion": None}
+    expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01)}
     expected |= {"rate_scales": {"first": 0.5, "last": 2.0}}
+    expected |= {"crops": {"scales": (1.0, 0.5), "places": 13, "max_distortion": None}}
     assert plans == [{name: expected[name] for name in plans[0]}]
 
 

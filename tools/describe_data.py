@@ -112,6 +112,7 @@ def _count(builder, split, num_labels):
 
 def _measure_pipeline(builder):
     """Speed of the training batches, epoch after epoch, for statistics.json."""
+    from srn_tf.data.crops import Crops
     from srn_tf.data.pipeline import read_records, training_batches
     from srn_tf.data.statistics import WARM_UP_BATCHES, images_per_second
 
@@ -122,7 +123,7 @@ def _measure_pipeline(builder):
             f"--batch_size must be at most the number of training images, {num_images}. Received: {FLAGS.batch_size}."
         )
     shape = {"image_size": FLAGS.image_size, "batch_size": FLAGS.batch_size}
-    epochs = (training_batches(records, **shape, seed=0, epoch=epoch, crops=True) for epoch in itertools.count())
+    epochs = (training_batches(records, **shape, seed=0, epoch=epoch, crops=Crops()) for epoch in itertools.count())
     batches = itertools.islice(itertools.chain.from_iterable(epochs), WARM_UP_BATCHES + FLAGS.pipeline_batches)
     total = WARM_UP_BATCHES + FLAGS.pipeline_batches
     progress = tqdm(batches, "pipeline", total, unit="batch", leave=False, disable=None)

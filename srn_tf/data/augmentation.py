@@ -1,17 +1,13 @@
-"""The paper's augmentation (section 3.4): crops of random width and height at the corners or the centre.
+"""The paper's augmentation (section 3.4): crops of random width and height at one of some places; mirroring.
 
 Of an image, and in the same way of the boxes of what is in it.
 """
 
-import numpy as np
 import tensorflow as tf
 
-# The paper's sizes for an image resized to 256 and a network input of 224.
+# The paper's: an image is resized to 256 for a network input of 224.
 _RESIZED_PX = 256
 _INPUT_PX = 224
-_CROP_PX = (256, 224, 192, 168, 128)
-# (top, left) of a crop as a share of the free room: four corners and the centre.
-_POSITIONS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))
 
 
 def resized_px(size_px):
@@ -19,25 +15,22 @@ def resized_px(size_px):
     return round(size_px * _RESIZED_PX / _INPUT_PX)
 
 
-def random_crop(size_px, seed, max_distortion=None):
-    """Draws a crop at one of five positions with random width and height.
+def random_crop(size_px, seed, crops):
+    """Draws a crop: first its height and width, all pairs of them being equally likely, then its place.
 
     Args:
         size_px: side S of the network's input, pixels, to which the crop is to be squashed.
         seed: int (2,), a stateless seed; equal seeds give equal crops.
-        max_distortion: how many steps width and height may lie apart in the list of sizes; None sets
-            no limit (the paper's text), 1 is the limit of its source (temporal segment networks). All pairs of width
-            and height that are left are equally likely, as there: 13 with a limit of 1.
+        crops: crops.Crops.
     Returns:
         int32 (4,): top, left, height, width in a square of side resized_px(size_px), pixels.
     """
     seeds = tf.random.split(seed)
     side_px = resized_px(size_px)
-    sizes = [round(px * side_px / _RESIZED_PX) for px in _CROP_PX]
-    reach = len(sizes) if max_distortion is None else max_distortion
-    pairs = [(sizes[i], sizes[j]) for i, j in np.ndindex(len(sizes), len(sizes)) if abs(i - j) <= reach]
+    pairs = [[round(scale * side_px) for scale in pair] for pair in crops.pairs]
     extent = tf.constant(pairs)[tf.random.stateless_uniform([], seeds[0], 0, len(pairs), tf.int32)]
-    position = tf.constant(_POSITIONS)[tf.random.stateless_uniform([], seeds[1], 0, len(_POSITIONS), tf.int32)]
+    positions = crops.positions
+    position = tf.constant(positions)[tf.random.stateless_uniform([], seeds[1], 0, len(positions), tf.int32)]
     origin = tf.round(position * tf.cast(side_px - extent, tf.float32))
     return tf.concat([tf.cast(origin, tf.int32), extent], 0)
 

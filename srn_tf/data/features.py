@@ -11,6 +11,7 @@ of other methods, too.
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import json
 import logging
@@ -127,9 +128,9 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
         InputError: see `check_features`; no room on the disk, or a folder that cannot be written.
     """
     check_features(model, plan)
-    crops, mirror = (plan.crops, plan.mirror) if role == "train" else (False, False)
+    crops, mirror = (plan.crops, plan.mirror) if role == "train" else (None, False)
     versions = num_versions(plan.fixed_crops, crops, mirror)
-    augmentation = (versions, crops, mirror, plan.max_distortion) if crops or mirror else None
+    augmentation = (versions, mirror, crops and dataclasses.astuple(crops)) if crops or mirror else None
     folder = os.path.join(str(dataset.builder.data_dir_root), "features")
     num_rows = dataset.num_images(role) * versions
     facts = {
@@ -154,8 +155,7 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
                 arrays = _open_all(files, says_damage=True)  # Another process may have made them just now.
                 missing = {name: file for name, file in files.items() if name not in arrays}
                 if missing:
-                    of_plan = versions, crops, mirror, plan.max_distortion
-                    images = fixed_versions(dataset.records(role), model.image_size, *of_plan)
+                    images = fixed_versions(dataset.records(role), model.image_size, versions, crops, mirror)
                     _make(model, strategy, images, missing, f"{dataset.name} {role}", between)
                     arrays = _open_all(files)
     distribution.wait_for_all(strategy)

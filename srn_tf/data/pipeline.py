@@ -81,9 +81,8 @@ def training_batches(
     batch_size,
     seed,
     epoch,
-    crops=False,
+    crops=None,
     mirror=False,
-    max_distortion=None,
     shuffle_buffer=20_000,
     ignore_unspecified=False,
     first_step=0,
@@ -103,9 +102,8 @@ def training_batches(
         batch_size: images a (global) batch; a last partial batch is dropped.
         seed: int; with `epoch` it decides the order and every crop.
         epoch: int, counted over the whole run.
-        crops: the paper's corner crops; False squashes the whole image.
+        crops: crops.Crops; None squashes the whole image.
         mirror: mirror half of the images.
-        max_distortion: see `augmentation.random_crop`.
         shuffle_buffer: records among which the next one is drawn; a data set that fits is shuffled whole.
         ignore_unspecified: say which entries to count in the loss.
         first_step: batches of the epoch that are left out at its beginning; their images are read, not decoded.
@@ -124,8 +122,8 @@ def training_batches(
         InputError: B is no multiple of n.
     """
     rows = _rows(batch_size, share)
-    augmented = _augmented(image_size, crops, mirror, max_distortion)
-    boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror, max_distortion)
+    augmented = _augmented(image_size, crops, mirror)
+    boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror)
     epoch_seed = epoch * 1_000_003 + seed
     versions = num_versions(fixed_crops, crops, mirror)
     if versions:
@@ -175,7 +173,7 @@ def num_versions(fixed_crops, crops, mirror):
     return fixed_crops if crops or mirror else 1
 
 
-def fixed_versions(records, image_size, versions, crops, mirror, max_distortion):
+def fixed_versions(records, image_size, versions, crops, mirror):
     """All K versions of every image as `training_batches` makes them with `fixed_crops`, in stored order.
 
     Args:
@@ -185,7 +183,7 @@ def fixed_versions(records, image_size, versions, crops, mirror, max_distortion)
     Returns:
         tf.data.Dataset of float32 (S, S, 3): element place * K + version.
     """
-    augmented = _augmented(image_size, crops, mirror, max_distortion)
+    augmented = _augmented(image_size, crops, mirror)
 
     def each(place, record):
         numbers = tf.data.Dataset.range(versions)
@@ -271,7 +269,7 @@ def _is_in(rows, position, batch_size, first, end):
 
 
 @functools.cache
-def _augmented(image_size, crops, mirror, max_distortion):
+def _augmented(image_size, crops, mirror):
     """The way of one image to the network in training, built once for all epochs.
 
     Returns:
@@ -283,7 +281,7 @@ def _augmented(image_size, crops, mirror, max_distortion):
         seeds = tf.random.split(seed, 2)
         is_encoded = image.dtype == tf.string
         if crops:
-            crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
+            crop = augmentation.random_crop(image_size, seeds[0], crops)
             if is_encoded:
                 image = preprocess_crop(image, start_px(image_size, crops), crop)
             else:
@@ -296,7 +294,7 @@ def _augmented(image_size, crops, mirror, max_distortion):
     return augmented
 
 
-def _augmented_boxes(num_boxes, image_size, crops, mirror, max_distortion, objects, seed):
+def _augmented_boxes(num_boxes, image_size, crops, mirror, objects, seed):
     """The boxes of one image on the way that `_augmented` takes it with the same seed.
 
     Args:
@@ -307,7 +305,7 @@ def _augmented_boxes(num_boxes, image_size, crops, mirror, max_distortion, objec
     seeds = tf.random.split(seed, 2)
     boxes, labels = objects["bbox"], objects["label"]
     if crops:
-        crop = augmentation.random_crop(image_size, seeds[0], max_distortion)
+        crop = augmentation.random_crop(image_size, seeds[0], crops)
         boxes, is_seen = augmentation.crop_boxes(boxes, crop, start_px(image_size, crops))
         boxes, labels = tf.boolean_mask(boxes, is_seen), tf.boolean_mask(labels, is_seen)
     if mirror:

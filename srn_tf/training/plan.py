@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from srn_tf.data.crops import Crops
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
@@ -12,7 +14,7 @@ class TrainingPlan:
         epochs: most epochs of each stage.
         learning_rates: first learning rate of each stage.
         rate_scales: part -> factor of its learning rate; parts that are not in it have 1.
-        max_distortion: as the option, None for -1.
+        crops: data.crops.Crops, or None with --nocrops.
         profile_steps: (first, last) steps of the run to profile, counted from 1, or None.
         The others are the options of the same names.
     """
@@ -43,9 +45,8 @@ class TrainingPlan:
     ema_decay: float = 0.0
     precision: str = "float32"
     max_skipped_steps: int = 0
-    crops: bool = True
+    crops: Crops | None = Crops()
     mirror: bool = False
-    max_distortion: int | None = None
     fixed_crops: int = 0
     shuffle_buffer: int = 20_000
     cache: str = "none"

@@ -220,7 +220,6 @@ class Trainer:
             epoch=run.index * 100_000 + run.epoch,
             crops=plan.crops,
             mirror=plan.mirror,
-            max_distortion=plan.max_distortion,
             shuffle_buffer=plan.shuffle_buffer,
             ignore_unspecified=self._dataset.ignores_unspecified,
             first_step=run.steps,

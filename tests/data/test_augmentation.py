@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from srn_tf.data import augmentation
 from srn_tf.data.augmentation import random_mirror, resized_px
+from srn_tf.data.crops import Crops
 from srn_tf.data.preprocessing import crop_image, squash
+from srn_tf.errors import InputError
 
 SEEDS = 300
 
@@ -20,7 +22,9 @@ RESIZED_PX = {224: 256, 56: 64}
 
 def random_crop(image, size_px, seed, max_distortion=None):
     """What training makes of an image."""
-    return squash(crop_image(image, augmentation.random_crop(size_px, seed, max_distortion)), size_px)
+    return squash(
+        crop_image(image, augmentation.random_crop(size_px, seed, Crops(max_distortion=max_distortion))), size_px
+    )
 
 
 def coordinates(side_px):
@@ -117,7 +121,9 @@ def test_pairs_of_sizes_are_equally_likely():
     """TSN draws among the 13 pairs that are at most a step apart; so at the ends of the list, too."""
     draw = tf.function(
         lambda seeds: tf.map_fn(
-            lambda seed: augmentation.random_crop(224, tf.stack([3, seed]), 1), seeds, fn_output_signature=tf.int32
+            lambda seed: augmentation.random_crop(224, tf.stack([3, seed]), Crops(max_distortion=1)),
+            seeds,
+            fn_output_signature=tf.int32,
         )
     )
     crops_px, again = draw(tf.range(2600)).numpy(), draw(tf.range(2600)).numpy()
@@ -126,6 +132,29 @@ def test_pairs_of_sizes_are_equally_likely():
     assert len(pairs) == 13
     # 200 of each, within four standard errors (54); by rows and then columns it would be 260 and 173.
     assert sum((n - 200) ** 2 / 200 for n in pairs.values()) < 32.9  # chi-square, 12 degrees, 0.1 %
+
+
+def test_other_scales_and_places():
+    """Of 32 pixels and of 24, at places that leave multiples of a quarter of the free room; each place is there."""
+    some = Crops((1.0, 0.75, 0.5), 13, 1)
+    draw = tf.function(
+        lambda seeds: tf.map_fn(
+            lambda seed: augmentation.random_crop(28, tf.stack([3, seed]), some), seeds, fn_output_signature=tf.int32
+        )
+    )
+    found = collections.defaultdict(set)
+    for top, left, height, width in draw(tf.range(800)).numpy().tolist():
+        found[height, width].add((top, left))
+    assert set(found) == {(32, 32), (32, 24), (24, 32), (24, 24), (24, 16), (16, 24), (16, 16)}
+    grid = {(i, j) for i in range(5) for j in range(5) if i % 2 == j % 2}  # of quarters
+    assert found[16, 16] == {(4 * i, 4 * j) for i, j in grid} and len(grid) == 13
+    assert found[32, 32] == {(0, 0)}
+
+
+@pytest.mark.parametrize("change", [{"scales": ()}, {"scales": (1.1,)}, {"scales": (float("nan"),)}, {"places": 4}])
+def test_crops_that_cannot_be(change):
+    with pytest.raises(InputError, match="crop_(scales|places) must be"):
+        Crops(**change)
 
 
 def test_equal_seeds_give_equal_crops_and_different_seeds_differ():

@@ -13,6 +13,7 @@ from PIL import Image
 
 from srn_tf.choices import CACHES
 from srn_tf.data import pipeline
+from srn_tf.data.crops import Crops
 from srn_tf.data.pipeline import (
     cached,
     evaluation_batches,
@@ -204,7 +205,7 @@ def test_seed_and_epoch_decide_the_order(records, stored):
 
 @pytest.mark.slow
 def test_iterating_again_gives_the_same_epoch(records):
-    batches = training_batches(records, S_PX, 4, seed=3, epoch=1, crops=True, mirror=True)
+    batches = training_batches(records, S_PX, 4, seed=3, epoch=1, crops=Crops(), mirror=True)
     np.testing.assert_array_equal(joined(batches, "image"), joined(batches, "image"))
 
 
@@ -221,7 +222,7 @@ def test_y_is_where_labels_are_1(records):
     assert set(np.unique(y).tolist()) == {0.0, 1.0}
 
 
-AUGMENTED = {"crops": True, "mirror": True, "max_distortion": 1}
+AUGMENTED = {"crops": Crops(max_distortion=1), "mirror": True}
 
 
 @pytest.mark.slow
@@ -292,7 +293,7 @@ def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records)
     """Written out, so that runs of the same seed stay what they were."""
     seed, epoch = 5, 3
     order = records.shuffle(20_000, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
-    augmented = pipeline._augmented(S_PX, True, True, 1)
+    augmented = pipeline._augmented(S_PX, Crops(max_distortion=1), True)
     expected = [
         augmented(record["image"], tf.constant([epoch * 1_000_003 + seed, position], tf.int64))
         for position, record in enumerate(order)
@@ -304,7 +305,7 @@ def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records)
 @pytest.mark.slow
 def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
     """Each image is one of its K versions, in every epoch one drawn anew; of more versions these are the first."""
-    K, epochs, arguments = 3, 4, {"crops": True, "mirror": True, "max_distortion": 1}
+    K, epochs, arguments = 3, 4, {"crops": Crops(max_distortion=1), "mirror": True}
     versions = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, K, **arguments)))
     assert versions.shape == (NUM_TRAIN * K, S_PX, S_PX, 3) and len(np.unique(versions, axis=0)) > 2 * NUM_TRAIN
     of_more = np.stack(as_numpy(pipeline.fixed_versions(records, S_PX, K + 1, **arguments)))
@@ -321,8 +322,8 @@ def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
 
 @pytest.mark.slow
 def test_without_crops_and_mirror_there_is_one_version(records):
-    assert pipeline.num_versions(4, crops=False, mirror=False) == pipeline.num_versions(0, False, False) == 1
-    assert [pipeline.num_versions(k, crops=False, mirror=True) for k in (0, 4)] == [0, 4]
+    assert pipeline.num_versions(4, crops=None, mirror=False) == pipeline.num_versions(0, None, False) == 1
+    assert [pipeline.num_versions(k, crops=None, mirror=True) for k in (0, 4)] == [0, 4]
     plain, fixed = (joined(training_batches(records, S_PX, 4, 5, 1, fixed_crops=k), "image") for k in (0, 4))
     np.testing.assert_array_equal(fixed, plain)
 
@@ -371,7 +372,7 @@ def test_the_shares_of_all_workers_are_the_batches_of_one(records, batch_size, n
 
 @pytest.mark.slow
 def test_what_is_not_a_worker_s_or_before_its_first_step_is_not_decoded(records, decoded):
-    batches = training_batches(records, S_PX, 4, 0, 0, crops=True, first_step=1, share=(1, 2))
+    batches = training_batches(records, S_PX, 4, 0, 0, crops=Crops(), first_step=1, share=(1, 2))
     assert len(as_numpy(batches)) == 2
     assert len(decoded) == 4
     decoded.clear()
@@ -477,7 +478,7 @@ def test_boxes_are_augmented_as_their_image_is(crops, mirror):
     objects = {"bbox": BOXES, "label": np.int64([4, 5, 6])}
     record = {"image": tf.io.encode_png(pixels), "labels": np.ones(7, np.int8), "objects": objects}
     records = tf.data.Dataset.from_tensors(record).repeat(16)
-    how = {"crops": crops, "mirror": mirror}
+    how = {"crops": Crops() if crops else None, "mirror": mirror}
     (batch,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how, num_boxes=5))
     (without,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how))
     assert sorted(without) == ["image", "y"]  # and they are the same bit for bit
@@ -513,8 +514,8 @@ def test_boxes_that_come_with_features_are_those_of_the_fixed_crop():
     objects = {"bbox": np.float32([[4, 34, 30, 60], [40, 8, 60, 28]]) / 64, "label": np.int64([4, 5])}
     record = {"image": tf.io.encode_png(pixels), "labels": np.ones(7, np.int8), "objects": objects}
     records = tf.data.Dataset.from_tensors(record).repeat(4)
-    images = list(pipeline.fixed_versions(records, 56, 4, True, True, None).as_numpy_iterator())
-    how = {"crops": True, "mirror": True, "num_boxes": 3, "fixed_crops": 4}
+    images = list(pipeline.fixed_versions(records, 56, 4, Crops(), True).as_numpy_iterator())
+    how = {"crops": Crops(), "mirror": True, "num_boxes": 3, "fixed_crops": 4}
     rows = []
     for epoch in range(3):
         (batch,) = as_numpy(training_batches(records, 56, 4, 0, epoch, **how, features=Rows()))
@@ -542,11 +543,11 @@ def test_boxes_have_their_shape_before_the_first_batch(records):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("crops, fixed_crops", [(True, 2), (False, 0)])
+@pytest.mark.parametrize("crops, fixed_crops", [(Crops(max_distortion=1), 2), (None, 0)])
 def test_batches_do_not_depend_on_the_cache(records, crops, fixed_crops):
     """Of JPEGs only up to rounding: `test_preprocessing.test_a_crop_is_cut_out_of_the_whole`."""
     kept = {cache: cached(records, cache, S_PX, crops) for cache in CACHES_OF_IMAGES}
-    how = {"crops": crops, "mirror": True, "max_distortion": 1, "fixed_crops": fixed_crops}
+    how = {"crops": crops, "mirror": True, "fixed_crops": fixed_crops}
     for epoch in (0, 1):
         batches = {
             cache: as_numpy(training_batches(kept[cache], S_PX, 5, 1, epoch, **how)) for cache in CACHES_OF_IMAGES
@@ -563,15 +564,15 @@ def test_batches_do_not_depend_on_the_cache(records, crops, fixed_crops):
 )
 def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
     folder = shutil.copytree(small_scenes.data_dir, tmp_path / "copy")
-    kept = cached(read_records(tfds.builder_from_directory(folder), "train"), cache, S_PX, crops=True)
-    num_read = [len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=0, crops=True)))]
+    kept = cached(read_records(tfds.builder_from_directory(folder), "train"), cache, S_PX, crops=Crops())
+    num_read = [len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=0, crops=Crops())))]
     for file in folder.glob("*tfrecord*"):
         file.unlink()
     if cache == "none":
         with pytest.raises(tf.errors.NotFoundError):
-            as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=True))
+            as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=Crops()))
     else:
-        num_read.append(len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=True))))
+        num_read.append(len(as_numpy(training_batches(kept, S_PX, 4, seed=0, epoch=1, crops=Crops()))))
         assert num_read == [3, 3]
 
 
@@ -579,10 +580,10 @@ def test_what_is_kept_is_not_read_again(small_scenes, tmp_path, cache):
 @pytest.mark.parametrize("cache, expected", [("none", [10, 20]), ("encoded", [10, 20]), ("decoded", [12, 12])])
 def test_what_is_kept_decoded_is_not_decoded_again(records, decoded, cache, expected):
     """Nor is the rest of an epoch that fills no batch, unless it is kept."""
-    kept = cached(records, cache, S_PX, crops=True)
+    kept = cached(records, cache, S_PX, crops=Crops())
     counts = []
     for epoch in range(2):
-        as_numpy(training_batches(kept, S_PX, 5, seed=0, epoch=epoch, crops=True))
+        as_numpy(training_batches(kept, S_PX, 5, seed=0, epoch=epoch, crops=Crops()))
         counts.append(len(decoded))
     assert counts == expected
     assert set(decoded) == {64}  # 56 * 256 / 224
@@ -590,9 +591,9 @@ def test_what_is_kept_decoded_is_not_decoded_again(records, decoded, cache, expe
 
 def test_the_memory_of_decoded_images_is_announced(records, caplog):
     with caplog.at_level("INFO", "srn_tf"):
-        cached(records.take(4).repeat(250), "decoded", 224, crops=True)
-        cached(records.take(4).repeat(250), "decoded", 224, crops=False)
-        cached(records, "encoded", 224, crops=True)
+        cached(records.take(4).repeat(250), "decoded", 224, crops=Crops())
+        cached(records.take(4).repeat(250), "decoded", 224, crops=None)
+        cached(records, "encoded", 224, crops=Crops())
     # 1,000 images of 786,432 and of 602,112 bytes.
     assert [record.getMessage()[-17:] for record in caplog.records] == ["0.8 GB of memory.", "0.6 GB of memory."]
 

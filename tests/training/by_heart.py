@@ -34,8 +34,8 @@ def mean_ap_by_heart(model, stage_name, scenes_dir, epochs, learning_rate=0.001)
         optimizer.apply(loss_gradients(network, stage.terms, trained, batch, 32)[1], learning_rate)
 
     for epoch in range(epochs):
-        for batch in training_batches(records, SIDE_PX, 32, 0, epoch, False, False, None, 64, False):
+        for batch in training_batches(records, SIDE_PX, 32, 0, epoch, None, False, 64, False):
             step(batch)
-    (batch,) = training_batches(records, SIDE_PX, 64, 0, 0, False, False, None, 64, False)
+    (batch,) = training_batches(records, SIDE_PX, 64, 0, 0, None, False, 64, False)
     scores = model.network(batch["image"], training=False)[model.final].numpy()
     return 100.0 * np.nanmean(average_precisions(scores, batch["y"].numpy() == 1)["voc_all_points"])

@@ -24,7 +24,7 @@ def boxes_of(dataset, role):
 @pytest.mark.slow
 def test_every_batch_has_places_for_the_most_boxes_of_an_image(dataset):
     most = max(boxes_of(dataset, "train").max(), boxes_of(dataset, "validation").max())
-    plan = small_runs.make_plan(crops=False, shuffle_buffer=1)
+    plan = small_runs.make_plan(crops=None, shuffle_buffer=1)
     loop = Trainer.__new__(Trainer)
     loop._plan, loop._dataset, loop._strategy = plan, dataset, tf.distribute.get_strategy()
     loop._records, loop._model = dataset.records("train"), types.SimpleNamespace(image_size=56)

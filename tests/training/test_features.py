@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from srn_tf import run
 from srn_tf.data import features
+from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import check_features, open_features
 from srn_tf.errors import InputError
@@ -29,7 +30,7 @@ from tests.models.small import SMALL_SETTINGS, small_model
 from tests.test_run import make_options
 from tests.training import small, small_runs
 
-FROZEN = {"frozen_parts": ("trunk",), "fixed_crops": 2, "max_distortion": 1, "ema_decay": 0.9}
+FROZEN = {"frozen_parts": ("trunk",), "fixed_crops": 2, "crops": Crops(max_distortion=1), "ema_decay": 0.9}
 RUNS = {
     "main_net": {"stages": ("cls",), "epochs": (2,), "learning_rates": (0.05,)},
     "srn": {"stages": ("cls", "att", "sr", "all"), "epochs": (1, 1, 1, 1), "learning_rates": (0.05,) * 4},
@@ -99,7 +100,7 @@ def test_a_run_on_features_is_the_run_on_images(method, own_dataset, tmp_path, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [{"crops": False}, {"steps_per_call": 2, "accumulation_steps": 2}])
+@pytest.mark.parametrize("how", [{"crops": None}, {"steps_per_call": 2, "accumulation_steps": 2}])
 def test_other_ways_of_training(how, own_dataset, tmp_path):
     """Without augmentation there is one version; batches in stacks and pieces are flat."""
     changes = {"epochs": (1,), "mirror": False, **how, **({"fixed_crops": 0} if "crops" in how else {})}
@@ -114,7 +115,7 @@ def test_features_are_those_of_the_trunk_and_found_again(own_dataset, monkeypatc
     """Of the validation images, against the trunk on each image by itself; in batches with a tail."""
     found = an_evaluation(own_dataset)
     model = build("main_net")
-    images = features.fixed_versions(own_dataset.records("validation"), 56, 1, False, False, None)
+    images = features.fixed_versions(own_dataset.records("validation"), 56, 1, None, False)
     expected = np.concatenate([model.parts["trunk"](image[None])["c5"] for image in images])
     (array,) = found._arrays.values()
     assert isinstance(array.base, np.memmap) and array.dtype == np.float32
@@ -182,8 +183,10 @@ def test_all_that_decides_the_values_is_in_the_name(own_dataset, monkeypatch):
     for changes in (
         {"fixed_crops": 3},
         {"mirror": False},
-        {"max_distortion": None},
-        {"crops": False, "mirror": False},
+        {"crops": Crops()},
+        {"crops": Crops(places=13, max_distortion=1)},
+        {"crops": Crops((1.0, 0.5), max_distortion=1)},
+        {"crops": None, "mirror": False},
         {"role": "validation"},
         {"role": "test"},
         {"dataset": dataclasses.replace(own_dataset, splits={**own_dataset.splits, "train": "train[:41]"})},
@@ -229,7 +232,7 @@ def test_one_process_at_a_time_and_nothing_left_of_killed_ones(tmp_path):
 
 def test_a_full_disk_is_said_before(own_dataset, monkeypatch):
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2_000_000))
-    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "max_distortion": 2})
+    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "crops": Crops(max_distortion=2)})
     before = files_of(own_dataset)
     # They take 40 images x 2 versions x 7 x 7 x 128 x 4 bytes: 2,007,040.
     with pytest.raises(InputError, match=r"80 versions of scenes train images take 0\.00 GB\. Received: 0\.00 GB free"):
@@ -245,7 +248,7 @@ def test_making_that_fails_leaves_nothing_and_says_why(own_dataset, monkeypatch)
     def full(file, *_):
         raise OSError(28, "No space left on device")
 
-    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "max_distortion": 2})
+    plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "crops": Crops(max_distortion=2)})
     arguments = build("main_net"), tf.distribute.get_strategy(), own_dataset, "train", plan
     before = files_of(own_dataset)
     with pytest.raises(small_runs.Interrupted):
@@ -266,7 +269,7 @@ def test_what_cannot_be_trained_on_features():
     ):
         with pytest.raises(InputError, match=message):
             check_features(model, dataclasses.replace(plan, **changes))
-    check_features(model, dataclasses.replace(plan, fixed_crops=0, crops=False, mirror=False))
+    check_features(model, dataclasses.replace(plan, fixed_crops=0, crops=None, mirror=False))
     model.features = {}
     with pytest.raises(InputError, match="Received: one that does not, of trunk, head. Use another --cache."):
         check_features(model, plan)

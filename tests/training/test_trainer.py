@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.data.crops import Crops
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
 from srn_tf.models.model import label_loss
@@ -431,7 +432,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     received = []
     monkeypatch.setattr(trainer, "training_batches", lambda *values, **named: received.append((values, named)))
     monkeypatch.setattr(trainer, "replica_stacks", lambda *_, **__: None)
-    changes = {"crops": False, "mirror": True, "max_distortion": 1, "shuffle_buffer": 7, "fixed_crops": 3}
+    changes = {"crops": Crops(max_distortion=1), "mirror": True, "shuffle_buffer": 7, "fixed_crops": 3}
     loop = types.SimpleNamespace(
         _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
         _records="records",
