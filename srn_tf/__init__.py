@@ -3,7 +3,7 @@
 Importing this package loads nothing heavy; TensorFlow is imported by the modules that need it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Predictor"]
 
