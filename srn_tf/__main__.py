@@ -10,7 +10,7 @@ from srn_tf.program import COMMANDS, NAME
 
 def main():
     """Runs the command that the first argument names; without one, says which there are."""
-    arguments = sys.argv[1:]
+    arguments, sys.argv[0] = sys.argv[1:], NAME
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_overview())
         sys.exit(0 if arguments else 1)
@@ -29,12 +29,13 @@ def main():
 
 
 def _overview():
-    """The commands with a line each, the first of its module's docstring, which is not loaded for that."""
+    """The commands with a line each: how its module's docstring begins. No module is loaded for that."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "commands")
     lines = [f"Usage: {NAME} COMMAND [--flag=value ...]", ""]
     for name, module in COMMANDS.items():
         with open(os.path.join(folder, f"{module}.py"), encoding="utf-8") as file:
-            lines.append(f"  {name:<16} {ast.get_docstring(ast.parse(file.read())).splitlines()[0]}")
+            title = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
+        lines.append(f"  {name:<16} {title.partition(':')[0].rstrip('.')}")
     return "\n".join([*lines, "", f"{NAME} COMMAND --help lists the flags of one."])
 
 

@@ -10,7 +10,7 @@ import difflib
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -121,7 +121,7 @@ class Predictions(NamedTuple):
     truth: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """A run that `srn_tf.train` or `srn-tf train` has left, as it is on disk.
 
@@ -345,10 +345,11 @@ def _typed(given: Mapping[str, Any], kind: Any, model: str) -> dict[str, Any]:
 
 
 def _label_names(labels: Sequence[str] | int) -> list[str]:
-    if isinstance(labels, (int, np.integer)) and not isinstance(labels, bool):
+    names: list[str] = []
+    if isinstance(labels, int):
         names = [str(place) for place in range(labels)]
-    else:
-        names = [] if isinstance(labels, str) else list(labels)
+    elif isinstance(labels, Iterable) and not isinstance(labels, str):
+        names = list(labels)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(f"labels must be different names, or their number. Received: {labels!r}.")
     return names

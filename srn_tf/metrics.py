@@ -13,8 +13,8 @@ from srn_tf.evaluation.metrics import AP_DEFINITIONS, average_precision
 class _Held:
     """Scores and truths of the images seen, which Keras is not to look into."""
 
-    def __init__(self):
-        self.parts = []  # (images seen with it, scores, truth) of each batch
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, np.ndarray, np.ndarray]] = []  # (images seen with it, scores, truth) of each batch
         self.images = self.images_then = 0  # seen now, and when `value` was computed
         self.value = float("nan")
 
@@ -84,18 +84,18 @@ class MeanAveragePrecision(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "definition": self.definition}
 
-    def _add(self, seen, truth, scores):
+    def _add(self, seen: Any, truth: np.ndarray, scores: np.ndarray) -> Any:
         held = self._held
         held.parts.append((int(seen), scores.copy(), truth.astype(np.int8)))
         held.images += len(scores)
         return seen
 
-    def _as_of_late(self, seen):
+    def _as_of_late(self, seen: Any) -> np.float32:
         if self._held.images >= 2 * self._held.images_then:
             self._exact()
         return np.float32(self._held.value)
 
-    def _exact(self):
+    def _exact(self) -> float:
         held = self._held
         if held.images > held.images_then:
             _, scores, truth = zip(*sorted(held.parts, key=lambda part: part[0]), strict=True)

@@ -40,8 +40,7 @@ def tool(module):
     Args:
         module: its name in srn_tf/commands/.
     """
-    is_checkout = os.path.isdir(os.path.join(os.path.dirname(_HERE), "tools"))
-    if is_checkout and not sys.argv[0].startswith(f"{NAME} "):
+    if _is_beside("tools") and sys.argv[0].split(" ")[0] != NAME:
         return f"tools/{module}.py"
     return f"{NAME} {next(command for command, name in COMMANDS.items() if name == module)}"
 
@@ -55,6 +54,21 @@ def command(module):
 def as_called(text):
     """A text that names command lines as files of a checkout, with the names that the user calls them by."""
     return re.sub(r"(python )?tools/(\w+)\.py", lambda found: (command if found[1] else tool)(found[2]), text)
+
+
+def install(requirements, packages):
+    """The command that installs what an optional feature needs.
+
+    Args:
+        requirements: name of the checkout's file of pinned versions.
+        packages: names of the packages, for where there is no checkout.
+    """
+    return f"pip install -r {requirements}" if _is_beside(requirements) else f"pip install {packages}"
+
+
+def _is_beside(name):
+    """Whether a checkout has this file or folder beside the package."""
+    return os.path.exists(os.path.join(os.path.dirname(_HERE), name))
 
 
 def find_flagfile(path):

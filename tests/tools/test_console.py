@@ -27,7 +27,7 @@ def test_every_file_in_tools_is_a_command_and_every_command_is_listed_with_a_lin
     assert (result.returncode, result.stderr) == (0, "")
     listed = [line for line in result.stdout.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in listed] == list(program.COMMANDS)
-    assert all(len(line.split()) > 4 for line in listed)
+    assert all(len(line.split()) > 4 for line in listed) and "tools/" not in result.stdout
 
 
 @pytest.mark.parametrize("name", list(program.COMMANDS.values()))
@@ -79,6 +79,7 @@ def test_commands_are_named_as_they_were_called(monkeypatch):
 def test_without_a_checkout_commands_are_those_of_the_program(monkeypatch):
     monkeypatch.setattr(program, "_HERE", "/usr/lib/srn_tf")
     assert program.command("explain_regularizer") == "srn-tf explain"
+    assert program.install("requirements-beam.txt", "apache-beam") == "pip install apache-beam"
 
 
 def test_a_flagfile_of_the_packages_own_stands_in_where_there_is_none(tmp_path, monkeypatch):
