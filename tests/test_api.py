@@ -102,10 +102,8 @@ def test_every_head_of_every_method_is_fitted_saved_and_loaded(name, tmp_path):
 NETWORKS = [(name, {}) for name in METHODS] + [("rlsd", {"region_sequence": "ordered"})]
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [pytest.param(*case, marks=() if case[0] == "srn_att" else pytest.mark.slow) for case in NETWORKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "changes"), NETWORKS)
 def test_the_network_of_every_method_loads_without_custom_objects(name, changes, tmp_path):
     network = small_model(name, 3, **{**SMALL_SETTINGS.get(name, {}), **changes}).network
     network.save(tmp_path / "network.keras")
