@@ -20,13 +20,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+sys.path.insert(0, ROOT)
 
-import cli  # noqa: E402
 from absl import flags  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 
 FLAGS = flags.FLAGS

@@ -16,14 +16,13 @@ import os
 import statistics
 import time
 
-from method_runs import MethodRuns, spread  # first: it makes the project importable
-
-import cli  # isort: skip
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
+from method_runs import MethodRuns, spread  # first: it makes the project importable
 from tabulate import tabulate
 
+from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named

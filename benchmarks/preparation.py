@@ -16,9 +16,8 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+sys.path.insert(0, ROOT)
 
-import cli  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from absl import flags  # noqa: E402
@@ -26,6 +25,7 @@ from PIL import Image  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from srn_tf.commands import cli  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
 
 NUM_LABELS = 20

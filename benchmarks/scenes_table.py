@@ -9,12 +9,11 @@ tools/compare.py says of the runs: the paper's table, and every model's differen
 
 import os
 
-from method_runs import MethodRuns, mean_ap, spread  # first: it makes the project importable
-
-import cli  # isort: skip
 from absl import flags
+from method_runs import MethodRuns, mean_ap, spread  # first: it makes the project importable
 from tabulate import tabulate
 
+from srn_tf.commands import cli
 from srn_tf.data.scene_drawing import APPEARANCE_LABELS, LABELS, POSITION_LABELS
 from srn_tf.files import write_json
 

@@ -18,13 +18,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+sys.path.insert(0, ROOT)
 
-import cli  # noqa: E402
 from absl import flags  # noqa: E402
 from engines import Engine, EngineError  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 
 FLAGS = flags.FLAGS

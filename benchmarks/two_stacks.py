@@ -21,14 +21,14 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+sys.path.insert(0, ROOT)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import cli  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 
 FLAGS = flags.FLAGS

@@ -5,6 +5,7 @@ import io
 import logging
 
 from srn_tf.errors import InputError
+from srn_tf.program import install
 
 # Beam's own DirectRunner would first try to download another runner, Prism, and falls back to this one.
 _IN_THIS_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -28,7 +29,7 @@ def pipeline_settings(beam_runner, beam_options=()):
     except ImportError:
         raise InputError(
             f"Beam runner {beam_runner} needs Apache Beam. Received: it is not installed. "
-            "Install it: pip install -r requirements-beam.txt"
+            f"Install it: {install('requirements-beam.txt', 'apache-beam')}"
         ) from None
     finally:
         logging.disable(logging.NOTSET)

@@ -4,9 +4,10 @@ This module alone reads flags. A run writes its options to `flags.txt`, itself a
 """
 
 import dataclasses
+import functools
 import math
 
-from absl import flags
+from absl import flags as absl_flags
 
 from srn_tf import choices
 from srn_tf.data import crops
@@ -113,8 +114,23 @@ def _line(name, value):
     return f"--{name}={value}\n"
 
 
-def define_flags():
-    """Defines the flags of `Options` with the paper's defaults; call once, before parsing."""
+class _FlagsOf:
+    """absl's `flags`, whose functions define flags in values of one's own."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __getattr__(self, name):
+        return functools.partial(getattr(absl_flags, name), flag_values=self._values)
+
+
+def define_flags(values=absl_flags.FLAGS):
+    """Defines the flags of `Options` with the paper's defaults; call once, before parsing.
+
+    Args:
+        values: absl FlagValues to define them in; by default those of the program.
+    """
+    flags = _FlagsOf(values)
     plan = TrainingPlan  # whose defaults are the flags'
     flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
     flags.DEFINE_string("work_dir", None, "Folder for everything the run leaves behind.", required=True)
@@ -138,7 +154,7 @@ def define_flags():
     )
     flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
     for name, (field, models) in _settings_of_methods().items():
-        _define_setting(name, field, f"{', '.join(models)}: {field.metadata['help']}")
+        _define_setting(flags, name, field, f"{', '.join(models)}: {field.metadata['help']}")
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: the model's (srn: cls,att,sr,all).")
     flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
     flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
@@ -327,7 +343,7 @@ def define_flags():
     )
 
 
-def read_options(values=flags.FLAGS):
+def read_options(values=absl_flags.FLAGS):
     """Reads the parsed flags.
 
     Args:
@@ -370,7 +386,7 @@ def read_options(values=flags.FLAGS):
     return Options(**options)
 
 
-def default_flagfile(values=flags.FLAGS):
+def default_flagfile(values=absl_flags.FLAGS):
     """The defaults of all flags, as lines of a flagfile: what a run had that began before a flag was there.
 
     Args:
@@ -392,7 +408,7 @@ def _settings_of_methods():
     return found
 
 
-def _define_setting(name, field, text):
+def _define_setting(flags, name, field, text):
     choices, bounds = field.metadata["choices"], (field.metadata["lowest"], field.metadata["highest"])
     if isinstance(field.default, bool):
         flags.DEFINE_bool(name, field.default, text)

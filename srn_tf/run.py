@@ -28,6 +28,7 @@ from srn_tf.failures import in_plain_words
 from srn_tf.files import write_json
 from srn_tf.models.registry import ModelConfig, build_model
 from srn_tf.pictures import save_png
+from srn_tf.program import tool
 from srn_tf.runs import checkpoint
 from srn_tf.runs.run_data import open_run_data
 from srn_tf.runs.work_dir import WorkDir, code_version
@@ -279,7 +280,7 @@ def _check_trained(work, description):
     if not description["stages"]:
         raise InputError(
             f"The run must have a network. Received: {work.path!r}, one of {description['final']}, which has none; "
-            f"its metrics are in {work.metrics}, and tools/compare.py takes it."
+            f"its metrics are in {work.metrics}, and {tool('compare')} takes it."
         )
     if not os.path.isfile(work.final):
         raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")

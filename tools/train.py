@@ -1,40 +1,6 @@
-"""Trains a multi-label model, evaluates it on the test split and exports it.
+"""python tools/train.py --help: see srn_tf/commands/train.py."""
 
-python tools/train.py --flagfile=configs/scenes.flags --data_dir=DATA --work_dir=RUN [--flag=value ...]
-
-RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, checkpoints/ and export/1/.
-The same command continues an interrupted run; --restart begins it again. Flags after --flagfile override it.
-"""
-
-import cli
-from absl import flags
-
-from srn_tf import options
-from srn_tf.errors import InputError
-
-
-def main(_):
-    settings = options.read_options()
-
-    from srn_tf.evaluation.report import summary_table  # after the flags, so that --help does not load TensorFlow
-    from srn_tf.run import train_run
-    from srn_tf.training.interruption import Stopped
-
-    try:
-        metrics = train_run(settings, options.default_flagfile())
-    except (Stopped, InputError) as error:
-        if settings.restart and "same command" in str(error):  # which would delete what has just been saved
-            error.args = (f"{error} Leave out --restart then.",)
-        raise
-    if metrics is None:
-        print("Trained. The same command without --train_only evaluates the test split and exports.")
-        return
-    print(summary_table(metrics))
-    print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")
-    print(f"Predict:     python tools/predict.py --saved_model={settings.work_dir}/export/1 --output=out.csv IMAGE...")
-
+from checkout import start
 
 if __name__ == "__main__":
-    options.define_flags()
-    flags.adopt_module_key_flags(options)  # --help shows them
-    cli.run(main, __doc__)
+    start("train")

@@ -10,6 +10,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions
 from srn_tf.evaluation.protocols import Protocol, protocol_named
+from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir
 
 # Flags in which runs of one configuration may differ: the seed, places, and where images wait.
@@ -64,13 +65,13 @@ def read_run(path, split):
     except (KeyError, TypeError, AttributeError):
         raise InputError(
             f"{work.run} must name the run's dataset and protocol. Received: a file without both. "
-            "Give a run of tools/train.py."
+            f"Give a run of {tool('train')}."
         ) from None
     flags = work.read_flags()
     file = work.predictions(split)
     if not os.path.isfile(file):
         raise InputError(
-            f"{file} must exist. Received: no such file. Make it: python tools/evaluate.py --work_dir={path} "
+            f"{file} must exist. Received: no such file. Make it: {command('evaluate')} --work_dir={path} "
             f"--data_dir=DATA --split={split}"
         )
     predictions = load_predictions(file)

@@ -23,6 +23,7 @@ from srn_tf.data.source import option_file
 from srn_tf.data.source_files import truth_digest, write_stamps
 from srn_tf.data.workers import parallel_map
 from srn_tf.errors import InputError
+from srn_tf.program import command
 
 _WHOLE_SHARE = 0.11
 """Share of a train split that store_size leaves alone where runs hold their validation images out of it: the tenth that
@@ -128,8 +129,9 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """The download, read and checked once."""
         if self._source_dir is None:
             raise InputError(
-                f"Data set {self.name} is not prepared in {self.data_dir}. Prepare it first: python "
-                f"tools/prepare_data.py --dataset={self.name} --source_dir=DOWNLOADED --data_dir={self.data_dir_root}"
+                f"Data set {self.name} is not prepared in {self.data_dir}. Prepare it first: "
+                f"{command('prepare_data')} --dataset={self.name} --source_dir=DOWNLOADED "
+                f"--data_dir={self.data_dir_root}"
             )
         source = self.read(self._source_dir, self.options)
         for split, photos in source.splits.items():

@@ -24,6 +24,7 @@ from srn_tf.data.scenes import Scenes
 from srn_tf.data.voc2007 import Voc2007
 from srn_tf.data.wider_attribute import WiderAttribute
 from srn_tf.errors import InputError
+from srn_tf.program import command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,8 +259,8 @@ def open_prepared(name, data_dir):
     if not is_prepared(builder):
         source = " --source_dir=DOWNLOADED" if entry.has_source else ""
         raise InputError(
-            f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: python "
-            f"tools/prepare_data.py --dataset={name}{source} --data_dir={data_dir}"
+            f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: "
+            f"{command('prepare_data')} --dataset={name}{source} --data_dir={data_dir}"
         )
     return builder
 
@@ -325,7 +326,7 @@ def _prepare_command(builder, store_size):
     }
     words = [f"--dataset={builder.name}", "--source_dir=DOWNLOADED", "--data_dir=ANOTHER", f"--store_size={store_size}"]
     words += [f"--no{name}" if value is False else f"--{name}={value}" for name, value in options.items()]
-    return f"python tools/prepare_data.py {' '.join(map(shlex.quote, words))}"
+    return f"{command('prepare_data')} {' '.join(map(shlex.quote, words))}"
 
 
 def _divide(builder, validation_fraction):

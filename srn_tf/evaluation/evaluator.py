@@ -11,7 +11,7 @@ from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.pointing import PointingGame
-from srn_tf.evaluation.protocols import evaluate, top_k_key
+from srn_tf.evaluation.protocols import evaluate, with_top_k_named
 from srn_tf.evaluation.sizes import BoxSizes, LabelSizes, mean_ap_by_size
 from srn_tf.models.model import input_of
 from srn_tf.tensor_float import tensor_float_32
@@ -185,14 +185,10 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         the floor, such as "top5" or "top5_min05", or "top3_forced".
     """
     thresholds = thresholds or {}
-    key = top_k_key(options.get("top_k"), options.get("top_k_floor"))
-    if key == "top3":
-        key = "top3_forced"  # what "top3" is, with or without a floor, is the protocol's
-    names = {"top_k": key, "top_k_plain": f"{key}_plain"}
     outputs = {}
     for name, logits in predictions.logits.items():
         evaluated = evaluate(logits, predictions.labels, protocol, labels, thresholds.get(name), **options)
-        outputs[name] = {names.get(table, table): values for table, values in evaluated.items()}
+        outputs[name] = with_top_k_named(evaluated, options.get("top_k"), options.get("top_k_floor"))
         if predictions.sizes is not None:
             outputs[name] |= mean_ap_by_size(logits, predictions.labels, protocol, predictions.sizes)
     metrics = {

@@ -12,6 +12,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import IN_MEMORY_BYTES, columns
 from srn_tf.evaluation.sizes import LabelSizes
 from srn_tf.files import DAMAGE, written_whole
+from srn_tf.program import command
 
 _LOGITS, _SIZES = "logits/", "sizes/"
 
@@ -90,8 +91,8 @@ def load_predictions(path):
         return SavedPredictions(arrays["names"], arrays["labels"], label_names, logits, sizes)
     except FileNotFoundError:
         raise InputError(
-            f"{path} must exist. Received: no such file. Evaluate the run on that split first: python "
-            "tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=SPLIT"
+            f"{path} must exist. Received: no such file. Evaluate the run on that split first: "
+            f"{command('evaluate')} --work_dir=RUN --data_dir=DATA --split=SPLIT"
         ) from None
     except DAMAGE as error:
         reason = " ".join(str(error).split())

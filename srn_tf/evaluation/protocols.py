@@ -214,6 +214,22 @@ def top_k_key(k, min_probability):
     return f"top{k}" if min_probability is None else f"top{k}_min{min_probability:g}".replace(".", "")
 
 
+def with_top_k_named(evaluated, k, min_probability):
+    """What `evaluate` returned with the table "top_k" under a name of its own, as metrics.json has it.
+
+    Args:
+        evaluated: dict.
+        k, min_probability: its top_k and top_k_floor.
+    Returns:
+        dict; the name is that of `top_k_key`, or "top3_forced", since what "top3" is, with or without a floor, is the
+        protocol's.
+    """
+    key = top_k_key(k, min_probability)
+    key = "top3_forced" if key == "top3" else key
+    names = {"top_k": key, "top_k_plain": f"{key}_plain"}
+    return {names.get(table, table): values for table, values in evaluated.items()}
+
+
 def is_constant(scores):
     """bool (C,), whether a label has the same score in every image; of one image, no label has."""
     first = scores[0]

@@ -43,7 +43,7 @@ def evaluate_score_files(scores_path, labels_path, protocol, scores_are=None, **
     try:
         if is_by_name:
             labels = match(table, truth_table)
-        logits = _as_logits(scores, scale)
+        logits = as_logits(scores, scale)
         evaluated = protocols.evaluate(logits, labels, protocol, table and table.labels, **options)
         if len(evaluated["ties"]["constant_labels"]) == logits.shape[1]:
             raise InputError(
@@ -75,10 +75,16 @@ def _read(path):
     return table, read_matrix(path) if table is None else table.values
 
 
-def _as_logits(scores, scale):
-    """Scores as logits; InputError for scores that are not what `scale` says, or where it is None and they may not be.
+def as_logits(scores, scale):
+    """Scores as logits.
 
-    NaN and infinity are left to protocols.evaluate.
+    Args:
+        scores: real (N, C); NaN and infinity are left to protocols.evaluate.
+        scale: one of SCALES, or None where it is not known.
+    Returns:
+        (N, C).
+    Raises:
+        InputError: the scores are not what `scale` says, or may not be logits where it is None.
     """
     lowest, highest = np.min(scores), np.max(scores)
     if scale == "probabilities":

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.program import tool
 
 IMAGE_COLUMNS = ("path", "image", "name", "file", "filename", "file_name")
 """What the first column of a table is called; capitals do not matter."""
 
 _ERROR = "error"
-_MAKE_IT = "tools/predict.py writes one with --write=probabilities"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _table(path, columns, rows):
             place = next(place for place in range(len(labels)) if not _is_number(row[1 + place]))
             raise InputError(
                 f"{path} must have a number for every image and label. Received: {str(row[1 + place])[:40]!r} for "
-                f"{labels[place]!r} of {row[0]}. Columns are those of labels alone; {_MAKE_IT}."
+                f"{labels[place]!r} of {row[0]}. Columns are those of labels alone; {_make_it()}."
             ) from None
     return NamedTable(path, images, labels, values, is_of_predict)
 
@@ -191,7 +191,7 @@ def _read_json_lines(path):
                 raise InputError(
                     f"{path}, line {number}: a line must be an object that names its image. Expected: a first key "
                     f"{' or '.join(IMAGE_COLUMNS)}, the same in every line. Received: {line.strip()[:40]!r}. "
-                    f"{_MAKE_IT}."
+                    f"{_make_it()}."
                 )
             error = record.pop(_ERROR, None)
             image = str(record.pop(image_column))
@@ -221,6 +221,10 @@ def _read_parquet(path):
     if not columns or columns[0].lower() not in IMAGE_COLUMNS:
         raise InputError(
             f"{path} must have the images in its first column, named {' or '.join(IMAGE_COLUMNS)}. Received: "
-            f"{', '.join(columns)[:80] or 'no column'}. {_MAKE_IT}."
+            f"{', '.join(columns)[:80] or 'no column'}. {_make_it()}."
         )
     return columns, list(map(list, zip(*(column.to_pylist() for column in table.columns), strict=True)))
+
+
+def _make_it():
+    return f"{tool('predict')} writes one with --write=probabilities"

@@ -19,13 +19,13 @@ from srn_tf.evaluation.blocks import columns, row_blocks
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.labels import check_same_labels
+from srn_tf.program import command
 from srn_tf.runs.checkpoint import digest_of
 from srn_tf.runs.work_dir import WorkDir
 
 METRICS = ("F1-C", "F1-O")
 FILE_NAME = "thresholds.json"
 _ROUNDING = 1e-9  # sums of per-label F1 that differ by less are equal
-_MAKE_IT = "Make one: python tools/tune_thresholds.py --work_dir=RUN"
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Thresholds:
         if self.output not in outputs:
             raise InputError(
                 f"{self.path} must be tuned for an output of the model ({', '.join(outputs)}). Received: "
-                f"{self.output!r}. {_MAKE_IT}"
+                f"{self.output!r}. {_make_it()}"
             )
         expected = digest_of(weights_path)
         if self.weights != expected:
             raise InputError(
                 f"{self.path} must be tuned on the predictions of the same weights. Expected: weights "
-                f"{expected[:12]}, of {weights_path}. Received: {self.origin}. {_MAKE_IT}"
+                f"{expected[:12]}, of {weights_path}. Received: {self.origin}. {_make_it()}"
             )
 
     @property
@@ -205,14 +205,14 @@ def load_thresholds(path):
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
     except FileNotFoundError:
-        raise InputError(f"{path} must exist. Received: no such file. {_MAKE_IT}") from None
+        raise InputError(f"{path} must exist. Received: no such file. {_make_it()}") from None
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
-        raise InputError(f"{path} must be a JSON file of thresholds. Received: {error}. {_MAKE_IT}") from None
+        raise InputError(f"{path} must be a JSON file of thresholds. Received: {error}. {_make_it()}") from None
     record = record if isinstance(record, dict) else {}
     labels, output, values = record.get("labels"), record.get("output"), record.get("values")
     if not isinstance(labels, list) or not isinstance(output, str) or values is None:
         raise InputError(
-            f"{path} must have labels, output and values. Received: {', '.join(record) or 'none'}. {_MAKE_IT}"
+            f"{path} must have labels, output and values. Received: {', '.join(record) or 'none'}. {_make_it()}"
         )
     each = values if isinstance(values, list) else [values]
     if isinstance(values, list) and len(values) != len(labels):
@@ -328,3 +328,7 @@ def _f1(true_positive, predicted, positive):
     if positive == 0:
         return (predicted == 0).astype(np.float64)
     return 2 * true_positive / (predicted + positive)
+
+
+def _make_it():
+    return f"Make one: {command('tune_thresholds')} --work_dir=RUN"

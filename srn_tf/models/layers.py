@@ -360,3 +360,19 @@ class LayerScale(keras.layers.Layer):
 
     def call(self, x):
         return x * tf.convert_to_tensor(self.gamma)
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class Output(keras.layers.Layer):
+    """Gives an output of a model the layer's name: any tensor -> the same, float32.
+
+    Keras 3 compiles a training step with XLA unless a layer says that it cannot. This one does, for the sake of layers
+    and metrics that XLA does not know, such as `srn_tf.metrics.MeanAveragePrecision`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.supports_jit = False
+
+    def call(self, x):
+        return tf.identity(x)

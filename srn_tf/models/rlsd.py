@@ -97,7 +97,13 @@ class RLSDSettings(Settings):
         ("soft", "ordered"),
     )
 
-    stages = STAGES
+    stages_if_soft = STAGES
+
+    @property
+    def stages(self):
+        if self.region_sequence == "soft":
+            return self.stages_if_soft
+        return {name: _with_sequence(stage) for name, stage in self.stages_if_soft.items()}
 
     @property
     def label_fields(self):
@@ -108,7 +114,7 @@ class RLSDSettings(Settings):
 class RLSDFtRPNSettings(RLSDSettings):
     """Of RLSD+ft-RPN, which learns its regions from the boxes of the data set that it labels."""
 
-    stages = FT_RPN_STAGES
+    stages_if_soft = FT_RPN_STAGES
 
 
 def build(trunk, labels, settings):
@@ -145,9 +151,8 @@ def build(trunk, labels, settings):
     samples = region_layers.RegionSamples(settings.region_grid, name="region_samples")([X, boxes])
     features = region_net(samples)
     found = label_lstm([features, is_region] if is_ordered else features)
-    logits, stages, more = found["logits"], settings.stages, {}
+    logits, more = found["logits"], {}
     if is_ordered:
-        stages = {name: _with_sequence(stage) for name, stage in stages.items()}
         more["counts"] = layers.Constant(labels.counts, name="counts")
         truth = keras.Input((len(labels),), name="truth")
         most_labels = min(settings.region_steps, len(labels))
@@ -165,7 +170,7 @@ def build(trunk, labels, settings):
             "pooled": keras.layers.GlobalAveragePooling2D(name="rlsd_pool")(X),
         },
         parts={"trunk": f_cnn, "rpn": proposals, "region_net": region_net, "label_lstm": label_lstm, **more},
-        stages=stages,
+        stages=settings.stages,
         logits=("y_rlsd",),
         regions=(REGIONS,),
         embedding="pooled",

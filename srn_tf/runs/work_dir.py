@@ -12,6 +12,7 @@ import tempfile
 from srn_tf.errors import InputError
 from srn_tf.files import lock, write_json
 from srn_tf.labels import check_same_labels
+from srn_tf.program import tool
 from srn_tf.runs.format import FORMAT, check_format
 
 logger = logging.getLogger("srn_tf")
@@ -84,7 +85,7 @@ class WorkDir:
         if not versions:
             raise InputError(
                 f"A run must have an exported model. Received: {self.export}, which holds none. Make one with "
-                "tools/export.py."
+                f"{tool('export')}."
             )
         return os.path.join(self.export, str(versions[-1]))
 
@@ -239,7 +240,7 @@ class WorkDir:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise InputError(
-                f"{self.flags} must hold the run's flags. Received: {reason}. Give a run of tools/train.py."
+                f"{self.flags} must hold the run's flags. Received: {reason}. Give a run of {tool('train')}."
             ) from None
         return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
@@ -251,7 +252,7 @@ class WorkDir:
         """
         if not os.path.isfile(self.run):
             raise InputError(
-                f"A work folder of tools/train.py was expected. Received: {self.path!r}, which has no run.json."
+                f"A work folder of {tool('train')} was expected. Received: {self.path!r}, which has no run.json."
             )
         try:
             with open(self.run, encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from srn_tf.data.preprocessing import preprocess
 from srn_tf.errors import InputError
+from srn_tf.program import install
 from srn_tf.serving.checking import check_differences, known_operations, odd_files, probability_tolerance
 
 FILE_NAME = "model.onnx"
@@ -23,7 +24,8 @@ def check_onnx_installed():
         import tf2onnx  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"ONNX files need packages of their own. Received: no {error.name}. pip install -r requirements-onnx.txt"
+            f"ONNX files need packages of their own. Received: no {error.name}. "
+            f"{install('requirements-onnx.txt', 'tf2onnx onnx onnxruntime')}"
         ) from None
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.models.model import Map, Regions
+from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir, versions_in
 from srn_tf.serving.images import refusal, to_image_files
 
@@ -196,7 +197,7 @@ class Predictor:
 def _load(path):
     """Loads a SavedModel and checks that it is one of this project's; InputError otherwise."""
     if not os.path.isdir(path):
-        raise InputError(f"{_EXPECTED} Received: {path}, which is not a folder. Make one with tools/export.py.")
+        raise InputError(f"{_EXPECTED} Received: {path}, which is not a folder. Make one with {tool('export')}.")
     if not tf.saved_model.contains_saved_model(path):
         raise InputError(f"{_EXPECTED} Received: {path}, {_what_lies_in(path)}")
     try:
@@ -212,7 +213,7 @@ def _load(path):
     if set(inputs) != {"image_bytes"} or not {"probabilities", "labels"} <= set(outputs):
         raise InputError(
             f"{_EXPECTED} Received: {path}, a SavedModel of another kind (its serving_default must take image_bytes "
-            "and give probabilities and labels). Make one with tools/export.py."
+            f"and give probabilities and labels). Make one with {tool('export')}."
         )
     return loaded
 
@@ -224,7 +225,7 @@ def _what_lies_in(path):
         if versions:
             return f"a folder of versions. Give one of them; the newest is {os.path.join(base, str(versions[-1]))}."
     if os.path.isfile(WorkDir(path).run):
-        return f"a run without an export. Make one: python tools/export.py --work_dir={path}"
+        return f"a run without an export. Make one: {command('export')} --work_dir={path}"
     return "which has no saved_model.pb. Check the path."
 
 

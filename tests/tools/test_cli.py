@@ -21,8 +21,7 @@ def test_a_reader_that_has_enough_is_no_failure_to_report():
 # A tool whose main does one thing and says so; "clear" is what it does when it ends before its end.
 TOOL = """
 import signal, sys, time
-sys.path.insert(0, "tools")
-import cli
+from srn_tf.commands import cli
 from srn_tf.training.interruption import Interruption, Stopped
 
 def work():
@@ -141,7 +140,7 @@ def test_worker_processes_end_quietly(start, tmp_path):
     """SIGTERM reaches them too, where a whole process group gets it."""
     file = tmp_path / "tool.py"
     file.write_text(WORKERS)
-    command = [sys.executable, file, start, str(ROOT / "tools")]
+    command = [sys.executable, file, start, str(ROOT)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **pipes) as process:
         assert process.stdout.readline() == "at work\n"
@@ -176,6 +175,6 @@ def main(_):
 if __name__ == "__main__":
     start = sys.argv.pop(1)
     sys.path.insert(0, sys.argv.pop(1))
-    import cli
+    from srn_tf.commands import cli
     cli.run(main, "")
 """

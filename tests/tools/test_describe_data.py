@@ -1,6 +1,5 @@
 """tools/describe_data.py: what it writes is what the records say, and every failure is one line."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srn_tf.commands import describe_data
 from srn_tf.data import scenes
 from srn_tf.data.datasets import open_prepared
 from srn_tf.data.pipeline import read_records
@@ -111,10 +111,6 @@ def two_splits_dir(tmp_path_factory):
 @pytest.fixture
 def describe(monkeypatch, two_splits_dir, tmp_path):
     """Calls the tool's main with these flags; returns the folder of the results."""
-    monkeypatch.syspath_prepend(str(TOOL.parent))
-    spec = importlib.util.spec_from_file_location("describe_data", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def call(**changes):
         settings = {
@@ -127,8 +123,8 @@ def describe(monkeypatch, two_splits_dir, tmp_path):
             "batch_size": 2,
             **changes,
         }
-        monkeypatch.setattr(tool, "FLAGS", SimpleNamespace(**settings))
-        tool.main([])
+        monkeypatch.setattr(describe_data, "FLAGS", SimpleNamespace(**settings))
+        describe_data.main([])
         return Path(settings["output_dir"])
 
     return call

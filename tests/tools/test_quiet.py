@@ -29,8 +29,8 @@ REASON = "The library was compiled to use AVX instructions, but these aren't ava
 def test_notices_are_left_out_and_reasons_are_not(tmp_path, level, ending, status, expected):
     (tmp_path / "tensorflow.py").write_text(TENSORFLOW + ending)
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    environment |= {"PYTHONPATH": f"{tmp_path}:{ROOT / 'tools'}"} | ({"TF_CPP_MIN_LOG_LEVEL": level} if level else {})
-    code = "import sys, quiet, tensorflow; sys.stderr.write('later\\n')"
+    environment |= {"PYTHONPATH": f"{tmp_path}:{ROOT}"} | ({"TF_CPP_MIN_LOG_LEVEL": level} if level else {})
+    code = "import sys, srn_tf.commands.quiet, tensorflow; sys.stderr.write('later\\n')"
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert result.returncode == status
     if expected is None:

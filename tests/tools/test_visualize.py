@@ -90,13 +90,12 @@ def test_drawings_of_files(run, tmp_path):
 # Several command lines in one process, which loads TensorFlow once.
 SEVERAL = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-import visualize
 from absl import flags
 from absl.testing import flagsaver
+from srn_tf.commands import visualize
 from srn_tf.errors import InputError
 visualize.define_flags()
-for arguments in json.loads(sys.argv[2]):
+for arguments in json.loads(sys.argv[1]):
     with flagsaver.flagsaver():
         try:
             visualize.main(flags.FLAGS(["visualize.py", *arguments])[1:])
@@ -121,7 +120,7 @@ def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
         [f"--saved_model={tmp_path}/other/1", "--page", *split],
     ]
     result = subprocess.run(
-        [sys.executable, "-c", SEVERAL, ROOT / "tools", json.dumps(commands)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", SEVERAL, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True
     )
     said = result.stdout.splitlines()
     assert "Received: 'disc'. Some of them: disk" in said[0]

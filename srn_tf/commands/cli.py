@@ -1,5 +1,6 @@
-"""What every command line here shares: flags, quiet start, one line for a failure."""
+"""What every command line shares: flags, quiet start, one line for a failure."""
 
+import importlib
 import logging
 import os
 import shlex
@@ -8,19 +9,33 @@ import sys
 import tempfile
 import threading
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from absl import app, flags
+
+from srn_tf.commands import quiet  # noqa: F401
+from srn_tf.errors import InputError
+from srn_tf.program import as_called, find_flagfile
+from srn_tf.training.interruption import Stopped
+
 # TensorFlow leaves oneDNN's kernels out where a CPU has no AVX-512 VNNI; training is 1.5 times as fast with them there.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-import quiet  # noqa: E402, F401
-from absl import app, flags  # noqa: E402
-
-from srn_tf.errors import InputError  # noqa: E402
-from srn_tf.training.interruption import Stopped  # noqa: E402
 
 
 class _Terminated(SystemExit):
     """SIGTERM, as an exception, so that what `main` was writing is cleared away."""
+
+
+def start(name):
+    """Runs a command line of this folder, as `run` does.
+
+    Args:
+        name: of its module, whose docstring is its usage. It has `define_flags` and `main`, and TAKES_ARGUMENTS where
+            it takes arguments that are no flags.
+    """
+    module = importlib.import_module(f"srn_tf.commands.{name}")
+    module.define_flags()
+    for flag in flags.FLAGS.get_key_flags_for_module(module.__name__):  # --help shows them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    run(module.main, module.__doc__, getattr(module, "TAKES_ARGUMENTS", False))
 
 
 def run(main, usage, takes_arguments=False):
@@ -101,14 +116,29 @@ def _show_progress():
 
 
 def _parse(usage):
-    sys.modules["__main__"].__doc__ = usage
+    sys.modules["__main__"].__doc__ = as_called(usage)
     app.define_help_flags()
     try:
-        return flags.FLAGS(sys.argv)[1:]
+        return flags.FLAGS(_with_own_flagfiles(sys.argv))[1:]
     except flags.Error as error:
         raise InputError(f"{error} See {os.path.basename(sys.argv[0])} --help.") from error
     except SystemExit:
         sys.exit(0)  # --help, which absl leaves with 1
+
+
+def _with_own_flagfiles(words):
+    """The command line, the package's own flagfile standing where one is named that is not there; says which."""
+    words = list(words)
+    for place, word in enumerate(words[1:], 1):
+        flag, equals, path = word.partition("=")
+        if flag not in ("--flagfile", "-flagfile") or not (equals or place + 1 < len(words)):
+            continue
+        path = path if equals else words[place + 1]
+        found = find_flagfile(path)
+        words[place if equals else place + 1] = f"{flag}={found}" if equals else found
+        if found != path:
+            print(f"Flagfile {path}: srn_tf's own, {found}")
+    return words
 
 
 def _terminate(number, frame):

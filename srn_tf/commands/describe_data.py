@@ -1,0 +1,159 @@
+"""Describes a prepared data set: label frequencies, labels an image, co-occurrence, image sizes.
+
+python tools/describe_data.py --data_dir=DIR --dataset=NAME --output_dir=OUT [--split=train]
+
+Writes OUT/statistics.json, labels.png, labels_per_image.png, cooccurrence.png and image_sizes.png. The splits are
+those stored with the data set, before a run holds out anything. Of more than 100 labels, charts and co-occurrence show
+the 100 most frequent. With --pipeline_batches=N it also measures how fast
+training batches are made.
+"""
+
+import contextlib
+import functools
+import itertools
+import operator
+import os
+import re
+
+from absl import flags
+from tqdm import tqdm
+
+from srn_tf.choices import DATASETS
+from srn_tf.commands import cli
+from srn_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("data_dir", None, "Folder of the prepared data set.", required=True)
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder for what is written.", required=True)
+    flags.DEFINE_enum("split", "all", ("all", "train", "validation", "test"), "Split to describe.")
+    flags.DEFINE_integer("pipeline_batches", 0, "Training batches to measure; 0 measures nothing.", lower_bound=0)
+    flags.DEFINE_integer("image_size", 224, "Side of the images in the measured batches, pixels.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 96, "Images a measured batch.", lower_bound=1)
+
+
+def main(_):
+    from srn_tf.data.datasets import open_prepared, protocol_of
+    from srn_tf.data.examples import label_names
+    from srn_tf.data.statistics import summarize, summary_table
+    from srn_tf.evaluation.protocols import protocol_named
+    from srn_tf.files import write_json
+
+    builder = open_prepared(FLAGS.dataset, FLAGS.data_dir)
+    labels, protocol = label_names(builder), protocol_named(protocol_of(FLAGS.dataset))
+    splits = _splits(builder)
+    cli.make_output_dir("output_dir", FLAGS.output_dir)
+    with _one_message(builder):
+        pipeline = _measure_pipeline(builder) if FLAGS.pipeline_batches else None
+        counts = {split: _count(builder, split, len(labels)) for split in splits}
+    whole = functools.reduce(operator.add, counts.values())
+
+    groups = {**counts, "all": whole} if len(counts) > 1 else counts
+    summaries = {name: summarize(group, labels, protocol.is_zero_unspecified) for name, group in groups.items()}
+    statistics = {"dataset": FLAGS.dataset, "protocol": protocol.name, "splits": summaries}
+    if pipeline:
+        statistics["pipeline"] = pipeline
+    json_path = os.path.join(FLAGS.output_dir, "statistics.json")
+    write_json(json_path, statistics)
+    chart_paths = _draw(labels, counts, whole)
+
+    print(f"{FLAGS.dataset}, protocol {protocol.name}")
+    print(summary_table(summaries))
+    if pipeline:
+        print(
+            f"Training batches of {pipeline['batch_size']} at {pipeline['image_size']} pixels: "
+            f"{pipeline['images_per_s']:.0f} images a second"
+        )
+    print("\n".join([json_path, *chart_paths]))
+
+
+def _splits(builder):
+    """Names of the splits to read, in the order they have everywhere."""
+    stored = [split for split in ("train", "validation", "test") if split in builder.info.splits]
+    if FLAGS.split == "all":
+        return stored
+    if FLAGS.split not in stored:
+        raise InputError(
+            f"--split must be one that {FLAGS.dataset} stores: {', '.join(stored)}, or all. Received: {FLAGS.split}."
+        )
+    return [FLAGS.split]
+
+
+@contextlib.contextmanager
+def _one_message(builder):
+    """Turns what goes wrong when records are read into one line."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*", "", str(error)).rstrip(
+            "."
+        )  # without TensorFlow's names for its own parts
+        raise InputError(
+            f"The records in {builder.data_dir} must be readable. Received: {type(error).__name__}, {reason}. "
+            "Remove that folder and prepare the data set again."
+        ) from None
+
+
+def _count(builder, split, num_labels):
+    """Counts of one split, see `statistics.count_records`."""
+    from srn_tf.data.pipeline import read_records
+    from srn_tf.data.statistics import count_records
+
+    records = read_records(builder, split)
+    total = int(records.cardinality())
+    progress = tqdm(records.as_numpy_iterator(), split, total, unit="image", leave=False, disable=None)
+    return count_records(progress, num_labels)
+
+
+def _measure_pipeline(builder):
+    """Speed of the training batches, epoch after epoch, for statistics.json."""
+    from srn_tf.data.crops import Crops
+    from srn_tf.data.pipeline import read_records, training_batches
+    from srn_tf.data.statistics import WARM_UP_BATCHES, images_per_second
+
+    records = read_records(builder, "train")
+    num_images = int(records.cardinality())
+    if num_images < FLAGS.batch_size:
+        raise InputError(
+            f"--batch_size must be at most the number of training images, {num_images}. Received: {FLAGS.batch_size}."
+        )
+    shape = {"image_size": FLAGS.image_size, "batch_size": FLAGS.batch_size}
+    epochs = (training_batches(records, **shape, seed=0, epoch=epoch, crops=Crops()) for epoch in itertools.count())
+    batches = itertools.islice(itertools.chain.from_iterable(epochs), WARM_UP_BATCHES + FLAGS.pipeline_batches)
+    total = WARM_UP_BATCHES + FLAGS.pipeline_batches
+    progress = tqdm(batches, "pipeline", total, unit="batch", leave=False, disable=None)
+    return {"images_per_s": images_per_second(progress), "batches": FLAGS.pipeline_batches, **shape}
+
+
+def _draw(labels, counts, whole):
+    """Draws all charts; returns their paths.
+
+    Args:
+        labels: C label names.
+        counts: split name -> statistics.Counts.
+        whole: Counts of all of them.
+    """
+    from srn_tf.data import charts
+    from srn_tf.data.statistics import conditional_probabilities, cooccurrence
+    from srn_tf.pictures import save_pngs
+
+    shown, together = cooccurrence(whole)  # of many labels the most frequent
+    names, note = [labels[index] for index in shown], ""
+    if len(names) < len(labels):
+        note = f"the {len(names)} most frequent of {len(labels):,} labels"
+    positives = {split: group.positives[shown] for split, group in counts.items()}
+    images = {split: group.images for split, group in counts.items()}
+    figures = {
+        "labels": charts.draw_labels(names, positives, images, note),
+        "labels_per_image": charts.draw_labels_per_image(
+            {split: group.labels_per_image for split, group in counts.items()}
+        ),
+        "cooccurrence": charts.draw_cooccurrence(names, conditional_probabilities(together), note),
+        "image_sizes": charts.draw_image_sizes(whole.sizes),
+    }
+    return save_pngs(figures, FLAGS.output_dir)

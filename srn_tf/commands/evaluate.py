@@ -1,0 +1,170 @@
+"""Evaluates a trained run or an exported model on a split, or a file of scores against a file of truths.
+
+python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
+python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=J.json]
+python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
+
+Scores are logits, one image a line, one label a column (csv, text, .npy or .npz), or --scores_are=probabilities; truths
+likewise: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative, 0 unspecified or difficult).
+Either may be a table with names, as tools/predict.py writes (.csv, .jsonl, .parquet): a column `path` of images and a
+column of numbers for each label. Where both are, images and labels are matched by name, in any order.
+Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
+A run's predictions stay in RUN/predictions for other tools; those on a DATA that is not the run's own are kept apart.
+"""
+
+import os
+
+from absl import flags
+
+from srn_tf.choices import DATASETS
+from srn_tf.errors import InputError
+from srn_tf.evaluation.protocols import PROTOCOLS
+from srn_tf.evaluation.report import per_label_table, score_table, summary_table
+from srn_tf.evaluation.score_files import SCALES, evaluate_score_files
+from srn_tf.files import write_json
+from srn_tf.labels import check_same_labels
+from srn_tf.program import tool
+from srn_tf.runs.work_dir import WorkDir
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("work_dir", "", "Work folder of a run.")
+    flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
+    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
+    flags.DEFINE_string("saved_model", "", "Exported model, instead of a run: the probabilities it serves are scored.")
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
+    flags.DEFINE_string("scores", "", "File of scores, instead of a run.")
+    flags.DEFINE_enum(
+        "scores_are",
+        None,
+        SCALES,
+        f"What --scores holds. Default: probabilities in a file of {tool('predict')}, else logits.",
+    )
+    flags.DEFINE_string("labels", "", "File of truths for --scores.")
+    flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What --labels mean and which tables are made.")
+    flags.DEFINE_enum("zero_in_ap", None, ("negative", "excluded"), "What an unspecified 0 in --labels is in AP.")
+    flags.DEFINE_enum("zero_in_rates", None, ("negative", "excluded"), "What it is in precision, recall and F1.")
+    flags.DEFINE_integer("top_k", None, "Also a table of the so many highest labels an image.", 1)
+    flags.DEFINE_float("top_k_floor", None, "Probability below which none of those is predicted.", 0.0, 1.0)
+    flags.DEFINE_bool("ranking", False, "Also LRAP, coverage error, ranking loss, Hamming loss, subset accuracy.")
+    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram, of the final output of a run.")
+    flags.DEFINE_string("thresholds", "", f"File of {tool('tune_thresholds')}, in place of 0.5.")
+    flags.DEFINE_string("output", "", "JSON file to write.")
+    flags.DEFINE_bool("per_label", False, "Also print every label's AP, of a run.")
+
+
+def main(_):
+    if sum(map(bool, (FLAGS.work_dir, FLAGS.saved_model, FLAGS.scores))) != 1:
+        raise InputError(
+            "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
+            "(with --labels)."
+        )
+    if FLAGS.scores_are and not FLAGS.scores:
+        raise InputError("--scores_are is for --scores. Remove it: what a model gives is known.")
+    _check_written("output")
+    _check_written("reliability")
+    if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
+        raise InputError("--top_k_floor needs --top_k.")
+    if FLAGS.scores:
+        _evaluate_files()
+    elif FLAGS.saved_model:
+        _evaluate_saved_model()
+    else:
+        _evaluate_run()
+
+
+def _check_written(flag):
+    """Refuses to put an evaluation in the place of what a run says of itself."""
+    path = FLAGS[flag].value
+    run = WorkDir(os.path.dirname(path))
+    if path in (run.metrics, run.reliability, run.run, run.log, run.flags) and os.path.isfile(run.run):
+        raise InputError(
+            f"--{flag} must not be a file that {tool('train')} wrote of a run. Received: {path}. Give another name."
+        )
+
+
+def _evaluate_files():
+    from srn_tf.evaluation.protocols import protocol_named
+
+    if not FLAGS.labels or not FLAGS.output:
+        raise InputError("--scores needs --labels and --output.")
+    thresholds = _load_thresholds()
+    protocol = protocol_named(FLAGS.protocol, **_policies())
+    values = None if thresholds is None else thresholds.values
+    files = (FLAGS.scores, FLAGS.labels)
+    result = evaluate_score_files(*files, protocol, FLAGS.scores_are, thresholds=values, **_options())
+    if thresholds is not None and "label_names" in result:
+        check_same_labels(result["label_names"], thresholds.labels, FLAGS.thresholds)
+    if thresholds is not None and len(thresholds.labels) != result["labels"]:
+        raise InputError(
+            f"{FLAGS.thresholds} must be of as many labels as {FLAGS.scores} has columns. Received: "
+            f"{len(thresholds.labels)} labels, {result['labels']} columns. Tune thresholds for these labels."
+        )
+    write_json(FLAGS.output, result)
+    _draw_reliability(result, os.path.basename(FLAGS.scores))
+    print(score_table(result, FLAGS.output))
+    if thresholds is not None:
+        print(
+            f"In the table, {thresholds.statement}. Whether the scores are of the same model is not known: these are "
+            f"{thresholds.origin}."
+        )
+
+
+def _evaluate_saved_model():
+    if not FLAGS.data_dir or not FLAGS.dataset:
+        raise InputError("--saved_model needs --dataset and --data_dir.")
+    if FLAGS.thresholds:
+        raise InputError("--thresholds does not go with --saved_model, which has thresholds of its own. Remove it.")
+    from srn_tf.serving.evaluation import evaluate_saved_model
+
+    model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
+    _report(evaluate_saved_model(*model, _policies(), **_options()))
+
+
+def _policies():
+    return {name: FLAGS[name].value for name in ("zero_in_ap", "zero_in_rates")}
+
+
+def _options():
+    return {name: FLAGS[name].value for name in ("ranking", "top_k", "top_k_floor")}
+
+
+def _report(metrics):
+    if FLAGS.output:
+        write_json(FLAGS.output, metrics)
+    final, output = next(iter(metrics["outputs"].items()))
+    _draw_reliability(output, f"{metrics['dataset']} {FLAGS.split}, {final}")
+    print(summary_table(metrics))
+    if FLAGS.per_label:
+        print(per_label_table(metrics))
+
+
+def _evaluate_run():
+    if not FLAGS.data_dir:
+        raise InputError("--work_dir needs --data_dir.")
+    from srn_tf.run import evaluate_run
+
+    thresholds = _load_thresholds()
+    run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
+    _report(evaluate_run(*run, thresholds, _policies(), **_options()))
+    if thresholds is not None:
+        print(f"In the tables, {thresholds.statement}; every other output by 0.5.")
+
+
+def _load_thresholds():
+    if not FLAGS.thresholds:
+        return None
+    from srn_tf.evaluation.thresholds import load_thresholds
+
+    return load_thresholds(FLAGS.thresholds)
+
+
+def _draw_reliability(output, title):
+    if FLAGS.reliability:
+        from srn_tf.evaluation.calibration import draw_reliability
+        from srn_tf.pictures import save_png
+
+        save_png(draw_reliability(output["calibration"], title), FLAGS.reliability)

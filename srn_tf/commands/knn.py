@@ -1,0 +1,64 @@
+"""Evaluates k nearest neighbours on the pooled features of a trained run, or on NUS-WIDE's low-level features.
+
+python tools/knn.py --work_dir=RUN --data_dir=DATA --output_dir=OUT [--k=1,5,10,20,50,100,200] [--sigma=0]
+python tools/knn.py --features_dir=NUS_LOW_LEVEL --source_dir=NUS --output_dir=OUT [--data_dir=DATA]
+
+A label's score is the share of the k nearest training images that have it; k is chosen on validation images by mAP.
+OUT then holds flags.txt, run.json, metrics.json and predictions/, as a run does: tools/compare.py takes it like one.
+In the second form, NUS holds ConceptsList/, ImageList/ and Groundtruth/; with DATA, nus_wide as it was prepared for
+networks, the images are in the order of theirs, without which they cannot be compared.
+"""
+
+from absl import flags
+
+from srn_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
+    flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
+    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_string("features_dir", "", "Folder of NUS-WIDE's Low_Level_Features, instead of a run.")
+    flags.DEFINE_string("source_dir", "", "Folder of NUS-WIDE's official lists, for --features_dir.")
+    flags.DEFINE_string("output_dir", None, "Folder for what is written.", required=True)
+    flags.DEFINE_list("k", "1,5,10,20,50,100,200", "Numbers of neighbours to choose from.")
+    flags.DEFINE_float(
+        "sigma",
+        0.0,
+        "0: every neighbour counts alike; else one at distance d counts exp(-d / sigma).",
+        lower_bound=0.0,
+    )
+
+
+def main(_):
+    if bool(FLAGS.work_dir) == bool(FLAGS.features_dir):
+        raise InputError("Give either --work_dir (with --data_dir) or --features_dir (with --source_dir).")
+    candidates = _candidates()
+    if FLAGS.work_dir:
+        if not FLAGS.data_dir:
+            raise InputError("--work_dir needs --data_dir.")
+        from srn_tf.baselines.pooled_features import PooledFeatures
+
+        source = PooledFeatures(FLAGS.work_dir, FLAGS.data_dir, FLAGS.prepared_dir)
+    else:
+        if not FLAGS.source_dir:
+            raise InputError("--features_dir needs --source_dir.")
+        from srn_tf.baselines.low_level_features import LowLevelFeatures
+
+        source = LowLevelFeatures(FLAGS.features_dir, FLAGS.source_dir, FLAGS.data_dir)
+    from srn_tf.baselines.knn_run import evaluate_knn
+    from srn_tf.evaluation.report import summary_table
+
+    metrics = evaluate_knn(source, candidates, FLAGS.sigma, FLAGS.output_dir)
+    print(summary_table(metrics))
+
+
+def _candidates():
+    try:
+        return [int(text) for text in FLAGS.k]
+    except ValueError:
+        raise InputError(
+            f"k must be whole numbers above 0, each once, separated by commas. Received: {','.join(FLAGS.k)!r}."
+        ) from None

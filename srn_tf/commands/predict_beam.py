@@ -1,0 +1,50 @@
+"""Predicts the labels of very many image files on Apache Beam: the rows of tools/predict.py, in several files.
+
+python tools/predict_beam.py --saved_model=/shared/RUN/export/1 --output=/shared/P.csv --list_file=IMAGES.txt
+    --beam_runner=FlinkRunner --beam_options="--flink_master=HOST:8081 --parallelism=64"
+
+Writes /shared/P-00000-of-00010.csv and so on, which must not be there yet; the rows are in no particular order. Model,
+images and output must be visible to every worker under the same path, and srn_tf installed there. The other flags are
+those of tools/predict.py. On one machine tools/predict.py is faster, and continues where it was killed.
+"""
+
+import logging
+
+from absl import flags
+
+from srn_tf.commands import cli, predict
+
+FLAGS = flags.FLAGS
+TAKES_ARGUMENTS = True
+
+
+def define_flags():
+    predict.define_shared_flags()
+    flags.adopt_module_key_flags(predict)
+    flags.DEFINE_string("beam_runner", "DirectRunner", "DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...")
+    flags.DEFINE_string("beam_options", "", 'Flags of the Beam pipeline, as in --beam_options="--flink_master=H:P".')
+
+
+def main(arguments):
+    predict.check_shared_flags()
+    beam_options = cli.split_options("beam_options")
+
+    from srn_tf.prediction.inputs import list_inputs
+    from srn_tf.prediction.rows import format_of
+
+    format_of(FLAGS.output)
+    paths = list_inputs(arguments, FLAGS.list_file)
+
+    # Beam tells of its own workings, and of a failure at length; what matters of it is in the one message.
+    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+
+    from srn_tf.beam import pipeline_settings
+
+    settings = pipeline_settings(FLAGS.beam_runner, beam_options)
+
+    from srn_tf.prediction.on_beam import predict_on_beam
+
+    model = {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s")}
+    done = predict_on_beam(model, paths, FLAGS.output, settings, FLAGS.write, FLAGS.top_k, FLAGS.batch_size)
+    print(predict.summary_line(done))

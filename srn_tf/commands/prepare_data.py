@@ -1,0 +1,115 @@
+"""Turns a download in its official layout, or your own photographs, into a verified, sharded data set.
+
+python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
+python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA
+
+What each data set expects in DOWNLOADED: BUILD.md, or start with an empty folder and read the message. A finished data
+set is left as it is; an interrupted preparation starts anew.
+"""
+
+from absl import flags
+
+from srn_tf.choices import DATASETS
+from srn_tf.commands import cli
+from srn_tf.errors import InputError
+from srn_tf.program import command
+
+FLAGS = flags.FLAGS
+
+# Flags that are options of some data sets; which has which is known to their classes.
+_OPTIONS = (
+    *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
+    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
+    *("test_fraction", "validation_fraction", "split_seed"),
+)
+
+_LABELS_SHOWN = 40
+
+
+def define_flags():
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", required=True)
+    flags.DEFINE_string("source_dir", None, "Folder of the download. Only read. scenes needs none.")
+    flags.DEFINE_string(
+        "data_dir", None, "Folder for prepared data sets: <data_dir>/<dataset>/<version>.", required=True
+    )
+    flags.DEFINE_integer("processes", 0, "Processes that open images; 0: one per CPU.", 0)
+    flags.DEFINE_float("max_rejected", 0.001, "Share of damaged images that is still accepted.", 0.0, 1.0)
+    flags.DEFINE_bool("allow_overlap", False, "Accept equal images in train and test.")
+    flags.DEFINE_bool("fail_on_mismatch", False, "Make every warning an error.")
+    flags.DEFINE_string("beam_runner", None, "Prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...")
+    flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, as in --beam_options="--flink_master=H:P".')
+
+    flags.DEFINE_integer(
+        "store_size",
+        0,
+        "Side that training images are resized to, pixels, others not; 0: as they came. Paper: 256, for "
+        "--image_size=224; crops for 448 come from 512.",
+        0,
+    )
+    flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without any label.")
+    flags.DEFINE_enum("label_order", "category_id", ("category_id", "alphabetical"), "coco2014: order of the labels.")
+    flags.DEFINE_enum(
+        "variant",
+        "official",
+        ("official", "labelled", "available", "list", "csv"),
+        "nus_wide: which rows, see BUILD.md.",
+    )
+    flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one a line.")
+    flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: default nus_wid_data.csv.")
+    flags.DEFINE_enum(
+        "official_val",
+        "train",
+        ("train", "validation"),
+        "voc2007, wider_attribute: what the official val set is used as.",
+    )
+    policies = ("positive", "negative", "ignored")
+    flags.DEFINE_enum("difficult_train", "positive", policies, "voc2007: labels with only difficult objects, in train.")
+    flags.DEFINE_enum("difficult_test", "ignored", policies, "voc2007: the same, in test.")
+    flags.DEFINE_string("csv", "", "csv: file of image paths and labels.")
+    flags.DEFINE_string("test_csv", "", "csv: file of the test images, --csv then being that of the training images.")
+    flags.DEFINE_string("validation_csv", "", "csv: file of the validation images.")
+    flags.DEFINE_string("labels_file", "", "csv: file of label names, one a line, in the order wanted.")
+    flags.DEFINE_string("separator", ";", "csv: what separates the names of a cell in the column labels.")
+    flags.DEFINE_float(
+        "test_fraction", 0.2, "csv (default 0.2), apparel (default 0.5): share of test images.", 0.0, 1.0
+    )
+    flags.DEFINE_float("validation_fraction", 0.0, "csv: share of validation images.", 0.0, 1.0)
+    flags.DEFINE_integer("split_seed", 0, "csv, apparel: seed of the split.", 0)
+
+
+def main(_):
+    options = {name: FLAGS[name].value for name in _OPTIONS if FLAGS[name].present}
+    if FLAGS.beam_options and not FLAGS.beam_runner:
+        raise InputError("--beam_options needs --beam_runner.")
+    beam_options = cli.split_options("beam_options")
+
+    from srn_tf.data.builder import Settings
+    from srn_tf.data.datasets import make_builder
+    from srn_tf.data.examples import stored_metadata
+    from srn_tf.data.prepare import is_prepared, prepare
+
+    settings = Settings(FLAGS.processes, FLAGS.max_rejected, FLAGS.allow_overlap, FLAGS.fail_on_mismatch)
+    builder = make_builder(FLAGS.dataset, FLAGS.data_dir, FLAGS.source_dir, options, settings)
+    was_prepared = is_prepared(builder)
+    prepare(builder, FLAGS.beam_runner, beam_options)
+    if was_prepared:
+        print("Prepared earlier; nothing to do.")
+    _print_labels(stored_metadata(builder), builder.data_path / "metadata.json")
+    sizes = ", ".join(f"{info.num_examples:,} {split}" for split, info in builder.info.splits.items())
+    labels = builder.info.features["labels"].shape[0]
+    print(f"{FLAGS.dataset}: {sizes} images, {labels} labels, in {builder.data_dir}")
+    where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
+    print(f"Look at it:  {command('describe_data')} {where} --output_dir=OUT")
+    print(f"Train on it: {command('train')} {where} --work_dir=RUN")
+
+
+def _print_labels(stored, path):
+    """Prints every label's name with its number of images; of a long list the beginning and the end."""
+    counts, lines = stored.get("label_counts", {}), []
+    for name in stored["labels"]:
+        of_splits = ", ".join(f"{number:,} {split}" for split, number in counts.get(name, {}).items())
+        lines.append(f"  {name}: {of_splits or 'not counted'}")
+    if len(lines) > _LABELS_SHOWN:
+        left_out = len(lines) - _LABELS_SHOWN
+        lines[_LABELS_SHOWN // 2 : -_LABELS_SHOWN // 2] = [f"  ... {left_out:,} others: label_counts in {path}"]
+    print("Images with each label:", *lines, sep="\n")

@@ -1,0 +1,133 @@
+"""Shows what an exported model sees: drawings of its attention, or one HTML page of all its answers.
+
+python tools/visualize.py --saved_model=RUN/export/1 --output_dir=OUT IMAGE_OR_FOLDER...
+python tools/visualize.py --work_dir=RUN --data_dir=DATA --split=test --output_dir=OUT
+python tools/visualize.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test --output_dir=OUT
+
+Writes OUT/attention_1.png and on: each photograph, its labels with their probabilities, and the maps (of an SRN
+attention A and weighted attention U) and regions of --labels, or of the most probable. With --page, OUT/page.html
+instead: all answers to look through, and, where the truth is known, the errors and every label's average precision at
+any threshold.
+"""
+
+import os
+
+from absl import flags
+
+from srn_tf.choices import DATASETS
+from srn_tf.commands import cli
+from srn_tf.errors import InputError
+from srn_tf.files import writing
+from srn_tf.program import command
+
+FLAGS = flags.FLAGS
+TAKES_ARGUMENTS = True
+_NUM_DRAWN, _NUM_IN_PAGE = 12, 500
+
+
+def define_flags():
+    flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
+    flags.DEFINE_string("work_dir", "", "Work folder of a run, instead: its newest export, and its own splits.")
+    flags.DEFINE_string("data_dir", "", "Folder of the data set, as in training.")
+    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
+    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to show.")
+    flags.DEFINE_string("output_dir", "", "Folder for what is written.")
+    flags.DEFINE_bool("page", False, "Write the HTML page in place of drawings.")
+    flags.DEFINE_list("labels", [], "Labels whose maps are drawn; with --page, those kept for every image shown.")
+    flags.DEFINE_list("maps", [], "Maps and regions to show, such as A,U. Default: all that the model has.")
+    flags.DEFINE_integer(
+        "num_images",
+        None,
+        f"Images drawn (default {_NUM_DRAWN}) or shown in the page (default {_NUM_IN_PAGE}, its numbers are over all).",
+        lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "order",
+        None,
+        ("first", "wrong"),
+        "Which images, if not all: the first, or those with the highest cross-entropy. Default: wrong in a page of a "
+        "split, else first.",
+    )
+    FLAGS.set_gnu_getopt()  # flags may also follow the images
+
+
+def main(paths):
+    _check_flags(paths)
+    cli.make_output_dir("output_dir", FLAGS.output_dir)
+
+    from srn_tf.visualization import sources
+
+    source = sources.ImageFiles(paths) if paths else None  # a wrong path need not wait for TensorFlow
+    work, model = _find_model()
+    from srn_tf.serving.predictor import Predictor
+    from srn_tf.visualization import views
+
+    predictor = Predictor(model)
+    chosen = views.label_indices(predictor, FLAGS.labels)
+    if not FLAGS.page:
+        views.check_can_draw(predictor, model)
+    predictor.maps, predictor.regions = views.chosen_maps(predictor, FLAGS.maps)
+    if source is None and work:
+        source = sources.split_of_run(work, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
+    elif source is None:
+        source = sources.split_as_stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.split, predictor.trained_on)
+    source.check_labels(predictor.labels)
+    if FLAGS.page:
+        _write_page(predictor, source, model, chosen)
+    else:
+        _write_drawings(predictor, source, chosen)
+
+
+def _check_flags(paths):
+    if bool(FLAGS.work_dir) == bool(FLAGS.saved_model):
+        raise InputError(f"Give one of --work_dir and --saved_model; see {command('visualize')} --help.")
+    if not FLAGS.output_dir:
+        raise InputError(f"--output_dir is needed; see {command('visualize')} --help.")
+    if paths:
+        for name in ("data_dir", "dataset", "prepared_dir"):
+            if FLAGS[name].value:
+                raise InputError(f"--{name} does not go with image files. Remove it, or the files.")
+        if FLAGS.order == "wrong":
+            raise InputError("--order=wrong needs the truth, which image files do not have. Give a split.")
+    elif not FLAGS.data_dir or (FLAGS.saved_model and not FLAGS.dataset):
+        raise InputError(
+            "Give images or folders, or a split: --data_dir with --work_dir, also --dataset with --saved_model."
+        )
+    elif FLAGS.work_dir and FLAGS.dataset:
+        raise InputError("--dataset does not go with --work_dir, which names its own. Remove it.")
+
+
+def _find_model():
+    """The run, if one is given, and the path of the model."""
+    from srn_tf.runs.work_dir import WorkDir
+
+    if FLAGS.saved_model:
+        return None, FLAGS.saved_model
+    work = WorkDir(FLAGS.work_dir)
+    work.read_run()
+    return work, work.newest_export()
+
+
+def _write_page(predictor, source, model, chosen):
+    from srn_tf.visualization.views import answers_page
+
+    order = FLAGS.order or ("first" if source.protocol is None else "wrong")
+    text = answers_page(predictor, source, model, chosen, FLAGS.num_images or _NUM_IN_PAGE, order)
+    path = os.path.join(FLAGS.output_dir, "page.html")
+    with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+    print(f"{len(source)} images, {os.path.getsize(path) / 1e6:.1f} MB: {path}")
+
+
+def _write_drawings(predictor, source, chosen):
+    from srn_tf.pictures import save_png
+    from srn_tf.visualization.views import drawings
+
+    num_images = FLAGS.num_images or _NUM_DRAWN
+    for number, figure in enumerate(drawings(predictor, source, chosen, num_images, FLAGS.order or "first"), 1):
+        path = os.path.join(FLAGS.output_dir, f"attention_{number}.png")
+        save_png(figure, path)
+        print(path)
+    if num_images < len(source):
+        print(f"{num_images} of {len(source)} images are drawn; --num_images draws more.")

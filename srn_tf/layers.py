@@ -1,0 +1,63 @@
+"""The layers of all methods. Importing this module registers them, so that `keras.models.load_model` finds them.
+
+import srn_tf.layers
+model = keras.models.load_model("model.keras")
+"""
+
+from srn_tf.models.channel_attention import ChannelAttention, ChannelAttentionMaps
+from srn_tf.models.label_graph import GraphAttention, GroupShares, GroupSums
+from srn_tf.models.label_path import PathDecoder, TruePath
+from srn_tf.models.layers import (
+    AttentionMaps,
+    Constant,
+    DepthwiseOverGrid,
+    GroupLinear,
+    HeadAttention,
+    HeadMix,
+    LayerScale,
+    Output,
+    ScaleInput,
+    SeededDropout,
+    SoftmaxOverGrid,
+    SumOverGrid,
+    Vectors,
+    WeightedMean,
+)
+from srn_tf.models.region_layers import (
+    LabelSequence,
+    MaxOverRegions,
+    OrderedLabelSequence,
+    RegionProbabilities,
+    RegionSamples,
+)
+from srn_tf.models.rpn import Proposals
+
+__all__ = [
+    "AttentionMaps",
+    "ChannelAttention",
+    "ChannelAttentionMaps",
+    "Constant",
+    "DepthwiseOverGrid",
+    "GraphAttention",
+    "GroupLinear",
+    "GroupShares",
+    "GroupSums",
+    "HeadAttention",
+    "HeadMix",
+    "LabelSequence",
+    "LayerScale",
+    "MaxOverRegions",
+    "OrderedLabelSequence",
+    "Output",
+    "PathDecoder",
+    "Proposals",
+    "RegionProbabilities",
+    "RegionSamples",
+    "ScaleInput",
+    "SeededDropout",
+    "SoftmaxOverGrid",
+    "SumOverGrid",
+    "TruePath",
+    "Vectors",
+    "WeightedMean",
+]
