@@ -13,14 +13,14 @@ import statistics
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+sys.path.insert(0, ROOT)
 
-import cli  # noqa: E402
 from absl import flags  # noqa: E402
 from engines import Engine, EngineError, machine  # noqa: E402
 from photographs import METHODS, check_methods  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
 from srn_tf.runs.work_dir import code_version  # noqa: E402
