@@ -248,17 +248,18 @@ def test_one_version_everywhere():
 
 # The README's way from one's own photographs to predictions, as it is written there.
 
+PHOTOS = 24
 COLOURS = {"sea": (200, 30, 30), "sky": (30, 160, 60), "person": (40, 60, 200)}
 
 
 def write_photos(folder):
-    """Fifty pictures, each with one or two patches of colour, which are its labels, under the README's names."""
+    """Pictures, each with one or two patches of colour, which are its labels, under the README's names."""
     (folder / "PHOTOS").mkdir()
     rng = np.random.default_rng(0)
     with open(folder / "labels.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "labels"])
-        for index in range(50):
+        for index in range(PHOTOS):
             pixels = rng.integers(90, 160, (96, 128, 3), np.uint8)
             present = rng.choice(list(COLOURS), rng.integers(1, 3), replace=False)
             for place, colour in enumerate(present):
@@ -285,7 +286,7 @@ def check_predictions(path):
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["path", *sorted(COLOURS), "error"]
-    assert [Path(row[0]).name for row in rows[1:]] == [f"{index:02d}.jpg" for index in range(50)]
+    assert [Path(row[0]).name for row in rows[1:]] == [f"{index:02d}.jpg" for index in range(PHOTOS)]
     probabilities = np.array([row[1:-1] for row in rows[1:]], float)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
