@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Both set up .venv from requirements.txt first.
 
 VENV := .venv
+DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 DEMO := demo
 TEST_PROCESSES := 2
@@ -17,8 +18,10 @@ endif
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 READY := $(VENV)/ready-$(VERSION)
 RECEIVED = $(if $(PYTHON),$(PYTHON)$(if $(VERSION), is Python $(VERSION), does not run),$(shell python3 --version 2>/dev/null || echo no Python that runs))
+CHECK_PYTHON = "$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
+	"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 
 demo: $(READY)
 	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
@@ -34,11 +37,21 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
+docs: $(DOCS_VENV)/ready-$(VERSION)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --clean
+	@echo "Open site/index.html, or with its search: $(DOCS_VENV)/bin/python -m http.server --directory site"
+
 $(READY): requirements.txt
-	@"$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
-		"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(CHECK_PYTHON)
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(RUN) -m $(INSTALL) --requirement requirements.txt
+	touch $@
+
+# The documentation's own packages.
+$(DOCS_VENV)/ready-$(VERSION): requirements-docs.txt
+	@$(CHECK_PYTHON)
+	"$(PYTHON)" -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m $(INSTALL) --requirement requirements-docs.txt
 	touch $@
 
 # Apache Beam too, for its tests.
@@ -47,4 +60,4 @@ $(READY)-beam: $(READY) requirements-beam.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DOCS_VENV) $(DEMO) site
