@@ -7,7 +7,7 @@ find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 -
 Folders are searched with their subfolders. The rows are in the order of the images; a row has the path and either
 what the model says (--write) or, in the column error, why there is no answer: such images do not stop the rest. The
 status is 0 as long as one image has an answer. A run that was killed continues with the same command. An output that
-is there is replaced when the new one is whole. What each format looks like: BUILD.md.
+is there is replaced when the new one is whole. What each format looks like: docs/serve.md.
 """
 
 from absl import flags

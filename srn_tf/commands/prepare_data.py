@@ -3,8 +3,8 @@
 python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
 python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA
 
-What each data set expects in DOWNLOADED: BUILD.md, or start with an empty folder and read the message. A finished data
-set is left as it is; an interrupted preparation starts anew.
+What each data set expects in DOWNLOADED: docs/data.md, or start with an empty folder and read the message. A finished
+data set is left as it is; an interrupted preparation starts anew.
 """
 
 from absl import flags
@@ -52,7 +52,7 @@ def define_flags():
         "variant",
         "official",
         ("official", "labelled", "available", "list", "csv"),
-        "nus_wide: which rows, see BUILD.md.",
+        "nus_wide: which rows, see docs/data.md.",
     )
     flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one a line.")
     flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: default nus_wid_data.csv.")
