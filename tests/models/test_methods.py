@@ -82,6 +82,8 @@ def test_a_stage_moves_every_weight_of_what_it_trains_and_no_other(model):
             assert np.isfinite(value).all(), name
             if not name.endswith(NO_GRADIENT):
                 assert (value != before[name]).any() == (is_trained and not is_fixed), name
+        for name, weight in model.weights.items():  # every stage begins at the same weights
+            weight.assign(before[name])
 
 
 def test_the_heads_go_on_from_the_features(method_name, model):
