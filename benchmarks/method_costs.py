@@ -5,7 +5,8 @@ python benchmarks/method_costs.py --output_dir=OUT [--methods=srn,msrn] [--image
 The settings are those of configs/photos_<method>.flags, the weights random, and every stage trains what its table says,
 the trunk too. Each stage, and the answers, run in a process of their own. Prints, and writes to OUT/method_costs.md and
 .json: weights in millions outside the trunk; images a second of the network's answers, and of a training step of each
-stage, medians; the most memory that the process held, TensorFlow's own included.
+stage; seconds of all threads on a processor for an image, which other programs at work change less; medians; and the
+most memory that the process held, TensorFlow's own included.
 """
 
 import os
@@ -27,7 +28,7 @@ from srn_tf.runs.work_dir import code_version  # noqa: E402
 
 FLAGS = flags.FLAGS
 ANSWERS = ""  # in place of a stage
-HEADERS = ("method", "what", "weights outside the trunk, M", "images/s", "GB")
+HEADERS = ("method", "what", "weights outside the trunk, M", "images/s", "processor s/image", "GB")
 
 
 def main(_):
@@ -76,11 +77,11 @@ def _engine(method, stage):
 
 
 def _measured(engine):
-    """(images a second, gigabytes)."""
+    """(images a second, processor seconds an image, gigabytes)."""
     engine.ask("seconds", 2)  # the graph is made, and memory found
-    seconds = statistics.median(wall for wall, _ in engine.ask("seconds", FLAGS.steps))
-    print(f"{engine.name}: {FLAGS.batch / seconds:.2f} images/s", flush=True)
-    return FLAGS.batch / seconds, engine.ask("memory") / 1e9
+    wall_s, processor_s = map(statistics.median, zip(*engine.ask("seconds", FLAGS.steps)))
+    print(f"{engine.name}: {FLAGS.batch / wall_s:.2f} images/s", flush=True)
+    return FLAGS.batch / wall_s, processor_s / FLAGS.batch, engine.ask("memory") / 1e9
 
 
 if __name__ == "__main__":
