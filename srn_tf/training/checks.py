@@ -129,7 +129,7 @@ def check_same_stack(work, meta):
 
 
 def warn_of_untrained(plan, model, trained):
-    """Says which parts stay at random where a stage builds on them, or where the model's answer comes of them.
+    """Warns of parts that stay random although a stage builds on them or the model's answer depends on them.
 
     Args:
         plan, model: as of `trainer.Trainer`.

@@ -81,9 +81,11 @@ def test_scores_that_tell_no_images_apart_are_said(tmp_path):
     found = notes(compared(tmp_path, *RUNS, ({"model": "flat"}, 0 * WEAK)))
     said = [note for note in found if note.startswith(("weak: ", "srn: ", "flat: "))]
     assert said[0] == (
-        "flat: The score is the same for every image, so that AP says nothing of these labels: disk, ring, star."
+        "flat: AP says nothing about these labels, because their score is the same for every image: disk, ring, star."
     )
-    assert len(said) == 2 and said[1].endswith("mAP would be from 41.67 to 100.00.")  # 1/2, 1/2 and 1/4 at the worst
+    assert len(said) == 2 and said[1].endswith(
+        "mAP would be between 41.67 and 100.00."
+    )  # 1/2, 1/2 and 1/4 at the worst
 
 
 def test_unknown_values(tmp_path):
