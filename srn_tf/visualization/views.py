@@ -1,4 +1,4 @@
-"""From a model and images to what is looked at: drawings of attention, and the page of all answers."""
+"""From a model and images to pictures: drawings of attention, and the page of all answers."""
 
 import difflib
 
@@ -9,7 +9,7 @@ from srn_tf.visualization import attention, explained, scores
 from srn_tf.visualization.page import PHOTO_PX, Page, render
 
 ORDERS = ("first", "wrong")
-"""Which images are shown where not all are: the first as stored, or those with the highest cross-entropy."""
+"""Which images are shown if not all: the first ones stored, or those with the highest cross-entropy."""
 
 _ROWS = 6  # images a drawing
 _DRAWN_LABELS = 4  # of an image, where none are asked for
@@ -159,7 +159,7 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
 def _chosen(source, num_images, order, answers):
     """Positions of the images to show, and words for how they were chosen."""
     if order == "first":
-        return list(range(len(source)))[:num_images], "the first as stored"
+        return list(range(len(source)))[:num_images], "the first ones stored"
     if source.protocol is None:
         raise InputError(
             "The most wrong images are known only where the truth is. Received: image files. Show the first."
@@ -172,9 +172,9 @@ def _summary(predictor, source, images, how):
     """A few sentences on what is in a page."""
     text = [f"{len(source)} images, {len(predictor.labels)} labels."]
     if len(images) < len(source):
-        text.append(f"{len(images)} images are shown, {how}; the numbers are over all.")
+        text.append(f"{len(images)} images are shown: {how}. The numbers count all images.")
     if source.protocol is None:
-        text.append("The truth is not known: there are answers, no errors.")
+        text.append("The true labels are not known, so there are answers but no errors.")
     else:
         text.append(f"Protocol: {source.protocol.name}.")
     if not (predictor.maps or predictor.regions):
