@@ -79,6 +79,7 @@ class CsvFile(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         check_source_dir(source_dir, LAYOUT)
         listed_in = options["labels_file"] and option_file(options["labels_file"], source_dir)
         listed = _read_labels_file(listed_in) if listed_in else None

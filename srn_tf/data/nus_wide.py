@@ -80,6 +80,7 @@ class NusWide(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         _check_options(options)
         variant = options["variant"]
         labels_of, counts, notes, listed_in = _read_rows(source_dir, options)

@@ -35,6 +35,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class CNNRNNSettings(Settings):
+    """Settings of CNN-RNN."""
+
     rnn_width: int = setting(512, "Width H of the LSTM.", lowest=1)
     rnn_embedding: int = setting(64, "Width E of the label embedding and of the joint space.", lowest=1)
     rnn_gates: str = setting(

@@ -33,6 +33,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class MLDecoderSettings(Settings):
+    """Settings of ML-Decoder."""
+
     decoder_width: int = setting(768, "Channels D of queries and tokens, a multiple of 8. Paper: 768.", lowest=8)
     decoder_hidden: int = setting(2048, "Width of the decoder's feed-forward layer. Paper: 2048.", lowest=1)
     decoder_dropout: float = setting(0.1, "Dropout rate everywhere in the decoder. Paper: 0.1.", None, 0.0, 0.9)

@@ -84,6 +84,7 @@ class MSRNSettings(EmbeddingSettings):
 
     @property
     def label_fields(self):
+        """Word vectors if there is a file of them, and co-occurrence."""
         return ("embeddings", "cooccurrence") if self.label_embeddings else ("cooccurrence",)
 
 

@@ -77,6 +77,8 @@ FT_RPN_STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class RLSDSettings(Settings):
+    """Settings of RLSD."""
+
     x_stride: int = setting(
         16,
         "Stride in pixels of the map X that the heads read. Paper: 16. 32: the last map, for larger images.",
@@ -104,18 +106,20 @@ class RLSDSettings(Settings):
 
     @property
     def stages(self):
+        """The stage table. With region_sequence "ordered", the loss of the sequence replaces --loss."""
         if self.region_sequence == "soft":
             return self.stages_if_soft
         return {name: _with_sequence(stage) for name, stage in self.stages_if_soft.items()}
 
     @property
     def label_fields(self):
+        """Counts of the labels if region_sequence is "ordered"."""
         return ("counts",) if self.region_sequence == "ordered" else ()
 
 
 @dataclasses.dataclass(frozen=True)
 class RLSDFtRPNSettings(RLSDSettings):
-    """Of RLSD+ft-RPN, which learns its regions from the boxes of the data set that it labels."""
+    """Settings of RLSD+ft-RPN, which learns its regions from the boxes of the data set that it labels."""
 
     stages_if_soft = FT_RPN_STAGES
 
