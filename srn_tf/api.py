@@ -232,7 +232,7 @@ def evaluate(
         labels: C names, or None.
         thresholds: a probability or C of them, each in (0, 1), above which a label is predicted; None is 0.5.
         ranking: also ranking metrics, such as LRAP.
-        top_k: also a table of so many highest labels per image.
+        top_k: also a table that predicts this many highest labels per image.
         top_k_floor: with top_k, the probability that a label of the table has at least.
     Returns:
         dict, ready for JSON: "images", "labels", "protocol" and "definition", and all that metrics.json has of an

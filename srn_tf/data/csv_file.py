@@ -47,7 +47,7 @@ class CsvFile(SourceBuilder):
     Options:
         csv: path of the file, from the working directory or else from the source folder.
         test_csv, validation_csv: likewise, files of the test and of the validation photographs; "" for none.
-        labels_file: likewise, a text file with a label name a line: the labels and their order. Without it: the
+        labels_file: likewise, a text file with one label name per line: the labels and their order. Without it: the
             columns in their order, or the names of the lists by the alphabet.
         separator: what separates the names of a list.
         test_fraction: share of the photographs that a stratified split tests on.

@@ -35,7 +35,7 @@ logger = logging.getLogger("srn_tf")
 
 TRUNK = "trunk"
 _FORMAT = 1  # another one where preprocessing or augmentation gives other values
-_BATCH = 32  # images a device
+_BATCH = 32  # images per device
 _CRC_BYTES = 4
 _BLOCK_BYTES = 1 << 24
 

@@ -53,7 +53,7 @@ class NusWide(SourceBuilder):
             csv: the table csv_file with the random 70/30 split of ASL (Ridnik et al., ICCV 2021), which others use;
                 not comparable with the official split.
         keep_unlabelled: keep rows without any label.
-        list_file: file of image paths, one a line, see `nus_wide_lists.read_list`.
+        list_file: file of image paths, one per line, see `nus_wide_lists.read_list`.
         csv_file: see `nus_wide_lists.read_csv`; "" takes nus_wid_data.csv of the source folder.
     """
 

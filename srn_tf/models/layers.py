@@ -222,7 +222,7 @@ def _split_heads(x, num_heads):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class Vectors(keras.layers.Layer):
-    """Vectors that are the same for every image, such as one a label: weights.
+    """Vectors that are the same for every image, such as one per label: weights.
 
     Args:
         count, channels: Q and D.

@@ -41,7 +41,7 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
         output: path of the file to write; its ending decides how, see `rows.FORMATS`.
         write: what of the answers, see `rows.Columns`.
         top_k: int, for write="top_k".
-        batch_size: images a call of the predictor.
+        batch_size: images per call of the predictor.
         restart: drop what an earlier run has kept.
     Returns:
         Summary.

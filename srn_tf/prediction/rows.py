@@ -112,7 +112,7 @@ class Csv(_Text):
 
 
 class JsonLines(_Text):
-    """A JSON object a line, probabilities with 6 decimals, without the columns that have nothing in the row."""
+    """One JSON object per line, probabilities with 6 decimals, without the columns that have nothing in the row."""
 
     header = b""
 

@@ -69,7 +69,7 @@ def test_labels_of_unknown_truth():
     ]
     assert "predicted ✓" in found and "not predicted" in found
     found = texts(draw([explained_image(labels=(1, 0, -1, 0))], WIDER_ATTRIBUTE))
-    assert {"disk ✓", "square ?", "cross ✗"} < set(found) and "predicted, truth not known ?" in found
+    assert {"disk ✓", "square ?", "cross ✗"} < set(found) and "predicted, truth unknown ?" in found
 
 
 def test_long_and_odd_names():
