@@ -319,7 +319,7 @@ def define_flags(values=absl_flags.FLAGS):
         choices.CACHES,
         "What is kept after the first epoch. encoded: the training images as stored, in memory. decoded: decoded and "
         "resized, in memory (0.8 MB per image at the paper's sizes); crops differ by rounding only. features: the "
-        "trunk's output for all images, on disk; needs --frozen_parts=trunk and --fixed_crops=K.",
+        "trunk's output for all images, on disk; for --frozen_parts=trunk and --fixed_crops=K.",
     )
     flags.DEFINE_integer(
         "data_threads",

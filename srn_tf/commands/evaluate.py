@@ -1,4 +1,4 @@
-"""Evaluates a trained run or an exported model on a split, or a file of scores against a file of true labels.
+"""Evaluates a trained run or an exported model on a split, or a file of scores.
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=J.json]

@@ -1,4 +1,4 @@
-"""Exports the final weights of a trained run again, as a SavedModel for TensorFlow Serving.
+"""Exports the final weights of a trained run again, for TensorFlow Serving.
 
 python tools/export.py --work_dir=RUN [--version=2] [--thresholds=RUN/thresholds.json] [--precision=bfloat16]
     [--weights=constants] [--tflite=float16] [--onnx]

@@ -1,4 +1,4 @@
-"""Evaluates k nearest neighbours on pooled features of a trained run, or on NUS-WIDE's low-level features.
+"""Evaluates k nearest neighbours: on pooled features of a trained run, or on NUS-WIDE's low-level features.
 
 python tools/knn.py --work_dir=RUN --data_dir=DATA --output_dir=OUT [--k=1,5,10,20,50,100,200] [--sigma=0]
 python tools/knn.py --features_dir=NUS_LOW_LEVEL --source_dir=NUS --output_dir=OUT [--data_dir=DATA]

@@ -1,4 +1,4 @@
-"""Turns a download in its official layout, or your own photographs, into a verified, sharded data set.
+"""Prepares a data set for training: verifies and shards a download in its official layout, or your own photographs.
 
 python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
 python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA

@@ -1,4 +1,4 @@
-"""Finds the probability thresholds that maximise a run's F1 on its validation images.
+"""Finds the thresholds that maximise a run's F1 on its validation images.
 
 python tools/tune_thresholds.py --work_dir=RUN [--metric=F1-C] [--per_label] [--output=RUN/thresholds.json]
 
