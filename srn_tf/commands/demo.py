@@ -70,8 +70,9 @@ def main(_):
     output, mean_ap = next((name, scored["all"]["mAP"]) for name, scored in metrics["outputs"].items())
     activate = "source .venv/bin/activate; " if command("visualize").startswith("python ") else ""
     print(
-        f"Learned:   {len(metrics['labels'])} labels; on {metrics['images']} test images that it never saw, {output} "
-        f"has {'no mAP' if mean_ap is None else f'mAP {mean_ap:.2f}'}."
+        f"Learned:   to find {len(metrics['labels'])} labels; {output} has "
+        f"{'no mAP' if mean_ap is None else f'mAP {mean_ap:.2f}'} on {metrics['images']} test images, which the model "
+        "never saw."
     )
     print(f"Look at:   {FLAGS.output_dir}/attention.png and {FLAGS.output_dir}/predictions.csv")
     print(

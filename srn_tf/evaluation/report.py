@@ -58,10 +58,11 @@ def summary_table(metrics):
         f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {len(metrics['labels'])} labels, "
         f"protocol {metrics['protocol']}, percent"
     ]
+    tables = []
     for group in _tables(next(iter(outputs.values()))):
         headers = ["output", *(f"{group}\n{column}" for column in COLUMNS)]
-        blocks.append(_table([[name, *_cells(output[group])] for name, output in outputs.items()], headers))
-    blocks += _further_tables("output", outputs)
+        tables.append(_table([[name, *_cells(output[group])] for name, output in outputs.items()], headers))
+    blocks += _spaced([*tables, *_further_tables("output", outputs)])
     if "final" in metrics:
         blocks.append(_filled(served_note(metrics)))
     for name, pointing in metrics.get("pointing", {}).items():
@@ -90,8 +91,12 @@ def score_table(result, path):
     blocks = [
         f"{result['images']} images, {result['labels']} labels, protocol {result['protocol']}, percent",
         f"Scores are {result['scores_are']}. Scores and truth are matched by {_MATCHED[result['matched_by']]}.",
-        _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
-        *_further_tables("", {"scores": result}),
+        *_spaced(
+            [
+                _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
+                *_further_tables("", {"scores": result}),
+            ]
+        ),
         *_notes(result["definition"], result),
         *map(_filled, tie_notes(result["ties"])),
         path,
@@ -206,6 +211,11 @@ def other_data_note(other_data):
 def _listed(names):
     shown = ", ".join(map(str, names[:_MOST_NAMED]))
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
+
+
+def _spaced(tables):
+    """The tables as blocks with an empty line before each and after the last."""
+    return [*(f"\n{table}" for table in tables), ""]
 
 
 def _filled(note):
