@@ -1,6 +1,6 @@
-"""The package for a user of Python and Keras: models, runs and metrics in a few functions.
+"""The package for users of Python and Keras: models, runs and metrics in a few functions.
 
-`import srn_tf` gives all of it; what needs TensorFlow loads it when it is called.
+`import srn_tf` gives all of them. Functions that need TensorFlow load it when they are called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from srn_tf.serving.predictor import Predictor
 
 OUTPUTS = ("answer", "all")
-"""What a model of `create_model` can give."""
+"""The values of `outputs` in `create_model`."""
 
 
 def list_models() -> list[str]:
@@ -35,7 +35,7 @@ def list_models() -> list[str]:
 
 
 def list_backbones() -> list[str]:
-    """Names of the networks that every method can stand on."""
+    """Names of the backbone networks; every method works with each."""
     from srn_tf.models.backbones import BACKBONES
 
     return list(BACKBONES)
@@ -53,24 +53,24 @@ def create_model(
 ) -> keras.Model:
     """A method as a Keras model for `compile` and `fit`, without the stages of a run.
 
-    It takes pixels as they are, uint8 or float from 0 to 255, RGB, (B, S, S, 3); scaling is part of it. It gives
-    logits: use a loss of `srn_tf.losses`, or `keras.losses.BinaryCrossentropy(from_logits=True)`. What no stage of the
-    method trains, such as RLSD's region proposals, is not trainable. Of MSRN neither its graph of labels, which comes
-    from a data set, nor its loss of groups is here: each label is joined to itself alone.
+    It takes plain pixels, uint8 or float from 0 to 255, RGB, (B, S, S, 3); scaling is part of the model. It gives
+    logits: use a loss of `srn_tf.losses`, or `keras.losses.BinaryCrossentropy(from_logits=True)`. Parts that no stage
+    of the method trains, such as RLSD's region proposals, are not trainable. MSRN comes without its label graph, which
+    needs a data set, and without its loss of groups: each label is joined to itself only.
 
     Args:
         name: one of `list_models()`.
         backbone: one of `list_backbones()`.
         labels: C names, in order, or C alone.
-        image_size: S, pixels; a multiple of 32 ("small": also of 56).
+        image_size: S, pixels; a multiple of 32 ("small": of 32 or 56).
         weights: of the backbone. None: random; "imagenet"; or a file, see `models.backbones.build_trunk`.
         outputs: "answer": the logits (B, C) of the method's answer. "all": dict of the logits of every head by its
-            name, the answer's first; SRN's are y_hat, y_cls, y_att and y_sr.
+            name, the answer first; for SRN y_hat, y_cls, y_att and y_sr.
         **settings: the method's own, such as head_channels=256, see `srn-tf train --help`.
     Returns:
         keras.Model, functional; its outputs have the heads' names.
     Raises:
-        InputError: an unknown name or setting; a value that cannot be; a method whose loss is not one of its logits
+        InputError: an unknown name or setting; an impossible value; a method whose loss is not one of its logits
             (cnn_rnn, rlsd with region_sequence="ordered", rlsd_ft_rpn): train it with `srn_tf.train`.
     """
     from srn_tf.data.label_facts import label_embeddings
@@ -108,12 +108,12 @@ def create_model(
 
 
 class Predictions(NamedTuple):
-    """What a run said of the images of a split.
+    """What a run predicted for the images of a split.
 
     Attributes:
         names: str (N,), the images' names.
         scores: float32 (N, C), logits.
-        truth: int8 (N, C), 1, 0 or -1 as stored; what 0 means is the protocol's.
+        truth: int8 (N, C), 1, 0 or -1 as stored; the protocol says what 0 means.
     """
 
     names: np.ndarray
@@ -123,13 +123,13 @@ class Predictions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A run that `srn_tf.train` or `srn-tf train` has left, as it is on disk.
+    """A run on disk, as `srn_tf.train` or `srn-tf train` wrote it.
 
     Attributes:
         path: its work folder.
         labels: tuple of C names, in order.
         protocol: name of the protocol of its data set, for `srn_tf.evaluate`.
-        settings: flag -> text, all options it was trained with, as in flags.txt.
+        settings: flag -> text, all options of its training, as in flags.txt.
         metrics: dict of metrics.json; None before its evaluation.
     """
 
@@ -141,13 +141,13 @@ class Run:
 
     @functools.cached_property
     def model(self) -> keras.Model:
-        """The network with the run's final weights, built when it is first asked for.
+        """The network with the run's final weights, built on first use.
 
         It takes pixels (B, S, S, 3), 0 to 255, and gives a dict of all outputs: logits such as y_hat (B, C), the
-        answer's first, and the method's maps and features.
+        answer first, and the method's maps and features.
 
         Raises:
-            InputError: the run has no network, or has not been trained to its end.
+            InputError: the run has no network, or is not fully trained.
         """
         from srn_tf.run import load_model
 
@@ -155,11 +155,11 @@ class Run:
         return load_model(work, work.read_run()).network
 
     def predictions(self, split: str, output: str | None = None) -> Predictions:
-        """The predictions that are kept with the run.
+        """The predictions that the run keeps.
 
         Args:
-            split: "validation" or "test", or another one that was evaluated.
-            output: name of the logits wanted; None for the run's answer.
+            split: "validation", "test", or another split that was evaluated.
+            output: name of the logits; None: the run's answer.
         Raises:
             InputError: no predictions on that split, or no such output.
         """
@@ -171,10 +171,10 @@ class Run:
         return Predictions(kept.names, kept.logits[name], kept.labels)
 
     def predictor(self) -> Predictor:
-        """The newest export of the run, loaded: it takes image files.
+        """The newest export of the run, loaded; it takes image files.
 
         Raises:
-            InputError: there is none.
+            InputError: the run has no export.
         """
         from srn_tf.serving.predictor import Predictor
 
@@ -194,7 +194,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     Returns:
         Run.
     Raises:
-        InputError: it is no run's, or a file in it cannot be read.
+        InputError: it is not the folder of a run, or a file in it cannot be read.
     """
     from srn_tf.runs.work_dir import WorkDir
 
@@ -225,17 +225,17 @@ def evaluate(
 
     Args:
         scores: real (N, C), finite.
-        truth: real (N, C), 1, 0 or -1. 1 is positive, -1 negative; 0 is negative too, or with the protocols voc2007 and
-            wider_attribute not known.
+        truth: real (N, C), 1, 0 or -1. 1 is positive, -1 negative. 0 is negative too, but means "not
+            known" in the protocols voc2007 and wider_attribute.
         protocol: "coco", "nus_wide", "voc2007", "wider_attribute" or "scenes", see docs.
         scores_are: "logits" or "probabilities". None: logits, if one of them is below 0.
         labels: C names, or None.
-        thresholds: a probability or C of them, each in (0, 1), above which a label is predicted; None is 0.5.
+        thresholds: one probability, or C, each in (0, 1), above which a label is predicted; None: 0.5.
         ranking: also ranking metrics, such as LRAP.
-        top_k: also a table of so many highest labels per image.
-        top_k_floor: with top_k, the probability that a label of the table has at least.
+        top_k: also a table that predicts this many highest labels per image.
+        top_k_floor: with top_k, the minimum probability of a label in that table.
     Returns:
-        dict, ready for JSON: "images", "labels", "protocol" and "definition", and all that metrics.json has of an
+        dict, ready for JSON: "images", "labels", "protocol" and "definition", and all that metrics.json has for an
         output, such as ["all"]["mAP"] in percent; see `evaluation.protocols.evaluate`.
     Raises:
         InputError: arrays, names or values that cannot be evaluated.
@@ -269,25 +269,25 @@ def train(
     flagfile: str | os.PathLike[str] | None = None,
     **flags: Any,
 ) -> Run:
-    """Trains a method in its stages, evaluates it on the test split and exports it: what `srn-tf train` does.
+    """Trains a method in its stages, evaluates it on the test split and exports it, as `srn-tf train` does.
 
-    Every argument is the flag of its name, see `srn-tf train --help`; lists may be Python lists, such as
-    epochs=[6, 4, 8, 4]. The same call continues a run that was interrupted. Progress goes to the logger "srn_tf":
+    Every argument is the flag of the same name, see `srn-tf train --help`. Lists may be Python lists, such as
+    epochs=[6, 4, 8, 4]. The same call continues an interrupted run. Progress goes to the logger "srn_tf":
     `logging.basicConfig(level=logging.INFO)` shows it.
 
     Args:
         model: one of `list_models()`. None: the flagfile's, else the flag's default.
         dataset: name of the data set. None: likewise.
         data_dir: folder of the data set, as `srn-tf prepare` wrote it.
-        work_dir: folder for all that the run leaves.
-        flagfile: options to start from, such as "configs/own_photos.flags", of which this package has its own; the
-            other arguments override it.
+        work_dir: folder for everything that the run writes.
+        flagfile: options to start from, such as "configs/own_photos.flags" (the package brings its configs/). The other
+            arguments override it.
         **flags: any other flags.
     Returns:
-        Run, as of `load_run`.
+        Run, as from `load_run`.
     Raises:
-        InputError: a flag or value that cannot be, or anything else that `srn-tf train` refuses.
-        srn_tf.training.interruption.Stopped: SIGTERM or SIGINT arrived while it trained; all is saved.
+        InputError: an impossible flag or value, or anything else that `srn-tf train` refuses.
+        srn_tf.training.interruption.Stopped: SIGTERM or SIGINT arrived during training; everything is saved.
     """
     from absl import flags as absl_flags
 

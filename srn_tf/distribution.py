@@ -29,7 +29,7 @@ def make_strategy(logical_cpus=0):
     Must come before TensorFlow is used. In a cluster it returns once every worker is there.
 
     Args:
-        logical_cpus: split the CPU into so many devices; 0 does not.
+        logical_cpus: number of devices that the CPU is split into; 0 does not split it.
     Returns:
         tf.distribute.MultiWorkerMirroredStrategy where TF_CONFIG names more than one worker, else MirroredStrategy.
     Raises:

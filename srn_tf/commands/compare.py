@@ -3,8 +3,8 @@
 python tools/compare.py RUN... --output=DIR [--split=test] [--bootstrap=1000] [--seed=0]
 
 RUN is a work folder with predictions on the split; tools/evaluate.py makes them. Runs that differ only in their seed
-become one row. Differences are to the first RUN's row: give the baseline first. Writes DIR/table.md, table.html and
-table.csv, and for two rows or more differences.csv and two charts for each row but the first.
+share one row. Differences are relative to the first RUN: give the baseline first. Writes DIR/table.md, table.html and
+table.csv. With two or more rows it also writes differences.csv, and two charts for each row after the first.
 """
 
 import os
@@ -19,13 +19,17 @@ TAKES_ARGUMENTS = True
 
 
 def define_flags():
-    flags.DEFINE_string("output", None, "Folder for what is written.", required=True)
-    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to compare on.")
-    flags.DEFINE_integer("bootstrap", 1000, "Resamples of the images for the intervals.", lower_bound=100)
-    flags.DEFINE_integer("seed", 0, "Seed of the resamples.", lower_bound=0)
+    """Defines the flags of this command line."""
+    flags.DEFINE_string("output", None, "Folder for tables and charts.", required=True)
+    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split on which runs are compared.")
+    flags.DEFINE_integer(
+        "bootstrap", 1000, "Number of bootstrap resamples of the images, for the intervals.", lower_bound=100
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the bootstrap resamples.", lower_bound=0)
 
 
 def main(paths):
+    """Compares the runs in the folders `paths`; writes the tables and charts."""
     from srn_tf.comparison import render, report
     from srn_tf.comparison.differences import differences_to_first, mean_cooccurring
     from srn_tf.comparison.rows import compare_runs
@@ -66,7 +70,7 @@ def _draw(number, labels, difference, cooccurring):
     }
     value = "not defined" if correlated is None else f"{correlated:+.2f}"
     texts = {
-        "ap_difference": "Difference of each label's AP, beside how many other labels its images have in the mean.",
+        "ap_difference": "Difference of each label's AP, and the mean number of other labels on its images.",
         "cooccurrence": "Difference of AP against the number of other labels (after Figure 7 of the SRN paper): "
         f"Pearson correlation {value}.",
     }

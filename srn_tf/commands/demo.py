@@ -1,8 +1,9 @@
-"""Shows what a trained run is good for: predicts test images with the exported model and draws where it looked.
+"""Shows what a trained run can do: predicts test images with the exported model, and draws where it looked.
 
 python tools/demo.py --data_dir=DATA --work_dir=RUN --output_dir=OUT
 
-Leaves OUT/images/*.png, OUT/predictions.csv and OUT/attention.png, and prints the run's table and what to type next.
+Writes OUT/images/*.png, OUT/predictions.csv and OUT/attention.png. Prints the table of scores, and then three lines:
+what was learned, where to look, what to type next.
 """
 
 import dataclasses
@@ -18,13 +19,15 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("data_dir", None, "Folder of the run's data set, as in training.", required=True)
     flags.DEFINE_string("work_dir", None, "Work folder of a finished run.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder for the pictures and predictions.", required=True)
-    flags.DEFINE_integer("num_images", 6, "Test images to show.", 1)
+    flags.DEFINE_integer("num_images", 6, "Number of test images to show.", 1)
 
 
 def main(_):
+    """Predicts, draws and prints."""
     import numpy as np
     from PIL import Image
 
@@ -62,16 +65,17 @@ def main(_):
         true_names = ", ".join(predictor.labels[i] for i in np.flatnonzero(image.labels == 1))
         print(f"{image.name}: {said}   (true: {true_names})")
     with open(work.metrics, encoding="utf-8") as file:
-        print(f"\n{summary_table(json.load(file))}\n")
-    print(f"Attention maps:  {FLAGS.output_dir}/attention.png")
-    print(f"Predictions:     {FLAGS.output_dir}/predictions.csv")
-    print("What to type next (in the virtual environment: source .venv/bin/activate)")
+        metrics = json.load(file)
+    print(f"\n{summary_table(metrics)}\n")
+    output, mean_ap = next((name, scored["all"]["mAP"]) for name, scored in metrics["outputs"].items())
+    activate = "source .venv/bin/activate; " if command("visualize").startswith("python ") else ""
     print(
-        f"  {command('visualize')} --work_dir={FLAGS.work_dir} --data_dir={FLAGS.data_dir} --page "
-        f"--output_dir={FLAGS.output_dir}"
+        f"Learned:   to find {len(metrics['labels'])} labels; {output} has "
+        f"{'no mAP' if mean_ap is None else f'mAP {mean_ap:.2f}'} on {metrics['images']} test images, which the model "
+        "never saw."
     )
-    print(f"  tensorboard --logdir={work.tensorboard}")
-    print(f"  {command('predict')} --saved_model={saved_model} --output=predictions.csv {folder}")
+    print(f"Look at:   {FLAGS.output_dir}/attention.png and {FLAGS.output_dir}/predictions.csv")
     print(
-        f"  docker run -p 8501:8501 -v {os.path.abspath(work.export)}:/models/srn -e MODEL_NAME=srn tensorflow/serving"
+        f"Type next: {activate}{command('visualize')} --work_dir={FLAGS.work_dir} --data_dir={FLAGS.data_dir} --page "
+        f"--output_dir={FLAGS.output_dir}"
     )

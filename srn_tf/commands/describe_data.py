@@ -1,11 +1,10 @@
-"""Describes a prepared data set: label frequencies, labels an image, co-occurrence, image sizes.
+"""Describes a prepared data set: label frequencies, labels per image, co-occurrence, image sizes.
 
 python tools/describe_data.py --data_dir=DIR --dataset=NAME --output_dir=OUT [--split=train]
 
 Writes OUT/statistics.json, labels.png, labels_per_image.png, cooccurrence.png and image_sizes.png. The splits are
-those stored with the data set, before a run holds out anything. Of more than 100 labels, charts and co-occurrence show
-the 100 most frequent. With --pipeline_batches=N it also measures how fast
-training batches are made.
+those stored with the data set, before a run holds out images for validation. With more than 100 labels, the charts and
+the co-occurrence show the 100 most frequent. --pipeline_batches=N also measures how fast training batches are made.
 """
 
 import contextlib
@@ -26,16 +25,20 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("data_dir", None, "Folder of the prepared data set.", required=True)
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", required=True)
-    flags.DEFINE_string("output_dir", None, "Folder for what is written.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder for statistics and charts.", required=True)
     flags.DEFINE_enum("split", "all", ("all", "train", "validation", "test"), "Split to describe.")
-    flags.DEFINE_integer("pipeline_batches", 0, "Training batches to measure; 0 measures nothing.", lower_bound=0)
-    flags.DEFINE_integer("image_size", 224, "Side of the images in the measured batches, pixels.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 96, "Images a measured batch.", lower_bound=1)
+    flags.DEFINE_integer(
+        "pipeline_batches", 0, "Number of training batches whose speed is measured; 0 measures nothing.", lower_bound=0
+    )
+    flags.DEFINE_integer("image_size", 224, "Side in pixels of the images in the measured batches.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 96, "Images per measured batch.", lower_bound=1)
 
 
 def main(_):
+    """Counts the splits, writes statistics and charts, and prints a summary."""
     from srn_tf.data.datasets import open_prepared, protocol_of
     from srn_tf.data.examples import label_names
     from srn_tf.data.statistics import summarize, summary_table
@@ -65,13 +68,13 @@ def main(_):
     if pipeline:
         print(
             f"Training batches of {pipeline['batch_size']} at {pipeline['image_size']} pixels: "
-            f"{pipeline['images_per_s']:.0f} images a second"
+            f"{pipeline['images_per_s']:.0f} images per second"
         )
     print("\n".join([json_path, *chart_paths]))
 
 
 def _splits(builder):
-    """Names of the splits to read, in the order they have everywhere."""
+    """Names of the splits to read, in the usual order."""
     stored = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     if FLAGS.split == "all":
         return stored
@@ -84,7 +87,7 @@ def _splits(builder):
 
 @contextlib.contextmanager
 def _one_message(builder):
-    """Turns what goes wrong when records are read into one line."""
+    """Turns any failure to read records into one line."""
     import tensorflow as tf
 
     try:
@@ -111,7 +114,7 @@ def _count(builder, split, num_labels):
 
 
 def _measure_pipeline(builder):
-    """Speed of the training batches, epoch after epoch, for statistics.json."""
+    """Speed of training batches over as many epochs as needed, for statistics.json."""
     from srn_tf.data.crops import Crops
     from srn_tf.data.pipeline import read_records, training_batches
     from srn_tf.data.statistics import WARM_UP_BATCHES, images_per_second
@@ -142,7 +145,7 @@ def _draw(labels, counts, whole):
     from srn_tf.data.statistics import conditional_probabilities, cooccurrence
     from srn_tf.pictures import save_pngs
 
-    shown, together = cooccurrence(whole)  # of many labels the most frequent
+    shown, together = cooccurrence(whole)  # the most frequent if there are many
     names, note = [labels[index] for index in shown], ""
     if len(names) < len(labels):
         note = f"the {len(names)} most frequent of {len(labels):,} labels"

@@ -1,15 +1,15 @@
-"""Evaluates a trained run or an exported model on a split, or a file of scores against a file of truths.
+"""Evaluates a trained run or an exported model on a split, or a file of scores.
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=J.json]
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
-Scores are logits, one image a line, one label a column (csv, text, .npy or .npz), or --scores_are=probabilities; truths
-likewise: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative, 0 unspecified or difficult).
-Either may be a table with names, as tools/predict.py writes (.csv, .jsonl, .parquet): a column `path` of images and a
-column of numbers for each label. Where both are, images and labels are matched by name, in any order.
-Labels are predicted above 0.5, or with --thresholds=RUN/thresholds.json above those of tools/tune_thresholds.py.
-A run's predictions stay in RUN/predictions for other tools; those on a DATA that is not the run's own are kept apart.
+Scores are logits (or --scores_are=probabilities), one image per line, one label per column: csv, text, .npy or .npz.
+True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative,
+0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv, .jsonl,
+.parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by name.
+A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
+A run's predictions stay in RUN/predictions for other tools. Those on another data set are kept apart.
 """
 
 import os
@@ -30,33 +30,59 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("work_dir", "", "Work folder of a run.")
     flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
-    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_string(
+        "prepared_dir",
+        "",
+        "Folder of the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
+    )
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
-    flags.DEFINE_string("saved_model", "", "Exported model, instead of a run: the probabilities it serves are scored.")
-    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
-    flags.DEFINE_string("scores", "", "File of scores, instead of a run.")
+    flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
+    flags.DEFINE_string("scores", "", "File of scores, to evaluate these instead of a model.")
     flags.DEFINE_enum(
         "scores_are",
         None,
         SCALES,
-        f"What --scores holds. Default: probabilities in a file of {tool('predict')}, else logits.",
+        f"Scale of --scores. Default: probabilities if {tool('predict')} wrote the file, else logits.",
     )
-    flags.DEFINE_string("labels", "", "File of truths for --scores.")
-    flags.DEFINE_enum("protocol", "coco", tuple(PROTOCOLS), "What --labels mean and which tables are made.")
-    flags.DEFINE_enum("zero_in_ap", None, ("negative", "excluded"), "What an unspecified 0 in --labels is in AP.")
-    flags.DEFINE_enum("zero_in_rates", None, ("negative", "excluded"), "What it is in precision, recall and F1.")
-    flags.DEFINE_integer("top_k", None, "Also a table of the so many highest labels an image.", 1)
-    flags.DEFINE_float("top_k_floor", None, "Probability below which none of those is predicted.", 0.0, 1.0)
-    flags.DEFINE_bool("ranking", False, "Also LRAP, coverage error, ranking loss, Hamming loss, subset accuracy.")
-    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram, of the final output of a run.")
-    flags.DEFINE_string("thresholds", "", f"File of {tool('tune_thresholds')}, in place of 0.5.")
-    flags.DEFINE_string("output", "", "JSON file to write.")
-    flags.DEFINE_bool("per_label", False, "Also print every label's AP, of a run.")
+    flags.DEFINE_string("labels", "", "File of true labels, with --scores.")
+    flags.DEFINE_enum(
+        "protocol", "coco", tuple(PROTOCOLS), "Meaning of the values in --labels, and which tables are made."
+    )
+    flags.DEFINE_enum(
+        "zero_in_ap", None, ("negative", "excluded"), "Treatment of an unspecified 0 in AP. Default: the protocol's."
+    )
+    flags.DEFINE_enum(
+        "zero_in_rates",
+        None,
+        ("negative", "excluded"),
+        "Treatment of an unspecified 0 in precision, recall and F1. Default: the protocol's.",
+    )
+    flags.DEFINE_integer(
+        "top_k",
+        None,
+        "Number of labels per image for a further table that predicts the K highest. Default: no such table.",
+        1,
+    )
+    flags.DEFINE_float(
+        "top_k_floor", None, "Probability below which --top_k predicts no label. Default: none.", 0.0, 1.0
+    )
+    flags.DEFINE_bool(
+        "ranking", False, "Further metrics: LRAP, coverage error, ranking loss, Hamming loss, subset accuracy."
+    )
+    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram of the final output.")
+    flags.DEFINE_string(
+        "thresholds", "", f"File of thresholds from {tool('tune_thresholds')}. Default: 0.5 for every label."
+    )
+    flags.DEFINE_string("output", "", "JSON file for the metrics.")
+    flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
 
 
 def main(_):
+    """Evaluates what one of --work_dir, --saved_model and --scores names."""
     if sum(map(bool, (FLAGS.work_dir, FLAGS.saved_model, FLAGS.scores))) != 1:
         raise InputError(
             "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
@@ -77,7 +103,7 @@ def main(_):
 
 
 def _check_written(flag):
-    """Refuses to put an evaluation in the place of what a run says of itself."""
+    """Refuses to overwrite a file that a run wrote about itself."""
     path = FLAGS[flag].value
     run = WorkDir(os.path.dirname(path))
     if path in (run.metrics, run.reliability, run.run, run.log, run.flags) and os.path.isfile(run.run):
@@ -108,8 +134,8 @@ def _evaluate_files():
     print(score_table(result, FLAGS.output))
     if thresholds is not None:
         print(
-            f"In the table, {thresholds.statement}. Whether the scores are of the same model is not known: these are "
-            f"{thresholds.origin}."
+            f"In the table, {thresholds.statement}. The thresholds are {thresholds.origin}; whether the scores are "
+            "from the same model is not known."
         )
 
 
@@ -151,7 +177,7 @@ def _evaluate_run():
     run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
     _report(evaluate_run(*run, thresholds, _policies(), **_options()))
     if thresholds is not None:
-        print(f"In the tables, {thresholds.statement}; every other output by 0.5.")
+        print(f"In the tables, {thresholds.statement}. All other outputs use 0.5.")
 
 
 def _load_thresholds():

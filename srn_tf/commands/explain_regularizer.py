@@ -1,10 +1,10 @@
-"""Shows what the neurons of a trained regularizer respond to: the places of labels, and sets of labels.
+"""Shows what the neurons of a trained regularizer respond to: places of labels, and sets of labels.
 
 python tools/explain_regularizer.py --work_dir=RUN --data_dir=DATA --split=test --output_dir=OUT [--neurons=12,40]
 
-Writes OUT/regularizer.csv (the correlation of every neuron with the place of every label), regularizer.json,
-locations.png (the strongest of them, as Figure 5 of the paper) and neurons.png (the images that excite a neuron most,
-and the labels these have in common, as Figure 6). For runs of --model=srn and srn_att.
+For runs of --model=srn and srn_att. Writes OUT/regularizer.csv (correlation of each neuron with the place of each
+label), regularizer.json, locations.png (the strongest correlations, as in Figure 5 of the paper) and neurons.png (the
+images that excite a neuron most, and the labels they have in common, as in Figure 6).
 """
 
 import os
@@ -17,20 +17,35 @@ from srn_tf.files import writing
 
 FLAGS = flags.FLAGS
 
-LOCATIONS_OF_A_KIND = 2  # findings drawn: of places, and as many of offsets
+LOCATIONS_OF_A_KIND = 2  # findings drawn: this many of places, and this many of offsets
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("work_dir", None, "Work folder of a run.", required=True)
     flags.DEFINE_string("data_dir", None, "Folder of the run's data set, as in training.", required=True)
-    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
+    flags.DEFINE_string(
+        "prepared_dir",
+        "",
+        "Folder of the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
+    )
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split whose images are shown.")
-    flags.DEFINE_string("output_dir", None, "Folder for what is written.", required=True)
-    flags.DEFINE_list("neurons", [], "Neurons to show with the images that excite them most. Default: chosen.")
-    flags.DEFINE_integer("min_images", 30, "Labels whose place fewer images tell are left out.", lower_bound=10)
+    flags.DEFINE_string("output_dir", None, "Folder for tables and pictures.", required=True)
+    flags.DEFINE_list(
+        "neurons",
+        [],
+        "Numbers of the neurons shown with the images that excite them most. Default: chosen automatically.",
+    )
+    flags.DEFINE_integer(
+        "min_images",
+        30,
+        "Minimum images that show the place of a label; labels with fewer are left out.",
+        lower_bound=10,
+    )
 
 
 def main(_):
+    """Correlates, writes the findings and prints a summary."""
     neurons = _neurons()
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     from srn_tf.analysis.regularizer import explain_regularizer
@@ -58,7 +73,7 @@ def _neurons():
 
 
 def _draw(explanation):
-    """Draws what was found; returns the paths. A picture without a neuron to show is not made."""
+    """Draws the findings; returns the paths. Makes no picture that would show no neuron."""
     from srn_tf.analysis.regularizer import distinct_findings
     from srn_tf.pictures import save_pngs
     from srn_tf.visualization import regularizer

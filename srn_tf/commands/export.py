@@ -1,10 +1,10 @@
-"""Exports the final weights of a trained run once more, as a SavedModel for TensorFlow Serving.
+"""Exports the final weights of a trained run again, for TensorFlow Serving.
 
 python tools/export.py --work_dir=RUN [--version=2] [--thresholds=RUN/thresholds.json] [--precision=bfloat16]
     [--weights=constants] [--tflite=float16] [--onnx]
 
-Training itself already writes RUN/export/1, in float32, which predicts labels above 0.5. TFLite and ONNX files, if
-wanted, go to assets.extra in the folder of the version; what they are given is resized already.
+Training already writes RUN/export/1, in float32, with the threshold 0.5. TFLite and ONNX files go to the folder
+assets.extra of the version; they expect images that are already resized.
 """
 
 import os
@@ -19,35 +19,40 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
-    flags.DEFINE_integer("version", None, "Folder below <work_dir>/export. Default: the next number.", lower_bound=1)
+    flags.DEFINE_integer(
+        "version", None, "Version number, a folder below <work_dir>/export. Default: the next number.", lower_bound=1
+    )
     flags.DEFINE_string(
         "thresholds",
         "",
-        f"File of {tool('tune_thresholds')}. Default: <work_dir>/thresholds.json if it is there, else 0.5 for all.",
+        f"File of {tool('tune_thresholds')}. Default: <work_dir>/thresholds.json if it exists, else 0.5 for all.",
     )
     flags.DEFINE_enum(
         "precision",
         "float32",
         ["float32", "bfloat16"],
-        "Of activations and products. bfloat16 halves the file; whether it is faster depends on the CPU: measure.",
+        "Precision of activations and products. bfloat16 halves the file; measure whether it is faster on your CPU.",
     )
     flags.DEFINE_enum(
         "weights",
         "variables",
         ["variables", "constants"],
-        "constants are faster on CPUs, above all for one image, and take gigabytes of memory for ResNet-101.",
+        "Form of the weights. constants: faster on CPUs, above all for single images, but gigabytes of memory for "
+        "ResNet-101.",
     )
     flags.DEFINE_enum(
         "tflite",
         "none",
         ["none", "float16", "dynamic"],
-        "Also write model_<kind>.tflite, with weights of 16 bits, or of 8 bits with integer products.",
+        "Also write model_<kind>.tflite. float16: weights of 16 bits. dynamic: weights of 8 bits, integer products.",
     )
-    flags.DEFINE_bool("onnx", False, "Also write model.onnx; needs requirements-onnx.txt.")
+    flags.DEFINE_bool("onnx", False, "Also write model.onnx; needs the packages in requirements-onnx.txt.")
 
 
 def main(_):
+    """Exports the run in --work_dir as --version; prints how to serve it."""
     if not FLAGS.work_dir:
         raise InputError(f"--work_dir is needed; see {command('export')} --help.")
     from srn_tf.evaluation.thresholds import FILE_NAME, load_thresholds
@@ -62,10 +67,10 @@ def main(_):
     thresholds = load_thresholds(tuned) if FLAGS.thresholds or os.path.lexists(tuned) else None
     model = load_model(work, description)
     if thresholds is None:
-        print(f"Labels are predicted above 0.5; {tool('tune_thresholds')} finds better thresholds.")
+        print(f"Threshold 0.5 for every label; {tool('tune_thresholds')} finds better ones.")
     else:
         thresholds.check_fit(description["labels"], [model.final], work.final)
-        print(f"In the export {thresholds.statement}.")
+        print(f"In the export, {thresholds.statement}.")
     export(
         model,
         description["labels"],
@@ -79,4 +84,4 @@ def main(_):
     )
     print(path)
     base = shlex.quote(os.path.abspath(work.export))
-    print(f"Serve: tensorflow_model_server --rest_api_port=8501 --model_name=srn --model_base_path={base}")
+    print(f"Serve it: tensorflow_model_server --rest_api_port=8501 --model_name=srn --model_base_path={base}")

@@ -1,12 +1,12 @@
-"""Evaluates k nearest neighbours on the pooled features of a trained run, or on NUS-WIDE's low-level features.
+"""Evaluates k nearest neighbours: on pooled features of a trained run, or on NUS-WIDE's low-level features.
 
 python tools/knn.py --work_dir=RUN --data_dir=DATA --output_dir=OUT [--k=1,5,10,20,50,100,200] [--sigma=0]
 python tools/knn.py --features_dir=NUS_LOW_LEVEL --source_dir=NUS --output_dir=OUT [--data_dir=DATA]
 
-A label's score is the share of the k nearest training images that have it; k is chosen on validation images by mAP.
-OUT then holds flags.txt, run.json, metrics.json and predictions/, as a run does: tools/compare.py takes it like one.
-In the second form, NUS holds ConceptsList/, ImageList/ and Groundtruth/; with DATA, nus_wide as it was prepared for
-networks, the images are in the order of theirs, without which they cannot be compared.
+A label's score is the share of the k nearest training images that have it. k is chosen on validation images by mAP.
+OUT then holds flags.txt, run.json, metrics.json and predictions/, like a run; tools/compare.py accepts it.
+In the second form, NUS holds ConceptsList/, ImageList/ and Groundtruth/. DATA is the prepared nus_wide of the networks;
+give it to get their order of images, which tools/compare.py needs to compare them.
 """
 
 from absl import flags
@@ -17,22 +17,28 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
     flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
-    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
-    flags.DEFINE_string("features_dir", "", "Folder of NUS-WIDE's Low_Level_Features, instead of a run.")
-    flags.DEFINE_string("source_dir", "", "Folder of NUS-WIDE's official lists, for --features_dir.")
-    flags.DEFINE_string("output_dir", None, "Folder for what is written.", required=True)
-    flags.DEFINE_list("k", "1,5,10,20,50,100,200", "Numbers of neighbours to choose from.")
+    flags.DEFINE_string(
+        "prepared_dir",
+        "",
+        "Folder of the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
+    )
+    flags.DEFINE_string("features_dir", "", "Folder of NUS-WIDE's Low_Level_Features, to use these instead of a run.")
+    flags.DEFINE_string("source_dir", "", "Folder of NUS-WIDE's official lists, with --features_dir.")
+    flags.DEFINE_string("output_dir", None, "Folder for metrics and predictions.", required=True)
+    flags.DEFINE_list("k", "1,5,10,20,50,100,200", "Candidates for the number of neighbours.")
     flags.DEFINE_float(
         "sigma",
         0.0,
-        "0: every neighbour counts alike; else one at distance d counts exp(-d / sigma).",
+        "Width of the weights exp(-d / sigma) of neighbours at distance d; 0 weighs all neighbours equally.",
         lower_bound=0.0,
     )
 
 
 def main(_):
+    """Evaluates the neighbours, writes the results to --output_dir and prints the table."""
     if bool(FLAGS.work_dir) == bool(FLAGS.features_dir):
         raise InputError("Give either --work_dir (with --data_dir) or --features_dir (with --source_dir).")
     candidates = _candidates()

@@ -1,13 +1,13 @@
-"""Predicts the labels of many image files with an exported model: a row an image, in CSV, JSON lines or Parquet.
+"""Predicts the labels of many image files with an exported model: one row per image, as CSV, JSON lines or Parquet.
 
 python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER_OR_PATTERN...
 python tools/predict.py --server=grpc://HOST:8500 --output=P.parquet --list_file=IMAGES.txt
 find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 --output=P.jsonl -
 
-Folders are searched with their subfolders. The rows are in the order of the images; a row has the path and either
-what the model says (--write) or, in the column error, why there is no answer: such images do not stop the rest. The
-status is 0 as long as one image has an answer. A run that was killed continues with the same command. An output that
-is there is replaced when the new one is whole. What each format looks like: docs/serve.md.
+Folders are searched with their subfolders. Rows are in the order of the images. A row has the path, and either the
+answer (--write) or, in the column error, the reason why there is none; such an image does not stop the others. The exit
+status is 0 if at least one image has an answer. After an interruption, the same command continues. An existing output
+is replaced once the new one is complete. The formats: docs/serve.md.
 """
 
 from absl import flags
@@ -20,28 +20,31 @@ TAKES_ARGUMENTS = True
 
 
 def define_shared_flags():
-    """The flags that tools/predict_beam.py has as well."""
+    """Defines the flags shared with tools/predict_beam.py."""
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
-    flags.DEFINE_string("server", "", "TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500; for --saved_model.")
+    flags.DEFINE_string(
+        "server", "", "Address of TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500, instead of --saved_model."
+    )
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
-    flags.DEFINE_float("timeout_s", 60.0, "Seconds to wait for one answer of the server.", lower_bound=0.001)
-    flags.DEFINE_string("output", "", "File to write: .csv, .jsonl (JSON lines) or .parquet.")
-    flags.DEFINE_string("list_file", "", "File of image paths, one a line; - for standard input.")
+    flags.DEFINE_float("timeout_s", 60.0, "Maximum seconds to wait for an answer of the server.", lower_bound=0.001)
+    flags.DEFINE_string("output", "", "Output file: .csv, .jsonl (JSON lines) or .parquet.")
+    flags.DEFINE_string("list_file", "", "File of image paths, one per line; - reads standard input.")
     flags.DEFINE_enum(
         "write",
         "probabilities",
         ("probabilities", "labels", "top_k"),
-        "Every label's probability, the names of the predicted labels (over the thresholds of the export), or the "
-        "--top_k highest names and probabilities.",
+        "What is written per image. probabilities: that of every label. labels: names of the labels above the "
+        "thresholds of the export. top_k: names and probabilities of the --top_k highest labels.",
     )
-    flags.DEFINE_integer("top_k", None, "How many, for --write=top_k.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 32, "Images a step.", lower_bound=1)
+    flags.DEFINE_integer("top_k", None, "Number of labels per image, with --write=top_k.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Images per call of the model.", lower_bound=1)
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     define_shared_flags()
-    flags.DEFINE_bool("restart", False, "Drop what an unfinished run has kept for this output.")
+    flags.DEFINE_bool("restart", False, "Start again, without the answers that an interrupted command kept.")
 
 
 def check_shared_flags():
@@ -55,6 +58,7 @@ def check_shared_flags():
 
 
 def main(arguments):
+    """Answers the images that `arguments` and --list_file name, and writes the rows to --output."""
     check_shared_flags()
 
     from srn_tf.prediction.answers import open_predictor
@@ -74,6 +78,6 @@ def main(arguments):
 
 
 def summary_line(done):
-    """What was done, a srn_tf.prediction.predict.Summary, in a line."""
+    """A srn_tf.prediction.predict.Summary as one line."""
     failed = f", {done.failed} of them without an answer (see the column error)" if done.failed else ""
     return f"{done.images} images{failed}: {FLAGS.output}"

@@ -3,9 +3,9 @@
 python tools/predict_beam.py --saved_model=/shared/RUN/export/1 --output=/shared/P.csv --list_file=IMAGES.txt
     --beam_runner=FlinkRunner --beam_options="--flink_master=HOST:8081 --parallelism=64"
 
-Writes /shared/P-00000-of-00010.csv and so on, which must not be there yet; the rows are in no particular order. Model,
-images and output must be visible to every worker under the same path, and srn_tf installed there. The other flags are
-those of tools/predict.py. On one machine tools/predict.py is faster, and continues where it was killed.
+Writes /shared/P-00000-of-00010.csv and so on, which must not exist yet. Rows are in no particular order. Every worker
+needs srn_tf, and must see model, images and output under the same paths. The other flags are those of tools/predict.py.
+On one machine, tools/predict.py is faster and continues after an interruption.
 """
 
 import logging
@@ -19,13 +19,17 @@ TAKES_ARGUMENTS = True
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     predict.define_shared_flags()
     flags.adopt_module_key_flags(predict)
-    flags.DEFINE_string("beam_runner", "DirectRunner", "DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...")
-    flags.DEFINE_string("beam_options", "", 'Flags of the Beam pipeline, as in --beam_options="--flink_master=H:P".')
+    flags.DEFINE_string(
+        "beam_runner", "DirectRunner", "Beam runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ..."
+    )
+    flags.DEFINE_string("beam_options", "", 'Flags of the Beam pipeline, e.g. --beam_options="--flink_master=H:P".')
 
 
 def main(arguments):
+    """Answers the images on Beam, and writes the rows to files that begin with --output's name."""
     predict.check_shared_flags()
     beam_options = cli.split_options("beam_options")
 
@@ -35,7 +39,7 @@ def main(arguments):
     format_of(FLAGS.output)
     paths = list_inputs(arguments, FLAGS.list_file)
 
-    # Beam tells of its own workings, and of a failure at length; what matters of it is in the one message.
+    # Beam logs much of its own work, and failures at length. The one message has what matters.
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 

@@ -1,10 +1,10 @@
-"""Turns a download in its official layout, or your own photographs, into a verified, sharded data set.
+"""Prepares a data set for training: verifies and shards a download in its official layout, or your own photographs.
 
 python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
 python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA
 
-What each data set expects in DOWNLOADED: docs/data.md, or start with an empty folder and read the message. A finished
-data set is left as it is; an interrupted preparation starts anew.
+docs/data.md says what each data set expects in DOWNLOADED; with an empty folder, the error message does. A finished
+data set is left as it is. An interrupted preparation starts again.
 """
 
 from absl import flags
@@ -16,7 +16,7 @@ from srn_tf.program import command
 
 FLAGS = flags.FLAGS
 
-# Flags that are options of some data sets; which has which is known to their classes.
+# Flags that are options of some data sets. Each data set's class knows its own.
 _OPTIONS = (
     *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
     *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
@@ -27,57 +27,75 @@ _LABELS_SHOWN = 40
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", required=True)
-    flags.DEFINE_string("source_dir", None, "Folder of the download. Only read. scenes needs none.")
+    flags.DEFINE_string("source_dir", None, "Folder of the download, which is only read. scenes needs none.")
     flags.DEFINE_string(
         "data_dir", None, "Folder for prepared data sets: <data_dir>/<dataset>/<version>.", required=True
     )
-    flags.DEFINE_integer("processes", 0, "Processes that open images; 0: one per CPU.", 0)
-    flags.DEFINE_float("max_rejected", 0.001, "Share of damaged images that is still accepted.", 0.0, 1.0)
-    flags.DEFINE_bool("allow_overlap", False, "Accept equal images in train and test.")
-    flags.DEFINE_bool("fail_on_mismatch", False, "Make every warning an error.")
-    flags.DEFINE_string("beam_runner", None, "Prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...")
-    flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, as in --beam_options="--flink_master=H:P".')
+    flags.DEFINE_integer("processes", 0, "Number of processes that read images; 0: one per CPU.", 0)
+    flags.DEFINE_float("max_rejected", 0.001, "Maximum share of damaged images.", 0.0, 1.0)
+    flags.DEFINE_bool("allow_overlap", False, "Accept data with identical images in train and test.")
+    flags.DEFINE_bool("fail_on_mismatch", False, "Treat every warning as an error.")
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Beam runner, to prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ... Default: without Beam.",
+    )
+    flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, e.g. --beam_options="--flink_master=H:P".')
 
     flags.DEFINE_integer(
         "store_size",
         0,
-        "Side that training images are resized to, pixels, others not; 0: as they came. Paper: 256, for "
-        "--image_size=224; crops for 448 come from 512.",
+        "Side in pixels to which training images are resized; validation and test images are not. 0: no resizing. "
+        "Paper: 256, for --image_size=224; use 512 for 448.",
         0,
     )
-    flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without any label.")
+    flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without labels.")
     flags.DEFINE_enum("label_order", "category_id", ("category_id", "alphabetical"), "coco2014: order of the labels.")
     flags.DEFINE_enum(
         "variant",
         "official",
         ("official", "labelled", "available", "list", "csv"),
-        "nus_wide: which rows, see docs/data.md.",
+        "nus_wide: which images are used, see docs/data.md.",
     )
-    flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one a line.")
-    flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: default nus_wid_data.csv.")
+    flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one per line.")
+    flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: file of images and labels. Default: nus_wid_data.csv.")
     flags.DEFINE_enum(
         "official_val",
         "train",
         ("train", "validation"),
-        "voc2007, wider_attribute: what the official val set is used as.",
+        "voc2007, wider_attribute: split that the official val images go to.",
     )
     policies = ("positive", "negative", "ignored")
-    flags.DEFINE_enum("difficult_train", "positive", policies, "voc2007: labels with only difficult objects, in train.")
-    flags.DEFINE_enum("difficult_test", "ignored", policies, "voc2007: the same, in test.")
-    flags.DEFINE_string("csv", "", "csv: file of image paths and labels.")
-    flags.DEFINE_string("test_csv", "", "csv: file of the test images, --csv then being that of the training images.")
-    flags.DEFINE_string("validation_csv", "", "csv: file of the validation images.")
-    flags.DEFINE_string("labels_file", "", "csv: file of label names, one a line, in the order wanted.")
-    flags.DEFINE_string("separator", ";", "csv: what separates the names of a cell in the column labels.")
-    flags.DEFINE_float(
-        "test_fraction", 0.2, "csv (default 0.2), apparel (default 0.5): share of test images.", 0.0, 1.0
+    flags.DEFINE_enum(
+        "difficult_train", "positive", policies, "voc2007: value in train of a label with difficult objects only."
     )
-    flags.DEFINE_float("validation_fraction", 0.0, "csv: share of validation images.", 0.0, 1.0)
+    flags.DEFINE_enum(
+        "difficult_test", "ignored", policies, "voc2007: value in test of a label with difficult objects only."
+    )
+    flags.DEFINE_string("csv", "", "csv: table of image paths and labels.")
+    flags.DEFINE_string("test_csv", "", "csv: table of the test images; --csv then holds the training images only.")
+    flags.DEFINE_string("validation_csv", "", "csv: table of the validation images.")
+    flags.DEFINE_string(
+        "labels_file", "", "csv: file of label names, one per line, which sets their order. Default: all labels found."
+    )
+    flags.DEFINE_string("separator", ";", "csv: separator of the names in a cell of the column labels.")
+    flags.DEFINE_float(
+        "test_fraction",
+        0.2,
+        "Share of test images. csv: in a table without its own split, default 0.2. apparel: default 0.5.",
+        0.0,
+        1.0,
+    )
+    flags.DEFINE_float(
+        "validation_fraction", 0.0, "csv: share of validation images in a table without its own split.", 0.0, 1.0
+    )
     flags.DEFINE_integer("split_seed", 0, "csv, apparel: seed of the split.", 0)
 
 
 def main(_):
+    """Prepares --dataset, and prints its labels and what to type next."""
     options = {name: FLAGS[name].value for name in _OPTIONS if FLAGS[name].present}
     if FLAGS.beam_options and not FLAGS.beam_runner:
         raise InputError("--beam_options needs --beam_runner.")
@@ -93,7 +111,7 @@ def main(_):
     was_prepared = is_prepared(builder)
     prepare(builder, FLAGS.beam_runner, beam_options)
     if was_prepared:
-        print("Prepared earlier; nothing to do.")
+        print("Already prepared; nothing to do.")
     _print_labels(stored_metadata(builder), builder.data_path / "metadata.json")
     sizes = ", ".join(f"{info.num_examples:,} {split}" for split, info in builder.info.splits.items())
     labels = builder.info.features["labels"].shape[0]
@@ -104,7 +122,7 @@ def main(_):
 
 
 def _print_labels(stored, path):
-    """Prints every label's name with its number of images; of a long list the beginning and the end."""
+    """Prints every label's name with its number of images; only the beginning and the end of a long list."""
     counts, lines = stored.get("label_counts", {}), []
     for name in stored["labels"]:
         of_splits = ", ".join(f"{number:,} {split}" for split, number in counts.get(name, {}).items())

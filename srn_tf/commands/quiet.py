@@ -1,6 +1,6 @@
-"""A quiet start: TensorFlow's notices about the machine stay away from stderr, which is for what went wrong.
+"""A quiet start: keeps TensorFlow's notices about the machine out of stderr, which is for errors.
 
-TF_CPP_MIN_LOG_LEVEL=0 shows them all. Importing this module is enough.
+Importing this module is enough. TF_CPP_MIN_LOG_LEVEL=0 shows all notices.
 """
 
 import contextlib
@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
-# Notices as absl writes them before TensorFlow has read its log level.
+# The form of the notices that absl writes before TensorFlow has read its log level.
 _NOTICES = r"/^WARNING: All log messages before absl/d; /^[IWE][0-9]* [0-9:.]*  *[0-9]* [a-z_]*\.cc:[0-9]*\]/d"
 
 
 @contextlib.contextmanager
 def _without_notices():
-    """Sends stderr through a program of its own, so that the reason arrives even where loading ends this one."""
+    """Sends stderr through another program, so that an error message arrives even if loading ends this process."""
     stderr = os.dup(2)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, stderr)
@@ -32,9 +32,10 @@ def _without_notices():
 
 
 class _QuietLoading(importlib.abc.MetaPathFinder):
-    """Finds the package tensorflow once, as Python does, and loads it without notices."""
+    """Finds the package tensorflow as Python does, once, and loads it without notices."""
 
     def find_spec(self, name, path, target=None):
+        """The spec of tensorflow with a quiet loader; None for every other package."""
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)

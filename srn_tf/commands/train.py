@@ -3,7 +3,7 @@
 python tools/train.py --flagfile=configs/scenes.flags --data_dir=DATA --work_dir=RUN [--flag=value ...]
 
 RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, checkpoints/ and export/1/.
-The same command continues an interrupted run; --restart begins it again. Flags after --flagfile override it.
+The same command continues an interrupted run; --restart starts it again. Flags after --flagfile override the file.
 """
 
 from absl import flags
@@ -14,25 +14,27 @@ from srn_tf.program import command
 
 
 def define_flags():
+    """Defines the flags of `options.Options`."""
     options.define_flags()
     flags.adopt_module_key_flags(options)
 
 
 def main(_):
+    """Trains, evaluates and exports; prints the table and what to type next."""
     settings = options.read_options()
 
-    from srn_tf.evaluation.report import summary_table  # after the flags, so that --help does not load TensorFlow
+    from srn_tf.evaluation.report import summary_table  # here, so that --help does not load TensorFlow
     from srn_tf.run import train_run
     from srn_tf.training.interruption import Stopped
 
     try:
         metrics = train_run(settings, options.default_flagfile())
     except (Stopped, InputError) as error:
-        if settings.restart and "same command" in str(error):  # which would delete what has just been saved
+        if settings.restart and "same command" in str(error):  # which would delete what was just saved
             error.args = (f"{error} Leave out --restart then.",)
         raise
     if metrics is None:
-        print("Trained. The same command without --train_only evaluates the test split and exports.")
+        print("Training is done. The same command without --train_only evaluates the test split and exports.")
         return
     print(summary_table(metrics))
     print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")

@@ -1,13 +1,13 @@
-"""Shows what an exported model sees: drawings of its attention, or one HTML page of all its answers.
+"""Shows what an exported model sees: drawings of its attention, or one HTML page with all its answers.
 
 python tools/visualize.py --saved_model=RUN/export/1 --output_dir=OUT IMAGE_OR_FOLDER...
 python tools/visualize.py --work_dir=RUN --data_dir=DATA --split=test --output_dir=OUT
 python tools/visualize.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test --output_dir=OUT
 
-Writes OUT/attention_1.png and on: each photograph, its labels with their probabilities, and the maps (of an SRN
-attention A and weighted attention U) and regions of --labels, or of the most probable. With --page, OUT/page.html
-instead: all answers to look through, and, where the truth is known, the errors and every label's average precision at
-any threshold.
+Writes OUT/attention_1.png, attention_2.png and so on: each photograph, its labels with their probabilities, and the
+maps and regions of --labels, or of the most probable labels. The maps of an SRN are attention A and weighted attention
+U. With --page it writes OUT/page.html instead: all answers to browse and, where the true labels are known, the errors
+at any threshold and the average precision of each label.
 """
 
 import os
@@ -26,39 +26,53 @@ _NUM_DRAWN, _NUM_IN_PAGE = 12, 500
 
 
 def define_flags():
+    """Defines the flags of this command line."""
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
-    flags.DEFINE_string("work_dir", "", "Work folder of a run, instead: its newest export, and its own splits.")
+    flags.DEFINE_string(
+        "work_dir", "", "Work folder of a run, instead of --saved_model: its newest export and its own splits."
+    )
     flags.DEFINE_string("data_dir", "", "Folder of the data set, as in training.")
-    flags.DEFINE_string("prepared_dir", "", "Where an official layout was prepared to. Default: <work_dir>/dataset.")
-    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, for --saved_model.")
+    flags.DEFINE_string(
+        "prepared_dir",
+        "",
+        "Folder of the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
+    )
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to show.")
-    flags.DEFINE_string("output_dir", "", "Folder for what is written.")
-    flags.DEFINE_bool("page", False, "Write the HTML page in place of drawings.")
-    flags.DEFINE_list("labels", [], "Labels whose maps are drawn; with --page, those kept for every image shown.")
-    flags.DEFINE_list("maps", [], "Maps and regions to show, such as A,U. Default: all that the model has.")
+    flags.DEFINE_string("output_dir", "", "Folder for drawings or page.")
+    flags.DEFINE_bool("page", False, "Write the HTML page instead of drawings.")
+    flags.DEFINE_list(
+        "labels",
+        [],
+        "Labels whose maps are drawn. With --page, labels whose maps are kept for every image shown. Default: the most "
+        "probable.",
+    )
+    flags.DEFINE_list("maps", [], "Maps and regions to show, e.g. A,U. Default: all of the model's.")
     flags.DEFINE_integer(
         "num_images",
         None,
-        f"Images drawn (default {_NUM_DRAWN}) or shown in the page (default {_NUM_IN_PAGE}, its numbers are over all).",
+        f"Number of images drawn (default {_NUM_DRAWN}) or shown in the page (default {_NUM_IN_PAGE}). The numbers in "
+        "the page count all images.",
         lower_bound=1,
     )
     flags.DEFINE_enum(
         "order",
         None,
         ("first", "wrong"),
-        "Which images, if not all: the first, or those with the highest cross-entropy. Default: wrong in a page of a "
-        "split, else first.",
+        "Images to show if not all. first: the first ones stored. wrong: those with the highest cross-entropy. "
+        "Default: wrong for a page of a split, else first.",
     )
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
 def main(paths):
+    """Draws, or writes the page of, the image files in `paths` or a split."""
     _check_flags(paths)
     cli.make_output_dir("output_dir", FLAGS.output_dir)
 
     from srn_tf.visualization import sources
 
-    source = sources.ImageFiles(paths) if paths else None  # a wrong path need not wait for TensorFlow
+    source = sources.ImageFiles(paths) if paths else None  # fails on a wrong path before TensorFlow is loaded
     work, model = _find_model()
     from srn_tf.serving.predictor import Predictor
     from srn_tf.visualization import views
@@ -117,7 +131,7 @@ def _write_page(predictor, source, model, chosen):
     path = os.path.join(FLAGS.output_dir, "page.html")
     with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
-    print(f"{len(source)} images, {os.path.getsize(path) / 1e6:.1f} MB: {path}")
+    print(f"Page of {len(source)} images, {os.path.getsize(path) / 1e6:.1f} MB: {path}")
 
 
 def _write_drawings(predictor, source, chosen):
@@ -130,4 +144,4 @@ def _write_drawings(predictor, source, chosen):
         save_png(figure, path)
         print(path)
     if num_images < len(source):
-        print(f"{num_images} of {len(source)} images are drawn; --num_images draws more.")
+        print(f"Drawn: {num_images} of {len(source)} images; --num_images draws more.")

@@ -48,7 +48,7 @@ def draw_ap_differences(labels, difference, cooccurring):
     panel.set_yticks(places, [labels[index] for index in order], fontsize=8, parse_math=False)
     panel.set_ylim(len(order) - 0.4, -0.6)
     beside.barh(places, cooccurring[order], 0.75, color=_OTHER)
-    beside.set_title("other labels on its images, mean", fontsize=9)
+    beside.set_title("mean number of other labels", fontsize=9)
     beside.tick_params(axis="y", length=0)
     for axes in (panel, beside):
         axes.grid(axis="x", **_GRID)
@@ -88,7 +88,7 @@ def draw_against_cooccurrence(labels, difference, cooccurring, correlation):
     panel.axhline(0, color="black", linewidth=0.8)
     panel.scatter(x, y, 26, _colours(y), zorder=3)
     panel.margins(0.08)
-    panel.set_xlabel("other labels on the label's images, mean")
+    panel.set_xlabel("mean number of other labels on the label's images")
     panel.set_ylabel("difference of AP, points")
     panel.grid(**_GRID)
     _plain(panel)

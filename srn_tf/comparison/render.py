@@ -3,6 +3,7 @@
 import base64
 import html
 import re
+import textwrap
 
 from tabulate import tabulate
 
@@ -24,10 +25,11 @@ td b { color: #0b5a8a; }
 figure { margin: 1.4rem 0; } figcaption { font-size: .95rem; margin-bottom: .4rem; }
 img { max-width: 100%; height: auto; }
 """
+_WIDTH = 100  # of text for a terminal
 
 
 def as_text(report):
-    """Text for a terminal: a table a group of columns, "*" where the others have bold, pictures by file name.
+    """Text for a terminal: tables that fit it, "*" where the other formats have bold, pictures by file name.
 
     Args:
         report: blocks, see `report.blocks`.
@@ -37,9 +39,11 @@ def as_text(report):
     parts = []
     for block in report:
         if isinstance(block, Table):
-            parts += [_text_table(block, index) for index in range(1, len(block.groups))]
+            parts += [text for index in range(1, len(block.groups)) for text in _text_tables(block, index)]
+        elif isinstance(block, Picture):
+            parts.append(f"{block.text} {block.file}")
         else:
-            parts.append(f"{block.text} {block.file}" if isinstance(block, Picture) else block.text)
+            parts.append(textwrap.fill(block.text, _WIDTH, break_long_words=False, break_on_hyphens=False))
     return "\n\n".join(parts)
 
 
@@ -94,12 +98,27 @@ def as_html(report, pngs):
     )
 
 
-def _text_table(table, group):
-    """The columns that name the rows, and those of one group."""
-    num_names = len(table.groups[0][1])
+def _text_tables(table, group):
+    """Tables of one group of columns, each with the columns that name the rows and as many others as fit."""
     start = sum(len(columns) for _, columns in table.groups[:group])
-    title, columns = table.groups[group]
-    shown = [*range(num_names), *range(start, start + len(columns))]
+    left, texts = range(start, start + len(table.groups[group][1])), []
+    while left:
+        for count in range(len(left), 0, -1):
+            text = _text_table(table, group, left[:count])
+            if max(map(len, text.splitlines())) <= _WIDTH:
+                break
+        texts.append(text)
+        left = left[count:]
+    return texts
+
+
+def _text_table(table, group, places):
+    """The columns that name the rows, and some of one group."""
+    num_names = len(table.groups[0][1])
+    title = table.groups[group][0]
+    names = [column for _, columns in table.groups for column in columns]
+    columns = [names[place] for place in places]
+    shown = [*range(num_names), *places]
     rows = [[row[place].text + "*" * row[place].is_bold for place in shown] for row in table.rows]
     if table.printed:
         source, printed = table.printed

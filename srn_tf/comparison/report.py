@@ -87,11 +87,12 @@ def blocks(comparison, differences, pictures):
             Heading(f"Differences to {differences[0].reference}, percentage points"),
             _difference_table(differences),
             Paragraph(
-                f"In parentheses the {LEVEL} % percentile interval of a paired bootstrap over the images; marked (bold "
-                "or *) where it leaves out 0. On each resample a metric is first averaged over the seeds: the interval "
-                "tells what other images would change, not what other seeds would. Resamples hold images more than "
-                "once, which raises a low AP, so intervals may lie to one side of a difference of low APs. Each "
-                "interval stands for itself; among many, some leave out 0 by chance."
+                f"In parentheses: the {LEVEL} % percentile interval of a paired bootstrap over the images. A "
+                "difference is marked (bold or *) if its interval excludes 0. On each resample, a metric is first "
+                "averaged over the seeds: the interval shows the effect of other images, not of other seeds. "
+                "Resamples hold some images more than once, which raises a low AP; so the interval may lie to one side "
+                "of a difference between low APs. Intervals are not corrected for their number: among many, some "
+                "exclude 0 by chance."
             ),
         ]
     for difference, drawn in zip(differences, pictures, strict=True):
@@ -100,7 +101,7 @@ def blocks(comparison, differences, pictures):
 
 
 def main_table(comparison):
-    """One row a configuration, mean ± standard deviation, then the paper's rows of the data set.
+    """One row per configuration, mean ± standard deviation, then the paper's rows of the data set.
 
     Returns:
         Table, values with one decimal as in the paper; the highest of each column in bold among our rows if there
@@ -124,7 +125,7 @@ def main_table(comparison):
 
 
 def table_csv(comparison):
-    """The main table with all digits as CSV: a row a configuration, then the paper's rows.
+    """The main table with all digits as CSV: a row per configuration, then the paper's rows.
 
     Returns:
         str; columns method, source, seeds, then for each metric its mean and its standard deviation (empty for one
@@ -172,20 +173,20 @@ def _notes(comparison):
     notes = [f"Scores are those of each model's final output: {outputs}."]
     published = _published(comparison)
     if len(rows) > 1:
-        rest = "; the paper's rows do not compete" if published else ""
-        notes.append(f"Marked (bold or *) is the highest of our rows in a column{rest}.")
+        rest = "; the paper's rows do not count" if published else ""
+        notes.append(f"The highest value of our rows in each column is marked (bold or *){rest}.")
     if any(len(row.runs) > 1 for row in rows):
         notes.append("± is the standard deviation over seeds (n - 1).")
     if published:
-        notes.append(f"The rows under {published.source} are printed there, not measured here. {published.note}")
+        notes.append(f"The rows under {published.source} are quoted from there, not measured here. {published.note}")
         if published.images != len(comparison.labels):
             notes.append(
-                f"Not comparable as they stand: the paper's rows are of {published.images:,} test images, ours of "
+                f"Not directly comparable: the paper's rows are for {published.images:,} test images, ours for "
                 f"{len(comparison.labels):,}."
             )
     without = rows[0].results[0]["labels_without_positives"]
     if without:
-        notes.append(f"Labels without positives, left out of mAP: {', '.join(without)}.")
+        notes.append(f"Labels without positives are left out of mAP: {', '.join(without)}.")
     if ("mAP_by_size", "small") in comparison.columns:
         notes.append(sizes_note(rows[0].results[0]["sizes"]))
     said = (f"{row.name}: {note}" for row in rows for result in row.results for note in tie_notes(result["ties"]))

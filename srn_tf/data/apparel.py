@@ -74,6 +74,7 @@ class Apparel(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         check_source_dir(source_dir, LAYOUT)
         folders, num_passed_over = _list_folders(source_dir)
         photos, folder_of = [], []

@@ -91,6 +91,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     @staticmethod
     def read(source_dir, options):
+        """Reads and checks everything but the images: source.Source."""
         raise NotImplementedError
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Charts of what a data set holds: label frequencies, labels an image, co-occurrence, image sizes.
+"""Charts of what a data set holds: label frequencies, labels per image, co-occurrence, image sizes.
 
 `pictures.save_png` writes a figure to a file.
 """
@@ -84,7 +84,7 @@ def draw_labels_per_image(histograms):
             label=f"{split}: {images.sum():,} images, mean {mean:.2f} labels",
         )
     panel.set_xticks(np.arange(0, highest + 1, 1 if highest <= 40 else 5))
-    panel.set_xlabel("labels an image carries")
+    panel.set_xlabel("labels per image")
     panel.set_ylabel("share of the split's images, percent")
     panel.grid(axis="y", **_GRID)
     figure.legend(fontsize=9, frameon=False, loc="outside upper left")

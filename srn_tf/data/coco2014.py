@@ -54,6 +54,7 @@ class Coco2014(SourceBuilder):
 
     @classmethod
     def label_names(cls, options):
+        """The 80 label names in the order that label_order names; InputError for another order."""
         if options["label_order"] not in ("category_id", "alphabetical"):
             raise InputError(
                 f"label_order must be one of category_id, alphabetical. Received: {options['label_order']!r}."
@@ -62,6 +63,7 @@ class Coco2014(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         names = Coco2014.label_names(options)
         position = [names.index(name) for name in LABEL_NAMES]
         splits, counts, notes = {}, [], []

@@ -47,7 +47,7 @@ class CsvFile(SourceBuilder):
     Options:
         csv: path of the file, from the working directory or else from the source folder.
         test_csv, validation_csv: likewise, files of the test and of the validation photographs; "" for none.
-        labels_file: likewise, a text file with a label name a line: the labels and their order. Without it: the
+        labels_file: likewise, a text file with one label name per line: the labels and their order. Without it: the
             columns in their order, or the names of the lists by the alphabet.
         separator: what separates the names of a list.
         test_fraction: share of the photographs that a stratified split tests on.
@@ -79,6 +79,7 @@ class CsvFile(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         check_source_dir(source_dir, LAYOUT)
         listed_in = options["labels_file"] and option_file(options["labels_file"], source_dir)
         listed = _read_labels_file(listed_in) if listed_in else None

@@ -35,7 +35,7 @@ logger = logging.getLogger("srn_tf")
 
 TRUNK = "trunk"
 _FORMAT = 1  # another one where preprocessing or augmentation gives other values
-_BATCH = 32  # images a device
+_BATCH = 32  # images per device
 _CRC_BYTES = 4
 _BLOCK_BYTES = 1 << 24
 
@@ -256,7 +256,7 @@ def _make(model, strategy, images, files, title, between):
             f"{size} take {num_bytes / 1e9:.2f} GB. Received: {free / 1e9:.2f} GB free in {folder}. Free some space, "
             "use a smaller --fixed_crops, or another --cache."
         )
-    logger.info("%s take %.2f GB in %s; they are computed once.", size, num_bytes / 1e9, folder)
+    logger.info("%s take %.2f GB in %s. They are computed once.", size, num_bytes / 1e9, folder)
     compute = _computer(model, strategy, list(files))
     batch_size = _BATCH * distribution.num_local_replicas(strategy)
     bar = tqdm(total=num_rows, desc=f"features {title}", unit="image", leave=False, disable=None)

@@ -53,7 +53,7 @@ class NusWide(SourceBuilder):
             csv: the table csv_file with the random 70/30 split of ASL (Ridnik et al., ICCV 2021), which others use;
                 not comparable with the official split.
         keep_unlabelled: keep rows without any label.
-        list_file: file of image paths, one a line, see `nus_wide_lists.read_list`.
+        list_file: file of image paths, one per line, see `nus_wide_lists.read_list`.
         csv_file: see `nus_wide_lists.read_csv`; "" takes nus_wid_data.csv of the source folder.
     """
 
@@ -80,6 +80,7 @@ class NusWide(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         _check_options(options)
         variant = options["variant"]
         labels_of, counts, notes, listed_in = _read_rows(source_dir, options)

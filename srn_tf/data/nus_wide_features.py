@@ -17,7 +17,7 @@ class Block:
 
     Attributes:
         file: str, name of its files, with {} for Train or Test.
-        width: int, numbers an image.
+        width: int, numbers per image.
     """
 
     file: str

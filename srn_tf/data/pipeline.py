@@ -1,9 +1,9 @@
-"""Prepared records -> batches, reproducibly.
+"""From prepared records to batches, reproducibly.
 
-The order of an epoch is a function of its seed, its number and TensorFlow's global seed (which a run
-sets); augmentation is one of seed, epoch and position in that order, or, of images with fixed versions, one of the
-image's place in the stored order and the version. So every worker finds its own images of a batch by counting, and a
-run finds its place again.
+The order of an epoch depends only on the seed, the epoch's number and TensorFlow's global seed (which a run sets). The
+augmentation of an image depends only on the seed, the epoch and its position in that order; with fixed versions, only
+on its place in the stored order and the version. So each worker finds its own images of a batch by counting, and a run
+that continues finds its place again.
 """
 
 import functools
@@ -22,42 +22,43 @@ logger = logging.getLogger("srn_tf")
 
 
 def read_records(builder, split, shard=(0, 1)):
-    """Reads a split, or one worker's share of it, in its stored order, images still encoded.
+    """Reads a split, or one worker's share of it, in stored order. Images stay encoded.
 
     Args:
         builder: a prepared tfds builder with the features of `examples.features`.
         split: tfds split expression, e.g. "train[800:]".
-        shard: (i, n): worker i's share of n, 0 <= i < n. Between them the shares hold every record exactly once,
-            evenly; with more workers than records some are empty.
+        shard: (i, n): the share of worker i of n, 0 <= i < n. Together the shares hold every record exactly once. Their
+            sizes differ by at most one; with more workers than records some are empty.
     Returns:
         tf.data.Dataset of dicts: image (string), name, labels int8 (C,), objects {bbox (K, 4), label (K,)}.
     """
     index, count = shard
     share = tfds.even_splits(split, count)[index]
-    is_empty = builder.info.splits[share].num_examples == 0  # which tfds refuses to read
+    is_empty = builder.info.splits[share].num_examples == 0  # tfds refuses to read an empty split
     records = builder.as_dataset(
         split=split if is_empty else share,
         shuffle_files=False,
         decoders={"image": tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(try_autocache=False),  # what is kept in memory is `cached`'s to decide
+        read_config=tfds.ReadConfig(try_autocache=False),  # `cached` decides what is kept in memory
     )
     return records.take(0) if is_empty else records
 
 
 def cached(records, cache, image_size, crops):
-    """Keeps records in memory from their first complete reading on, for as long as the result lives.
+    """Keeps records in memory after they were read completely once, as long as the result exists.
 
-    "encoded" keeps the records as they are, about their size on disk. "decoded" keeps the image that
+    "encoded" keeps the records as they are; they take about their size on disk. "decoded" keeps the image that
     augmentation starts from, float32 (R, R, 3): 786,432 bytes with crops at image_size 224 (R = 256; 65 GB for
-    the training images of COCO), 602,112 without (R = 224). "features" keeps all but the image, for `data.features`.
+    the training images of COCO), 602,112 without (R = 224). "features" keeps everything except the image, for
+    `data.features`.
 
     Args:
         records: see `read_records`.
         cache: one of `CACHES`.
         image_size, crops: as for `training_batches`.
     Returns:
-        tf.data.Dataset for `training_batches`, to be made once for all epochs. Its batches do not depend on `cache`,
-        but for rounding (0.005 of 255) where JPEGs are cropped.
+        tf.data.Dataset for `training_batches`; make it once for all epochs. Its batches do not depend on `cache`,
+        except for rounding (0.005 of 255) if JPEGs are cropped.
     """
     if cache == "none":
         return records
@@ -94,26 +95,26 @@ def training_batches(
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
-    The shares of all workers, put together, are the batches of one. `threads` changes no value.
+    The shares of all workers together are the batches that a single worker gets. `threads` changes no value.
 
     Args:
         records: see `read_records` and `cached`.
         image_size: side S of the network's input, pixels.
-        batch_size: images a (global) batch; a last partial batch is dropped.
+        batch_size: images per (global) batch; a last partial batch is dropped.
         seed: int; with `epoch` it decides the order and every crop.
         epoch: int, counted over the whole run.
-        crops: crops.Crops; None squashes the whole image.
+        crops: crops.Crops; None resizes the whole image to a square.
         mirror: mirror half of the images.
-        shuffle_buffer: records among which the next one is drawn; a data set that fits is shuffled whole.
-        ignore_unspecified: say which entries to count in the loss.
-        first_step: batches of the epoch that are left out at its beginning; their images are read, not decoded.
+        shuffle_buffer: records among which the next one is drawn; a data set that fits is shuffled completely.
+        ignore_unspecified: whether batches say which entries count in the loss.
+        first_step: number of batches left out at the beginning; their images are read but not decoded.
         share: (i, n): the images [i * B / n, (i + 1) * B / n) of every batch of B; the others are not decoded.
-        threads: of a pool of this pipeline's own; 0 takes TensorFlow's.
-        num_boxes: K, at least as many as an image has, to have the boxes as well, augmented as the images are; None is
-            without.
-        fixed_crops: K, see `num_versions`; the K versions of an image are the same for all seeds. Which comes is drawn
-            anew in every epoch, by seed, epoch and the image's place in `records`.
-        features: data.features.Features of the images, which then come in their place, by name, and need no decoding.
+        threads: size of a thread pool for this pipeline alone; 0 uses TensorFlow's.
+        num_boxes: K, at least the number of boxes of any image: adds the boxes, augmented like the images. None: no
+            boxes.
+        fixed_crops: K, see `num_versions`; the K versions of an image are the same for all seeds. Seed, epoch and the
+            image's place in `records` decide which version an epoch uses.
+        features: data.features.Features of the images. They replace the images, by name, and need no decoding.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
@@ -150,7 +151,7 @@ def training_batches(
     places = records.enumerate()
     order = places.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False).enumerate()
     num_full = int(records.cardinality()) // batch_size * batch_size
-    # Not `skip` and `take`: to the very end, without which nothing is cached.
+    # Not `skip` and `take`: the records must be read to the very end; otherwise nothing is cached.
     order = order.filter(lambda position, _: _is_in(rows, position, batch_size, first_step * batch_size, num_full))
     batches = order.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = batches.batch(len(rows), drop_remainder=True)
@@ -164,22 +165,22 @@ def training_batches(
 
 
 def num_versions(fixed_crops, crops, mirror):
-    """How many versions of an image training sees: K of --fixed_crops, 0 for another one in every epoch.
+    """How many versions of an image training sees: K of --fixed_crops, or 0 for a new one in every epoch.
 
     Args:
         fixed_crops: K. The versions of an image are the first K of one sequence.
-        crops, mirror: as of `training_batches`; without both there is one version, whatever K is.
+        crops, mirror: as for `training_batches`; without both there is one version, whatever K is.
     """
     return fixed_crops if crops or mirror else 1
 
 
 def fixed_versions(records, image_size, versions, crops, mirror):
-    """All K versions of every image as `training_batches` makes them with `fixed_crops`, in stored order.
+    """All K versions of every image, as `training_batches` makes them with `fixed_crops`, in stored order.
 
     Args:
         records: see `read_records`.
         versions: K, see `num_versions`.
-        Others as of `training_batches`.
+        Others: as for `training_batches`.
     Returns:
         tf.data.Dataset of float32 (S, S, 3): element place * K + version.
     """
@@ -194,28 +195,28 @@ def fixed_versions(records, image_size, versions, crops, mirror):
 
 
 def _version_seed(place, version):
-    """The seed of a version's augmentation, int64 (2,): the same in every run, so that runs can share features."""
+    """The seed of a version's augmentation, int64 (2,). It is the same in all runs, so that they can share features."""
     return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(0, tf.int64), place]), version)
 
 
 def replica_stacks(batches, num_replicas, steps_per_call):
-    """Groups a worker's batches for its replicas, n steps at a time: n batches, each cut into equal shares.
+    """Groups a worker's batches for its replicas, n steps at a time. Each batch is cut into equal shares.
 
     Args:
         batches: see `training_batches`, b * num_replicas images each.
         num_replicas: R, replicas of this worker.
-        steps_per_call: n, batches a group; the last group has what is left.
+        steps_per_call: n, batches per group; the last group has the rest.
     Returns:
-        tf.data.Dataset of the same names, (n, b, ...): element k * R + r is replica r's share of group k, the order
-        in which `strategy.distribute_datasets_from_function` deals elements out.
+        tf.data.Dataset of the same names, (n, b, ...). Element k * R + r is replica r's share of group k: the order in
+        which `strategy.distribute_datasets_from_function` hands out elements.
     """
 
-    def shares(batch):  # cut along the first axis, which copies nothing: they are parts of the batch's memory
+    def shares(batch):  # cut along the first axis, which copies nothing: the parts are views of the batch
         parts = {name: tf.split(value, num_replicas) for name, value in batch.items()}
         each = ({name: part[r] for name, part in parts.items()} for r in range(num_replicas))
         return functools.reduce(tf.data.Dataset.concatenate, map(tf.data.Dataset.from_tensors, each))
 
-    def group(window):  # n * R shares, step after step -> a stack for each replica
+    def group(window):  # n * R shares in the order of steps -> one stack per replica
         steps = tf.data.Dataset.zip(window)
         replicas = tf.data.Dataset.range(num_replicas)
         return replicas.flat_map(lambda r: steps.shard(num_replicas, r).batch(steps_per_call))
@@ -234,8 +235,8 @@ def replica_stacks(batches, num_replicas, steps_per_call):
 class Batches:
     """An iterator over a dataset, distributed or not, that does not keep the program waiting at its end.
 
-    Letting go of a tf.data iterator, TensorFlow 2.15 often waits for the thread that tunes the pipeline: as long as the
-    iterator has run, up to a minute. `close`, for contextlib.closing, leaves that to a thread of its own.
+    When TensorFlow 2.15 releases a tf.data iterator, it often waits for the thread that tunes the pipeline: as long as
+    the iterator has run, up to a minute. `close`, for contextlib.closing, leaves this wait to another thread.
 
     Args:
         dataset: tf.data.Dataset or tf.distribute.DistributedDataset.
@@ -251,11 +252,12 @@ class Batches:
         return next(self._held[0])
 
     def close(self):
+        """Releases the iterator without waiting for it."""
         threading.Thread(target=self._held.clear).start()
 
 
 def _rows(batch_size, share):
-    """The rows of a batch that are a worker's: range."""
+    """The rows of a batch that belong to a worker: range."""
     index, count = share
     if batch_size % count:
         raise InputError(f"batch_size must be a multiple of the {count} workers. Received: {batch_size}.")
@@ -263,17 +265,17 @@ def _rows(batch_size, share):
 
 
 def _is_in(rows, position, batch_size, first, end):
-    """Whether an image, counted from the beginning, is in [first, end) and in these rows of its batch: bool ()."""
+    """Whether the image at a position of the epoch is in [first, end) and in these rows of its batch: bool ()."""
     row = position % batch_size
     return (first <= position) & (position < end) & (rows.start <= row) & (row < rows.stop)
 
 
 @functools.cache
 def _augmented(image_size, crops, mirror):
-    """The way of one image to the network in training, built once for all epochs.
+    """The function that prepares one image for training, built once for all epochs.
 
     Returns:
-        tf.function (image, seed int64 (2,)) -> float32 (S, S, 3); the image is encoded or, by `cached`, decoded.
+        tf.function (image, seed int64 (2,)) -> float32 (S, S, 3); the image is encoded, or already decoded by `cached`.
     """
 
     @tf.function
@@ -295,12 +297,12 @@ def _augmented(image_size, crops, mirror):
 
 
 def _augmented_boxes(num_boxes, image_size, crops, mirror, objects, seed):
-    """The boxes of one image on the way that `_augmented` takes it with the same seed.
+    """The boxes of one image after the augmentation that `_augmented` makes with the same seed.
 
     Args:
         objects: {bbox float32 (N, 4), label int64 (N,)}, N at most `num_boxes`.
     Returns:
-        dict: "boxes" float32 (K, 4) and "box_labels" int64 (K,), those that are still seen first.
+        dict: "boxes" float32 (K, 4) and "box_labels" int64 (K,); boxes that are still visible come first.
     """
     seeds = tf.random.split(seed, 2)
     boxes, labels = objects["bbox"], objects["label"]
@@ -317,27 +319,27 @@ def _augmented_boxes(num_boxes, image_size, crops, mirror, objects, seed):
     }
 
 
-_preprocess = tf.function(preprocess)  # built once for a size
+_preprocess = tf.function(preprocess)  # built once per size
 
 
 def start_px(image_size, crops):
-    """Side of the square that augmentation starts from, pixels: larger than the network's input where it crops."""
+    """Side in pixels of the square that augmentation starts from; larger than the network's input if it crops."""
     return augmentation.resized_px(image_size) if crops else image_size
 
 
 def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=None, features=None):
-    """All images once, in stored order. The last batch is filled up with blank images and masked.
+    """All images once, in stored order. The last batch is filled up with blank images, which a mask marks.
 
-    Every worker has equally many batches; the shares of all, put together, are the batches of one, but for K where that
-    is not given.
+    Every worker has equally many batches. The shares of all workers together are the batches that a single worker gets,
+    except for K if it is not given.
 
     Args:
         records: see `read_records`.
         image_size: side S of the network's input, pixels.
-        batch_size: images a (global) batch.
+        batch_size: images per (global) batch.
         share: (i, n): the rows [i * batch_size / n, (i + 1) * batch_size / n) of every batch; the others are not
             decoded.
-        num_boxes: K, at least as many as an image has; None is those of the batch's image with the most.
+        num_boxes: K, at least the number of boxes of any image; None: the largest number in the batch.
         features: see `training_batches`.
     Returns:
         tf.data.Dataset of {"image": float32 (B, S, S, 3), "labels": int8 (B, C) as stored, "is_real": bool (B,),
@@ -347,7 +349,7 @@ def evaluation_batches(records, image_size, batch_size, share=(0, 1), num_boxes=
         InputError: batch_size is no multiple of n.
     """
 
-    # What is read of each image, and what stands for it in the filling.
+    # What is read of each image, and what replaces it in blank images.
     if features is None:
         read, blank_value = "image", tf.zeros((image_size, image_size, 3))
     else:

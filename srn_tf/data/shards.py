@@ -68,6 +68,7 @@ class Shard:
     map: Callable = map
 
     def __call__(self):
+        """Yields (name, record for tfds); tells the report of each photograph."""
         read = functools.partial(read_photo, self.source_dir, store_size=self.store_size)
         for report, records in self.map(read, self.photos):
             self.tell(report)
@@ -94,6 +95,7 @@ class RemoteShard:
         self._file("plan").write_text(json.dumps([dataclasses.asdict(photo) for photo in photos]))
 
     def __call__(self):
+        """Yields (name, record for tfds) by the plan, and then writes the reports."""
         photos, reports = [_photo(entry) for entry in json.loads(self._file("plan").read_text())], []
         yield from Shard(self.source_dir, self.store_size, photos, reports.append)()
         self._file("report").write_text(json.dumps(reports))

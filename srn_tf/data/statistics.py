@@ -164,7 +164,7 @@ def summarize(counts, labels, is_zero_unspecified):
 
 
 def summary_table(summaries):
-    """The summaries as text: a column a split.
+    """The summaries as text: a column per split.
 
     Args:
         summaries: split name -> dict of `summarize`.
@@ -174,7 +174,7 @@ def summary_table(summaries):
     rows = {
         "images": [f"{split['images']:,}" for split in summaries.values()],
         "labels": [str(len(split["labels"])) for split in summaries.values()],
-        "labels an image": [_mean_and_range(split["labels_per_image"]) for split in summaries.values()],
+        "labels per image": [_mean_and_range(split["labels_per_image"]) for split in summaries.values()],
         "without any label": [_with_share(split["images_without_label"], split) for split in summaries.values()],
         "most frequent labels": [_extreme_labels(split, -1) for split in summaries.values()],
         "rarest labels": [_extreme_labels(split, 1) for split in summaries.values()],
@@ -197,7 +197,7 @@ def images_per_second(batches, clock=time.perf_counter):
             timed; at least one more must come.
         clock: function without arguments, time in seconds.
     Returns:
-        float, images a second.
+        float, images per second.
     """
     iterator = iter(batches)
     for _ in range(WARM_UP_BATCHES):

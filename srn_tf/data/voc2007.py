@@ -86,6 +86,7 @@ class Voc2007(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         for name, choices in _CHOICES.items():
             if options[name] not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {options[name]!r}.")

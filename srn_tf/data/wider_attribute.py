@@ -80,6 +80,7 @@ class WiderAttribute(SourceBuilder):
 
     @staticmethod
     def read(source_dir, options):
+        """The splits of the source, as `SourceBuilder` describes it."""
         if options["official_val"] not in ("train", "validation"):
             raise InputError(f"official_val must be one of train, validation. Received: {options['official_val']!r}.")
         check_source_dir(source_dir, LAYOUT)

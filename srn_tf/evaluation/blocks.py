@@ -157,6 +157,7 @@ class Derived:
 
     @property
     def shape(self):
+        """(N, C)."""
         return self.base.shape
 
     def __getitem__(self, rows):

@@ -108,7 +108,7 @@ class Evaluator:
 
         Args:
             records: see `data.pipeline.read_records`; the same on every worker.
-            batch_size: images a step over all devices; rounded up to a multiple of the devices.
+            batch_size: images per step over all devices; rounded up to a multiple of the devices.
             title: text of the progress bar; None shows none.
         Returns:
             Predictions, of all records on every worker; the masked filling of the last batch is not in it.

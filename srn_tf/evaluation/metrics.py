@@ -1,8 +1,8 @@
 """Multi-label metrics in NumPy: average precision, precision / recall / F1, and which labels are predicted.
 
-The definitions are first those of the authors' MATLAB functions AP_VOC, get_mAP_eccv16, precision_recall_f1
-and evaluate (github.com/zhufengx/SRN_multilabel), so that numbers compare with the published tables, and then
-those of the papers and packages that mean something else by the same names.
+The main definitions are those of the authors' MATLAB functions AP_VOC, get_mAP_eccv16, precision_recall_f1 and evaluate
+(github.com/zhufengx/SRN_multilabel), so that numbers can be compared with the published tables. The others are those of
+papers and packages that give the same names another meaning.
 All values here are fractions in [0, 1]; srn_tf.evaluation.protocols turns them into percent.
 Axes: N images, C labels.
 """
@@ -17,13 +17,13 @@ from srn_tf.evaluation.blocks import columns, row_blocks
 # MATLAB's eps, which the authors add to counts instead of testing for zero.
 EPS = float(np.finfo(np.float64).eps)
 AP_DEFINITIONS = ("voc_all_points", "rank", "sklearn", "voc_11_point")
-AP_BOUNDS = ("lowest", "highest")  # what voc_all_points could be if images with equal scores stood in another order
-_MANY_TIES = 16  # tied scores of a label's positives, from where ranking all images is quicker
+AP_BOUNDS = ("lowest", "highest")  # of voc_all_points, over all orders of images with equal scores
+_MANY_TIES = 16  # tied scores among a label's positives from which on ranking all images is faster
 
 
 @dataclass(frozen=True)
 class DecisionCounts:
-    """Over how many images a label is rightly predicted, predicted, and true; int (C,) each."""
+    """Number of images for which a label is predicted and true, predicted, and true; int (C,) each."""
 
     true_positive: np.ndarray
     predicted: np.ndarray
@@ -40,8 +40,8 @@ class DecisionCounts:
 class PrecisionRecallF1:
     """Precision, recall and F1 per class (mean over labels) and overall (all decisions pooled); fractions.
 
-    f1_c is the mean over labels of each label's F1, the form of SRN's own table rows; f1_c_harmonic is
-    the harmonic mean of p_c and r_c, the form of the older rows (KNN, WARP, CNN-RNN).
+    f1_c is the mean of the labels' F1, as in SRN's own table rows. f1_c_harmonic is the harmonic mean of p_c and r_c,
+    as in the older rows (KNN, WARP, CNN-RNN).
     """
 
     p_c: float
@@ -57,7 +57,7 @@ def average_precision(scores, positives, counted=None, definition="voc_all_point
     """Average precision of each label under one definition.
 
     Args:
-        scores, positives, counted: as of `average_precisions`.
+        scores, positives, counted: as for `average_precisions`.
         definition: one of AP_DEFINITIONS.
     Returns:
         float64 (C,), in [0, 1]; NaN where a label has no counted positive.
@@ -70,24 +70,25 @@ def average_precision(scores, positives, counted=None, definition="voc_all_point
 
 
 def average_precisions(scores, positives, counted=None):
-    """Average precision of each label under every definition of AP_DEFINITIONS, from one sort a label.
+    """Average precision of each label under every definition of AP_DEFINITIONS, from one sort per label.
 
-    Images are ranked by descending score. Precision at a positive is the share of positives down to its rank.
+    Images are ranked by descending score. Precision at a positive is the share of positives among all
+    images down to its rank.
 
-    - voc_all_points: the mean over the positives of the highest precision at their rank or later: the area
-      under the interpolated precision-recall curve at all points (VOC 2010 on). Source: AP_VOC.m; with
-      `counted`, get_mAP_eccv16.m, which equals AP_VOC.m on the counted rows.
-    - rank: the mean over the positives of precision. Source: ML-GCN, ASL.
-    - sklearn: the sum over distinct scores of change of recall * precision; equal scores enter together.
-      Source: sklearn.metrics.average_precision_score. Without equal scores the same as rank.
-    - voc_11_point: the mean over the recalls 0, 0.1 ... 1 of the highest precision at that recall or later
-      (VOC 2007).
+    - voc_all_points: mean over the positives of the highest precision at their rank or later. This is the area under
+      the interpolated precision-recall curve at all points (VOC since 2010). Source: AP_VOC.m; with `counted`,
+      get_mAP_eccv16.m, which equals AP_VOC.m on the counted rows.
+    - rank: mean over the positives of the precision. Source: ML-GCN, ASL.
+    - sklearn: sum over distinct scores of precision * change of recall; equal scores enter together. Source:
+      sklearn.metrics.average_precision_score. Without equal scores it is the same as rank.
+    - voc_11_point: mean over the recalls 0, 0.1 ... 1 of the highest precision at that recall or later (VOC 2007).
 
-    But for sklearn, images with equal scores keep their order, as in the authors' code. How much that order decides is
-    between AP_BOUNDS, voc_all_points of the orders in which the positives of each score come last and first.
+    Except for sklearn, images with equal scores keep their order, as in the authors' code. AP_BOUNDS show how much that
+    order matters: they are voc_all_points if, among equal scores, the positives come last ("lowest") or first
+    ("highest").
 
     Args:
-        scores: float (N, C), finite; any monotone scale (logits or probabilities).
+        scores: float (N, C), finite; logits, probabilities or any monotone function of them.
         positives: bool (N, C), where the label is true.
         counted: bool (N, C) or None; False leaves that image out for that label. None counts all.
     Returns:
@@ -105,13 +106,13 @@ def average_precisions(scores, positives, counted=None):
 
 
 def average_precisions_by_label(by_label, num_labels):
-    """As `average_precisions`, of labels that come one by one, so that no matrix is needed.
+    """Like `average_precisions`, but labels come one by one, so that no matrix is needed.
 
     Args:
-        by_label: C times (scores, positives, counted), (N,) each, counted perhaps None.
+        by_label: C tuples (scores, positives, counted), (N,) each; counted may be None.
         num_labels: C.
     Returns:
-        dict definition -> float64 (C,), as of `average_precisions`.
+        dict definition -> float64 (C,), as from `average_precisions`.
     """
     names = AP_DEFINITIONS + AP_BOUNDS
     ap = np.full((len(names), num_labels), np.nan)
@@ -124,19 +125,19 @@ def average_precisions_by_label(by_label, num_labels):
 
 
 def _label_ap(ranks, first_ranks, last_ranks):
-    """AP of one label, of AP_DEFINITIONS and AP_BOUNDS in their order, from what `_positive_ranks` returns."""
+    """AP of one label under AP_DEFINITIONS and AP_BOUNDS, in this order, from the results of `_positive_ranks`."""
     precision = np.arange(1, ranks.size + 1) / ranks
     interpolated = _interpolated(precision)
     lowest = highest = interpolated.mean()
     if (first_ranks < last_ranks).any():
         place = np.arange(ranks.size)
-        above = np.searchsorted(last_ranks, last_ranks)  # positives of higher scores
-        below = np.searchsorted(last_ranks, last_ranks, side="right")  # and with those of the same score
+        above = np.searchsorted(last_ranks, last_ranks)  # positives with higher scores
+        below = np.searchsorted(last_ranks, last_ranks, side="right")  # including those with the same score
         lowest = _interpolated((place + 1) / (last_ranks - (below - 1 - place))).mean()
         highest = _interpolated((place + 1) / (first_ranks + (place - above))).mean()
     # Equal scores enter together, so each positive has the precision at the last rank of its score.
     grouped = np.searchsorted(ranks, last_ranks, side="right") / last_ranks
-    # The first positive with recall >= t / 10, in whole numbers: no rounding decides.
+    # The first positive with recall >= t / 10, in whole numbers, so that rounding does not matter.
     firsts = np.maximum(-(-np.arange(11) * ranks.size // 10), 1) - 1
     return interpolated.mean(), precision.mean(), grouped.mean(), interpolated[firsts].mean(), lowest, highest
 
@@ -147,17 +148,17 @@ def _interpolated(precision):
 
 
 def _positive_ranks(scores, is_positive):
-    """Where the positives of one label stand among its images, from the highest score down.
+    """Ranks of the positives of one label among its images, from the highest score down.
 
-    Sorts values, which NumPy does many times as fast as it ranks indices, and looks at the images' order only
-    where scores are equal.
+    Sorts values, which NumPy does many times faster than it ranks indices. The order of the images matters only if
+    scores are equal.
 
     Args:
         scores: float32 or float64 (N,), finite.
         is_positive: bool (N,), P of them true.
     Returns:
         ranks: int64 (P,), ascending, from 1; images with equal scores keep their order.
-        first_ranks, last_ranks: int64 (P,), for each the ranks of the first and the last image with its score.
+        first_ranks, last_ranks: int64 (P,), for each positive the ranks of the first and the last image with its score.
     """
     ascending = np.sort(scores)
     values = np.sort(scores[is_positive])[::-1]
@@ -174,18 +175,18 @@ def _positive_ranks(scores, is_positive):
 
 
 def descending_order(scores):
-    """Indices that rank the scores from the highest down, equal scores in their given order.
+    """Indices that rank the scores from the highest down; equal scores keep their given order.
 
-    The same as np.argsort(-scores, kind="stable") and several times as fast, because it sorts plain
-    integers: the score rounded to float32 in the upper 32 bits, the index in the lower 32. Rounding keeps
-    the order but may make close float64 scores equal; a stable sort of the almost sorted rest mends that.
+    Equals np.argsort(-scores, kind="stable") and is several times as fast, because it sorts plain integers: the score
+    rounded to float32 in the upper 32 bits, the index in the lower 32. Rounding keeps the order but may make close
+    float64 scores equal; a stable sort of the almost sorted result corrects that.
 
     Args:
         scores: float32 or float64 (N,), finite, N below 2**32.
     Returns:
         int64 (N,), a permutation of 0..N-1.
     """
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which keeps the order too
+    with np.errstate(over="ignore"):  # values beyond float32 become infinity, which keeps the order too
         rounded = (-scores).astype(np.float32) + np.float32(0)  # adding zero makes -0 and 0 one
     bits = rounded.view(np.int32)
     bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)  # IEEE 754 to integers of the same order
@@ -199,10 +200,10 @@ def descending_order(scores):
 
 
 def count_decisions(predicted, positives, counted=None):
-    """Counts, label by label, what `precision_recall_f1` is made of.
+    """Counts, label by label, the decisions that `precision_recall_f1` needs.
 
     Args:
-        predicted: bool (N, C), the labels the model gives.
+        predicted: bool (N, C), the labels that the model predicts.
         positives: bool (N, C), where the label is true.
         counted: bool (N, C) or None; False leaves that image out for that label. None counts all.
     Returns:
@@ -232,8 +233,8 @@ def precision_recall_f1(counts, convention="authors"):
     0, a label without positives has R = 1, and a label with neither has P = R = F1 = 1.
     Source: precision_recall_f1.m.
 
-    plain: a rate with nothing to divide by is 0: P of a label never predicted, R of one without positives, F1
-    where P + R is 0.
+    plain: a rate with nothing to divide by is 0: P of a label that is never predicted, R of a label without positives,
+    F1 if P + R is 0.
 
     Args:
         counts: DecisionCounts.
@@ -261,10 +262,10 @@ def precision_recall_f1(counts, convention="authors"):
 
 
 def sigmoid(scores):
-    """Turns logits into probabilities; a very negative logit gives 0 without a warning.
+    """Turns logits into probabilities. A very negative logit gives 0 without a warning.
 
     Args:
-        scores: real array of one axis or more.
+        scores: real array of at least one axis.
     Returns:
         float64, the same shape.
     """
@@ -281,8 +282,8 @@ def log_odds(probabilities):
     Args:
         probabilities: float (N, C), in [0, 1].
     Returns:
-        float64 (N, C), in their order; finite also where a probability was rounded to 0 or 1, which stand half a step
-        of the dtype beyond the nearest that was not.
+        float64 (N, C), in the same order. Probabilities that were rounded to 0 or 1 give finite values too: half a step
+        of the dtype beyond the nearest probability that was not.
     """
     probabilities = as_floats(probabilities)
     limits = np.finfo(probabilities.dtype)
@@ -293,20 +294,20 @@ def log_odds(probabilities):
 
 
 def check_k(k, num_labels):
-    """Raises InputError where k is not in 1..C."""
+    """Raises InputError if k is not in 1..C."""
     if not 1 <= k <= num_labels:
         raise InputError(f"k must be from 1 to the number of labels. Received: k = {k} for {num_labels} labels.")
 
 
 def top_k(scores, k, min_probability=None):
-    """The k highest labels of each image; of equal scores, the label that comes first.
+    """The k highest labels of each image. Among equal scores, the first label wins.
 
     Args:
         scores: float (N, C), logits, finite.
         k: int, 1 to C.
-        min_probability: float in [0, 1] or None; with it, those of the k with sigmoid(score) >= min_probability.
+        min_probability: float in [0, 1] or None; with it, only those of the k with sigmoid(score) >= min_probability.
     Returns:
-        bool (N, C); k true values in each row, with `min_probability` at most k.
+        bool (N, C); k true values per row, or at most k with `min_probability`.
     Raises:
         InputError: scores is not rank 2, or k is not in 1..C.
     """
@@ -335,7 +336,7 @@ def _authors_rates(true_positive, predicted, positive):
 
 
 def _plain_rates(true_positive, predicted, positive):
-    """The same in the plain convention; 2 TP / (predicted + positive) is 2 P R / (P + R)."""
+    """The same under the plain convention; 2 TP / (predicted + positive) equals 2 P R / (P + R)."""
     return (
         _ratio(true_positive, predicted),
         _ratio(true_positive, positive),
@@ -347,18 +348,18 @@ _RATES = {"authors": _authors_rates, "plain": _plain_rates}
 
 
 def _sum_over_images(flags):
-    """bool (N, C) to int64 (C,); adding bytes to 32 bits is twice as fast as np.count_nonzero."""
+    """bool (N, C) -> int64 (C,). Summing bytes in 32 bits is twice as fast as np.count_nonzero."""
     return flags.view(np.uint8).sum(axis=0, dtype=np.uint32).astype(np.int64)
 
 
 def _ratio(numerator, denominator):
-    """The quotient, 0 where the denominator is 0; scalars or arrays of one shape."""
+    """The quotient, or 0 where the denominator is 0; scalars or arrays of one shape."""
     denominator = np.asarray(denominator, dtype=np.float64)
     return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)
 
 
 def as_floats(values):
-    """Returns an array of float32 or float64; other real dtypes become float64, so that negating is safe."""
+    """An array of float32 or float64. Other real dtypes become float64, so that it is safe to negate."""
     values = np.asarray(values)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 

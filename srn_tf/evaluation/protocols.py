@@ -10,7 +10,7 @@ from srn_tf.evaluation.blocks import columns, row_blocks
 from srn_tf.evaluation.calibration import Reliability
 from srn_tf.evaluation.ranking import mean_of_blocks, ranking_metrics
 
-_TOP = 3  # labels an image in the papers' second table
+_TOP = 3  # labels per image in the papers' second table
 _AP = (
     "AP is the all-points area under the interpolated precision-recall curve (VOC 2010 on, equal scores in file "
     "order) and mAP its plain mean over the labels that have positives; mAP_by_definition has also rank (mean "
@@ -129,7 +129,7 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
         label_names: C strings or None.
         thresholds: a probability or C of them, each in (0, 1), for the table "all"; None is 0.5.
         ranking: bool, whether to add the metrics of `ranking.ranking_metrics`.
-        top_k: int in 1..C or None; with it there is a table of the so many highest labels of each image.
+        top_k: int in 1..C or None; with it there is a table that predicts the k highest labels of each image.
         top_k_floor: float in [0, 1] or None; of those, only labels with sigmoid(score) >= it are predicted.
     Returns:
         dict, ready for JSON, rates in percent:

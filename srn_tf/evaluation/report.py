@@ -1,10 +1,10 @@
-"""Renders evaluation results as text tables and writes them as JSON.
+"""Renders evaluation results as text tables.
 
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
 returns it, and optionally "pointing", for each of the model's maps as PointingGame.result returns it. All rates are
 percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them.
-"other_data" is there where the images are not of the data set that the model was trained on, see
+"other_data" is there if the images are from another data set than the model was trained on, see
 `other_data_note`.
 """
 
@@ -28,12 +28,12 @@ _RANKING = {
 # How score_files.evaluate_score_files put scores and truth together -> in words.
 _MATCHED = {"name": "the names of images and labels", "place": "place, row by row and column by column"}
 _ABSENT = "-"
-_WIDTH = 120  # of lines of text
+_WIDTH = 100  # of lines of text; tables stay below it, too
 _MOST_NAMED = 100  # labels of a note; the JSON has them all
 
 
 def served_note(record):
-    """A sentence on the output that a run serves, and what it was chosen by.
+    """A sentence on the output that a run serves, and how it was chosen.
 
     Args:
         record: run.json or metrics.json, with "final" and, where it was chosen, "choice".
@@ -54,15 +54,15 @@ def summary_table(metrics):
         str, lines without a trailing newline; percent with two decimals, "-" for a value that is None.
     """
     outputs = metrics["outputs"]
-    groups = _tables(next(iter(outputs.values())))
-    headers = ["output", *(f"{group}\n{column}" for group in groups for column in COLUMNS)]
-    rows = [[name, *(cell for group in groups for cell in _cells(output[group]))] for name, output in outputs.items()]
     blocks = [
         f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {len(metrics['labels'])} labels, "
-        f"protocol {metrics['protocol']}, percent",
-        _table(rows, headers),
-        _further_table("output", outputs),
+        f"protocol {metrics['protocol']}, percent"
     ]
+    tables = []
+    for group in _tables(next(iter(outputs.values()))):
+        headers = ["output", *(f"{group}\n{column}" for column in COLUMNS)]
+        tables.append(_table([[name, *_cells(output[group])] for name, output in outputs.items()], headers))
+    blocks += _spaced([*tables, *_further_tables("output", outputs)])
     if "final" in metrics:
         blocks.append(_filled(served_note(metrics)))
     for name, pointing in metrics.get("pointing", {}).items():
@@ -79,7 +79,7 @@ def summary_table(metrics):
 
 
 def score_table(result, path):
-    """What became of a file of scores, as text: a row per table, the definition and where the numbers are.
+    """The result for a file of scores as text: a row per table, the definition, and the file that holds the numbers.
 
     Args:
         result: dict as `score_files.evaluate_score_files` returns it.
@@ -91,8 +91,12 @@ def score_table(result, path):
     blocks = [
         f"{result['images']} images, {result['labels']} labels, protocol {result['protocol']}, percent",
         f"Scores are {result['scores_are']}. Scores and truth are matched by {_MATCHED[result['matched_by']]}.",
-        _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
-        _further_table("", {"scores": result}),
+        *_spaced(
+            [
+                _table([[name, *_cells(result[name])] for name in names], ["", *COLUMNS]),
+                *_further_tables("", {"scores": result}),
+            ]
+        ),
         *_notes(result["definition"], result),
         *map(_filled, tie_notes(result["ties"])),
         path,
@@ -119,25 +123,24 @@ def per_label_table(metrics):
     return _table(list(zip(metrics["labels"], *columns, strict=True)), headers)
 
 
-def _further_table(title, outputs):
-    """mAP under its definitions, calibration, with boxes mAP by size, and ranking where asked for: a row per output."""
+def _further_tables(title, outputs):
+    """A row per output: mAP by definition and size, and calibration; if asked for, ranking in a table of its own."""
     headers = [title, *(f"mAP\n{definition}" for definition in AP_DEFINITIONS), "ECE"]
-    has_ranking = any("ranking" in output for output in outputs.values())
     has_sizes = any("mAP_by_size" in output for output in outputs.values())
     if has_sizes:
         headers += (f"mAP\n{size}" for size in SIZES)
-    if has_ranking:
-        headers += _RANKING.values()
     rows = []
     for name, output in outputs.items():
         row = [name, *(_percent(output["mAP_by_definition"][definition]) for definition in AP_DEFINITIONS)]
         row.append(_percent(output["calibration"]["ece"]))
         if has_sizes:
             row += [_percent(output["mAP_by_size"][size]) for size in SIZES]
-        if has_ranking:
-            row += [_percent(output["ranking"][key]) for key in _RANKING]
         rows.append(row)
-    return _table(rows, headers)
+    tables = [_table(rows, headers)]
+    if any("ranking" in output for output in outputs.values()):
+        rows = [[name, *(_percent(output["ranking"][key]) for key in _RANKING)] for name, output in outputs.items()]
+        tables.append(_table(rows, [title, *_RANKING.values()]))
+    return tables
 
 
 def _notes(definition, output):
@@ -152,12 +155,12 @@ def _notes(definition, output):
     left_out = output["labels_without_positives"]
     if left_out:
         notes.append(
-            f"mAP is over {output['num_labels_in_mAP']} labels. Without positives and left out of it: "
+            f"mAP covers {output['num_labels_in_mAP']} labels. Labels without positives are left out: "
             f"{_listed(left_out)}."
         )
     if output["labels_without_negatives"]:
         notes.append(
-            f"Without negatives, so that AP is 100 whatever the scores: {_listed(output['labels_without_negatives'])}."
+            f"Labels without negatives have AP 100 whatever the scores: {_listed(output['labels_without_negatives'])}."
         )
     return list(map(_filled, notes))
 
@@ -173,20 +176,20 @@ def tie_notes(ties):
     notes = []
     if ties["constant_labels"]:
         notes.append(
-            "The score is the same for every image, so that AP says nothing of these labels: "
+            "AP says nothing about these labels, because their score is the same for every image: "
             f"{_listed(ties['constant_labels'])}."
         )
     lowest, highest = _percent(ties["mAP_lowest"]), _percent(ties["mAP_highest"])
     if lowest != highest:
         notes.append(
-            "Images with equal scores are ranked in their stored order, as by the authors' code. In another order mAP "
-            f"would be from {lowest} to {highest}."
+            "Images with equal scores are ranked in their stored order, as in the authors' code. In another order, mAP "
+            f"would be between {lowest} and {highest}."
         )
     return notes
 
 
 def sizes_note(sizes):
-    """What the columns of mAP by size mean, and over how much each of them is: str.
+    """What the columns of mAP by size mean, and how many labels and pairs each covers: str.
 
     Args:
         sizes: dict, of sizes.mean_ap_by_size.
@@ -196,18 +199,23 @@ def sizes_note(sizes):
 
 
 def other_data_note(other_data):
-    """A sentence on an evaluation that is not of the model's own data set: str.
+    """A sentence on an evaluation on another data set than the model's own: str.
 
     Args:
         other_data: dict, "data_dir" and, where they are kept, the path of the "predictions".
     """
     kept = f" Its predictions are kept apart: {other_data['predictions']}." if "predictions" in other_data else ""
-    return f"The data set in {other_data['data_dir']} is not the one that the model was trained on.{kept}"
+    return f"The data set in {other_data['data_dir']} is not the one the model was trained on.{kept}"
 
 
 def _listed(names):
     shown = ", ".join(map(str, names[:_MOST_NAMED]))
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
+
+
+def _spaced(tables):
+    """The tables as blocks with an empty line before each and after the last."""
+    return [*(f"\n{table}" for table in tables), ""]
 
 
 def _filled(note):

@@ -297,7 +297,7 @@ def _jointly_best(cuts, other_predicted):
     Source: Dinkelbach, On Nonlinear Fractional Programming, Management Science 13(7), 1967.
 
     Args:
-        cuts: list of _Cuts, one a label.
+        cuts: list of _Cuts, one per label.
         other_predicted: int, predicted pairs of labels that keep 0.5, none of them positive.
     Returns:
         list of indices.

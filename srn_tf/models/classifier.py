@@ -16,7 +16,7 @@ class ClassifierSettings(Settings):
 
     pooling: str = setting(
         "mean",
-        "Pooling of the last map before the classifier. Paper: mean. max is a strong baseline in the literature.",
+        "Pooling of the last map before the classifier. Paper: mean. max: a strong baseline in the literature.",
         POOLINGS,
     )
 

@@ -35,21 +35,25 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class CNNRNNSettings(Settings):
+    """Settings of CNN-RNN."""
+
     rnn_width: int = setting(512, "Width H of the LSTM.", lowest=1)
     rnn_embedding: int = setting(64, "Width E of the label embedding and of the joint space.", lowest=1)
     rnn_gates: str = setting(
         "sigmoid",
-        "sigmoid: a standard LSTM. relu: as in the paper's text, ReLU in place of every sigmoid and tanh, gates that "
-        "read the cell's state, no biases.",
+        "Kind of LSTM. sigmoid: a standard one. relu: as in the paper's text, with ReLU instead of every sigmoid and "
+        "tanh, gates that read the cell's state, and no biases.",
         ("sigmoid", "relu"),
     )
-    rnn_dropout: float = setting(0.5, "Share of the image's features dropped in training.", None, 0.0, 0.9)
-    rnn_beam: int = setting(2, "Paths that the search keeps. 1: greedy.", lowest=1)
+    rnn_dropout: float = setting(0.5, "Dropout rate of the image's features in training.", None, 0.0, 0.9)
+    rnn_beam: int = setting(2, "Width of the beam search, in paths. 1: greedy search.", lowest=1)
     rnn_steps: int = setting(
-        0, f"Most labels of a path, of an image with more the most frequent. 0: {MOST_LABELS}, or all.", lowest=0
+        0,
+        f"Maximum labels per path; an image with more keeps the most frequent. 0: {MOST_LABELS}, or all if fewer.",
+        lowest=0,
     )
     rnn_min_labels: int = setting(
-        0, "Labels that a predicted path has at least, if there are so many. Paper: 3 on NUS-WIDE, else 0.", lowest=0
+        0, "Minimum labels per predicted path, or all if fewer. Paper: 3 on NUS-WIDE, else 0.", lowest=0
     )
 
     stages = STAGES

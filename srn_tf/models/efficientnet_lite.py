@@ -131,7 +131,7 @@ def load_pretrained(network, name, weights):
     }
     check_finite(arrays, path)
     assign_arrays(dict(variables.addresses(network, "trunk")), arrays, path)
-    logger.info("The net %s starts from the weights in %s.", name, path)
+    logger.info("Backbone %s starts from the weights in %s.", name, path)
 
 
 def imagenet_file(name):

@@ -1,4 +1,4 @@
-"""The few layers that stock Keras lacks, registered so that a saved model loads without custom code."""
+"""The few layers that Keras lacks, registered so that a saved model loads without custom code."""
 
 import keras
 import numpy as np
@@ -14,11 +14,12 @@ IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class ScaleInput(keras.layers.Layer):
-    """Scales pixels the way a backbone's pre-trained weights expect; part of the model, so that training,
-    evaluation and export cannot differ.
+    """Scales pixels as a backbone's pre-trained weights expect it.
 
-    It computes in float32 under every policy, and rounds the result to the policy's type: in float16 or bfloat16 the
-    pixels themselves would be rounded first, and their mean.
+    It is part of the model, so that training, evaluation and export cannot differ.
+
+    It computes in float32 under every policy and rounds only the result to the policy's type. In float16 or bfloat16,
+    the pixels and their mean would be rounded first.
 
     Args:
         mode: "symmetric" for RGB in [-1, 1], "caffe" for BGR minus `CAFFE_MEAN_BGR`, or "torch" for RGB in [0, 1]
@@ -60,11 +61,11 @@ class SoftmaxOverGrid(keras.layers.Layer):
 class DepthwiseOverGrid(keras.layers.DepthwiseConv2D):
     """A DepthwiseConv2D whose kernel is as large as its input: float32 (B, H, W, C) -> float32 (B, 1, 1, C * M).
 
-    It then has one place, and is for every channel c a product of matrices, (B, HW) by (HW, M). So it is computed,
-    since on CPUs TensorFlow takes many times as long for the convolution.
+    There is only one place for the kernel, so the result is, for every channel c, a product of matrices, (B, HW) by
+    (HW, M). It is computed that way, because TensorFlow's convolution takes many times as long on CPUs.
 
     Raises:
-        ValueError: the kernel is of another size than the input.
+        ValueError: kernel and input differ in size.
     """
 
     def build(self, input_shape):
@@ -95,12 +96,12 @@ class SumOverGrid(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class WeightedMean(keras.layers.Layer):
-    """alpha * first + (1 - alpha) * second, the last equation of the paper's section 3.4, or so of n tensors.
+    """alpha * first + (1 - alpha) * second, the last equation of the paper's section 3.4; also for n tensors.
 
     Args:
-        learned: False gives all the same weight, as the paper does. True learns the weights: a softmax over a logit for
-            each but the last, whose logit is 0. So they stay in (0, 1), and weight decay pulls them towards each other;
-            of two, alpha is the sigmoid of the one logit.
+        learned: False: equal weights, as in the paper. True: learned weights, the softmax over one logit per tensor, of
+            which the last is fixed at 0. So weights stay in (0, 1), and weight decay pulls them towards each other. For
+            two tensors, alpha is the sigmoid of the one logit.
 
     Call: n >= 2 float32 (B, C) -> float32 (B, C).
     """
@@ -132,14 +133,14 @@ class WeightedMean(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class SeededDropout(keras.layers.Layer):
-    """Dropout whose masks a continued run draws again as it would have: what decides them is a weight.
+    """Dropout whose masks are the same in a run that continues: the state that decides them is a weight.
 
-    Keras' own draws from a generator outside the model, which a checkpoint does not hold. As a BatchNorm, the layer
-    does nothing where it is frozen.
+    Keras' own Dropout draws from a generator outside the model, which a checkpoint does not hold. Like a BatchNorm,
+    this layer does nothing if it is frozen.
 
     Args:
         rate: share of entries set to 0, in [0, 1); the others are divided by 1 - rate.
-        is_per_image: an image's entries are dropped together or not at all (stochastic depth), not each by itself.
+        is_per_image: whether the entries of an image are dropped all together (stochastic depth) or each by itself.
 
     Call: float (B, ...) -> the same shape and dtype.
     """
@@ -151,7 +152,7 @@ class SeededDropout(keras.layers.Layer):
         self.rate, self.is_per_image = rate, is_per_image
 
     def build(self, input_shape):
-        # Counts the masks drawn, from a start of its own; as float32, exact to 2^24, since it is a weight among others.
+        # Counts the masks drawn, from a random start; float32, exact up to 2^24, because it is a weight like others.
         self.draws = self.add_weight(
             name="draws",
             shape=(),
@@ -177,13 +178,13 @@ class SeededDropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class HeadAttention(keras.layers.Layer):
-    """How much each query looks at each token, head by head: a softmax over the tokens.
+    """How much each query attends to each token, head by head: a softmax over the tokens.
 
-    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, Eq. (1), with its products of features left to
-    `HeadMix`.
+    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, Eq. (1), except that `HeadMix` computes the
+    products with the values.
 
     Args:
-        num_heads: heads; D must be a multiple of it.
+        num_heads: number of heads; D must be a multiple of it.
 
     Call: queries (B, Q, D), keys (B, N, D) -> float32 (B, num_heads, Q, N), each query of each head sums to 1.
     """
@@ -203,7 +204,7 @@ class HeadAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class HeadMix(keras.layers.Layer):
-    """The tokens' values as each query of each head attends to them, heads side by side.
+    """The sum of the tokens' values, weighted by the attention of each query and head; heads are side by side.
 
     Call: attention (B, num_heads, Q, N), values (B, N, D) -> (B, Q, D).
     """
@@ -222,11 +223,11 @@ def _split_heads(x, num_heads):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class Vectors(keras.layers.Layer):
-    """Vectors that are the same for every image, such as one a label: weights.
+    """Weights that are vectors, the same for every image, such as one per label.
 
     Args:
         count, channels: Q and D.
-        stddev: of their normal initial values, mean 0.
+        stddev: standard deviation of their normal initial values, mean 0.
         is_learned: whether they are trained.
 
     Call: any (B, ...), for B alone -> (B, Q, D).
@@ -256,13 +257,14 @@ class Vectors(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class Constant(keras.layers.Layer):
-    """An array that is the same for every image and is never trained, such as word vectors: a weight, so that a stored
-    model brings its values along.
+    """An array that is the same for every image and is never trained, such as word vectors.
+
+    It is a weight, so that a stored model contains its values.
 
     Args:
         values: array, kept as float32.
 
-    Call: any tensor, which is not looked at -> float32, of the array's shape, without a batch axis.
+    Call: any tensor, which is ignored -> float32, of the array's shape, without a batch axis.
     """
 
     def __init__(self, values, **kwargs):
@@ -287,14 +289,14 @@ class Constant(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class GroupLinear(keras.layers.Layer):
-    """A linear layer of its own for each query, which answers for a group of labels that follow one another.
+    """A separate linear layer for each query, which gives the logits of a group of consecutive labels.
 
-    Source: Ridnik et al., "ML-Decoder", WACV 2023, group fully-connected pooling. With Q = C it is one linear layer a
+    Source: Ridnik et al., "ML-Decoder", WACV 2023, group fully-connected pooling. With Q = C it is one linear layer per
     label.
 
     Args:
         num_labels: C.
-        group: labels a query answers for; what Q * group exceeds C by is cut off.
+        group: labels per query; the excess of Q * group over C is cut off.
 
     Call: (B, Q, D) -> float32 (B, C).
     """
@@ -323,12 +325,12 @@ class GroupLinear(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class AttentionMaps(keras.layers.Layer):
-    """What queries look at as maps of the labels that each of them answers for: the mean over heads.
+    """The attention of queries as maps of their labels: the mean over heads.
 
     Args:
         grid: (H, W) of the tokens, row by row.
         num_labels: C.
-        group: labels a query answers for, see `GroupLinear`.
+        group: labels per query, see `GroupLinear`.
 
     Call: (B, num_heads, Q, H * W) -> float32 (B, H, W, C), each label sums to 1 over (H, W).
     """
@@ -350,7 +352,8 @@ class AttentionMaps(keras.layers.Layer):
 class LayerScale(keras.layers.Layer):
     """One learned factor for each channel, 1e-6 at first: float32 (B, H, W, D) -> float32 (B, H, W, D).
 
-    Source: Touvron et al., "Going deeper with image transformers", ICCV 2021, Eq. (4); ConvNeXt ends its blocks so.
+    Source: Touvron et al., "Going deeper with image transformers", ICCV 2021, Eq. (4); ConvNeXt ends its
+    blocks with it.
     """
 
     def build(self, input_shape):
@@ -364,10 +367,10 @@ class LayerScale(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="srn_tf")
 class Output(keras.layers.Layer):
-    """Gives an output of a model the layer's name: any tensor -> the same, float32.
+    """Gives an output of a model its name: any tensor -> the same, float32.
 
-    Keras 3 compiles a training step with XLA unless a layer says that it cannot. This one does, for the sake of layers
-    and metrics that XLA does not know, such as `srn_tf.metrics.MeanAveragePrecision`.
+    Keras 3 compiles a training step with XLA unless a layer says that it cannot. This one does, for layers and
+    metrics that XLA does not support, such as `srn_tf.metrics.MeanAveragePrecision`.
     """
 
     def __init__(self, **kwargs):

@@ -15,6 +15,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class MainNetSettings(ClassifierSettings):
+    """Settings of the main net alone."""
+
     stages = STAGES
 
 

@@ -17,7 +17,9 @@ layers = LazyModule("srn_tf.models.layers")
 MOST_QUERIES = 100  # where no number of groups is asked for
 HEADS = 8
 
-ATTENTION = Map("A", "cross-attention", "Cross-attention says where a label's query looks, as the mean of its heads.")
+ATTENTION = Map(
+    "A", "cross-attention", "Cross-attention shows where a label's query looks, as the mean over its heads."
+)
 
 STAGES = {
     "all": Stage(
@@ -31,11 +33,13 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class MLDecoderSettings(Settings):
+    """Settings of ML-Decoder."""
+
     decoder_width: int = setting(768, "Channels D of queries and tokens, a multiple of 8. Paper: 768.", lowest=8)
     decoder_hidden: int = setting(2048, "Width of the decoder's feed-forward layer. Paper: 2048.", lowest=1)
     decoder_dropout: float = setting(0.1, "Dropout rate everywhere in the decoder. Paper: 0.1.", None, 0.0, 0.9)
     decoder_groups: int = setting(
-        0, "Queries, each for a group of labels in the labels' order. 0: one a label, at most 100.", lowest=0
+        0, "Number of queries, each for a group of consecutive labels. 0: one per label, at most 100.", lowest=0
     )
 
     stages = STAGES

@@ -1,4 +1,4 @@
-"""What a model is to the rest of the project: its parts, its stage table, its named outputs, its maps and regions."""
+"""A model as the rest of the project sees it: parts, stage table, named outputs, maps and regions."""
 
 import collections
 import dataclasses
@@ -19,16 +19,16 @@ class Term:
     """One summand of a stage's loss.
 
     Attributes:
-        name: in the log; no two terms of a stage share one.
+        name: in the log; unique within its stage.
         reads: names of the outputs it is computed from.
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
             (b, S, S, 3) (not with --cache=features), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and
-            what the stage needs. seed: two integers, others in every step, replica and piece. None: the loss that
-            --loss names, of the one output read.
+            what the stage needs. seed: two integers that differ in every step, replica and piece. None: the loss that
+            --loss names, on the one output of `reads`.
         weight: its factor in the sum.
-        is_per_step: False: the function gives (b,), a value per image; the term is their mean over all images of the
-            step. True: it gives a scalar that belongs to the step, however few of its images it sees, such as a loss of
-            weights; the term is its mean over the shares of replicas and pieces, weighted by their images.
+        is_per_step: False: the function gives (b,), one value per image; the term is their mean over all images of the
+            step. True: it gives one scalar for the step, however few of its images it sees, such as a loss on weights;
+            the term is its mean over the shares of replicas and pieces, weighted by their images.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Term:
 
 
 def label_loss(output, weight=1.0):
-    """The Term of an output (B, C) of logits under the run's --loss."""
+    """The Term for an output (B, C) of logits under the run's --loss."""
     return Term(output, (output,), weight=weight)
 
 
 NEEDS = ("boxes",)
-"""What a stage may need of the data beside images and labels. For "boxes" a batch has "boxes" float32 (b, K, 4), ymin,
-xmin, ymax, xmax in fractions of the image as it was augmented, and "box_labels" int64 (b, K), -1 where an image has
-fewer than K. K is the same in all batches of a run."""
+"""What a stage may need from the data besides images and labels. With "boxes", a batch has "boxes" float32 (b, K, 4):
+ymin, xmin, ymax, xmax in fractions of the augmented image; and "box_labels" int64 (b, K), -1 where an image has fewer
+than K boxes. K is the same in all batches of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Stage:
     """One line of a stage table.
 
     Attributes:
-        trains: names of the parts whose weights move in this stage.
-        fixed: names of all other parts; their BatchNorm statistics stay as well.
+        trains: names of the parts whose weights change in this stage.
+        fixed: names of all other parts; their BatchNorm statistics do not change either.
         terms: tuple of Term, whose weighted sum is this stage's loss.
-        watched: what drives the learning rate and decides which weights are kept. An output (B, C) of logits: its
-            validation loss, and its validation mAP, higher being better. Or one of `terms` that is per image: its mean
-            over the validation images, lower being better.
-        needs: what its terms find in the batch beside images and labels, of `NEEDS`.
-        starts_from: address of a weight -> address of the weight whose value it gets, in its own shape, when the stage
-            begins. A part that has learned already keeps what it has, see `copied_parts`; so does a stage that
-            continues from a state.
+        watched: what drives the learning rate and decides which weights are kept. Either an output (B, C) of logits:
+            its validation loss drives the rate, and the highest validation mAP decides. Or one of `terms` that is per
+            image: its mean over the validation images does both, lower being better.
+        needs: what its terms read from the batch besides images and labels; among `NEEDS`.
+        starts_from: address of a weight -> address of another weight, whose value it gets, in its own shape, when the
+            stage begins. A part that has already learned keeps its weights, see `copied_parts`; so does a stage that
+            continues from a saved state.
         is_default: False for a stage that a run trains only if --stages names it.
     """
 
@@ -77,33 +77,33 @@ class Stage:
 
     @property
     def reads(self):
-        """Names of the outputs that its terms are computed from, each once."""
+        """Names of the outputs that its terms are computed from, without repetition."""
         return tuple(dict.fromkeys(name for term in self.terms for name in term.reads))
 
     def copied_parts(self, learned):
-        """What the stage starts from another part: dict, name of the part -> name of the one whose weights it gets.
+        """The parts that start with the weights of another part: dict, name of the part -> name of that other part.
 
         Args:
-            learned: names of parts that hold learned weights when it begins; these keep them.
+            learned: names of parts that hold learned weights when the stage begins; they keep them.
         """
         parts = {target.split("/")[0]: source.split("/")[0] for target, source in self.starts_from.items()}
         return {target: source for target, source in parts.items() if target not in learned}
 
     def learned_parts(self, learned):
-        """Names of the parts that hold learned weights once it has run: list, those of `learned` first."""
+        """Names of the parts that hold learned weights after the stage: list, those of `learned` first."""
         copied = [target for target, source in self.copied_parts(learned).items() if source in learned]
         return list(dict.fromkeys((*learned, *copied, *self.trains)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """An output (B, H, W, C), >= 0, that says for each label where in an image a model looked.
+    """An output (B, H, W, C), >= 0, that shows for each label where in an image the model looked.
 
     Attributes:
-        name: of the output, and in the export.
+        name: of the output, also in the export.
         title: in pictures, such as "attention A".
-        meaning: one sentence for people.
-        range: (lowest, highest) value that a cell can have.
+        meaning: an explanation for people, one sentence.
+        range: (lowest, highest) possible value of a cell.
     """
 
     name: str
@@ -114,14 +114,14 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class Regions:
-    """Two outputs that say in which R boxes of an image a model found its labels, and how surely.
+    """Two outputs: R boxes of an image, and how confidently the model found its labels in each.
 
     Attributes:
         boxes: name of the output float32 (B, R, 4): ymin, xmin, ymax, xmax in fractions of the image.
-        scores: name of the output float32 (B, R, C), or (B, R) where a box is of no label in particular; in [0, 1],
+        scores: name of the output float32 (B, R, C), or (B, R) if boxes belong to no particular label; in [0, 1],
             0 where there is no box.
         title: in pictures, such as "proposals".
-        meaning: one sentence for people.
+        meaning: an explanation for people, one sentence.
     """
 
     boxes: str
@@ -131,7 +131,7 @@ class Regions:
 
     @property
     def name(self):
-        """What it is called by, beside the maps."""
+        """Its name, among those of the maps."""
         return self.scores
 
     @property
@@ -140,12 +140,12 @@ class Regions:
         return (self.boxes, self.scores)
 
     def of_label(self, answer, row, label):
-        """The boxes of a label in an image, the highest score first, without those of score 0.
+        """The boxes of a label in an image, highest score first, without boxes of score 0.
 
         Args:
-            answer: name -> array, the outputs of several images.
-            row: which image.
-            label: index.
+            answer: name -> array, the outputs for several images.
+            row: index of the image.
+            label: index of the label.
         Returns:
             (boxes float32 (R', 4), scores float32 (R',)).
         """
@@ -157,7 +157,7 @@ class Regions:
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabelModel:
-    """A network with its stages. Trainer, evaluation and export know no more of a model than this.
+    """A network with its stages. This is all that trainer, evaluation and export know of a model.
 
     Attributes:
         image: the symbolic input, float32 (B, S, S, 3) RGB, 0 to 255.
@@ -165,22 +165,22 @@ class MultiLabelModel:
         parts: name -> Keras model or layer; together they hold every weight, each exactly once.
         stages: name -> Stage, in training order; every stage names every part.
         logits: names of the (B, C) outputs that are scored, the final answer first.
-        maps: tuple of Map, those that are drawn over an image, play the pointing game and are in the export; the one
-            that says most directly where a label was seen first; empty if there are none.
-        regions: tuple of Regions, those that are drawn over an image and are in the export; empty if there are none.
-        explained: names of further outputs, labels last, that an export gives beside maps, regions and logits.
+        maps: tuple of Map, which are drawn over images, play the pointing game and are exported. The one that shows
+            most directly where a label was seen comes first. Empty if there are none.
+        regions: tuple of Regions, which are drawn over images and exported; empty if there are none.
+        explained: names of further outputs, labels last, that an export gives besides maps, regions and logits.
         embedding: name of the (B, D') output by which images are compared, or None.
-        label_free: names of the parts that know nothing of the labels, and may start a model of others.
-        features: map's name -> symbolic (B, H, W, D): all maps of the trunk that the other parts read, from which
-            `heads_for` goes on; empty if a method does not say.
-        truth: the symbolic input "truth" of what is taught, see `truth_of`; None if nothing is.
-        taught: name -> symbolic output computed from `image` and `truth`, such as what a recurrent net says of true
-            labels after true labels. Terms read these as other outputs, and nothing else does.
+        label_free: names of the parts that do not depend on the labels; a model of other labels may start from them.
+        features: map's name -> symbolic (B, H, W, D): all maps of the trunk that the other parts read, where
+            `heads_for` begins; empty if a method does not say.
+        truth: the symbolic input "truth" of the taught outputs, see `truth_of`; None if there are none.
+        taught: name -> symbolic output computed from `image` and `truth`, such as a recurrent net's scores for true
+            labels that follow true labels. Only terms read them, like other outputs.
 
     Raises:
-        ValueError: a stage leaves out a part, watches what it does not have, needs what there is not or starts from a
-            weight that is not there or of another size; a weight belongs to no part or to two, or two weights have the
-            same address; or a map or regions name what is no output or of another shape.
+        ValueError: a stage leaves out a part, watches what it does not have, needs what is not in `NEEDS`, or starts
+            from a weight that does not exist or has another size; a weight belongs to no part or to two; two weights
+            have the same address; or a map or regions name an output that does not exist or has another shape.
     """
 
     image: object
@@ -258,7 +258,7 @@ class MultiLabelModel:
 
     @property
     def explanation(self):
-        """Names of the outputs that an export gives beside the answer; empty if nothing says where it looked."""
+        """Names of the outputs that an export gives besides the answer; empty if none shows where the model looked."""
         seen = [*(a_map.name for a_map in self.maps), *(name for regions in self.regions for name in regions.outputs)]
         return tuple(dict.fromkeys((*seen, *self.explained, *self.logits))) if seen else ()
 
@@ -274,9 +274,9 @@ class MultiLabelModel:
 
     @functools.cached_property
     def weights(self):
-        """Every weight's tf.Variable by its address, `<part>/<layer>/.../<weight>`: dict, in order.
+        """dict, in order: address of each weight, `<part>/<layer>/.../<weight>` -> its tf.Variable.
 
-        An address, such as "f_sr/sr_conv4/kernel", is the full path of layers and does not depend on Keras' version.
+        An address, such as "f_sr/sr_conv4/kernel", is the full path of layers. It is the same in all versions of Keras.
 
         Raises:
             ValueError: two weights have the same address.
@@ -290,13 +290,13 @@ class MultiLabelModel:
         return named
 
     def copy_weights(self, stage, learned):
-        """Gives a stage that begins the weights that it starts from, see `Stage.starts_from`.
+        """Copies the weights that a stage starts from, when it begins; see `Stage.starts_from`.
 
         Args:
             stage: one of the model's stages.
             learned: names of the parts that hold learned weights.
         Returns:
-            dict, as of `Stage.copied_parts`.
+            dict, as from `Stage.copied_parts`.
         """
         copied = stage.copied_parts(learned)
         for target, source in stage.starts_from.items():
@@ -306,26 +306,26 @@ class MultiLabelModel:
         return copied
 
     def network_for(self, names):
-        """A network on the same weights that computes the named outputs and nothing they do not need.
+        """A network with the same weights that computes the named outputs, and only what they need.
 
         Args:
             names: names of outputs, some of them perhaps taught.
         Returns:
-            keras.Model: image -> dict of those outputs; with a taught one among them dict of image and truth -> the
-            same.
+            keras.Model: image -> dict of those outputs. If one of them is taught, the input is a dict of image and
+            truth.
         """
         outputs = {**self.outputs, **self.taught}
         inputs = {"image": self.image, "truth": self.truth} if self._are_taught(names) else self.image
         return keras.Model(inputs, {name: outputs[name] for name in names})
 
     def heads_for(self, names):
-        """A network on the same weights that computes the named outputs from what the trunk made of the images.
+        """A network with the same weights that computes the named outputs from the trunk's maps of the images.
 
         Args:
             names: names of outputs, some of them perhaps taught.
         Returns:
-            keras.Model: dict of those of `features` that the outputs come of, and of truth where one is taught -> dict
-            of those outputs. Its inputs have the names of the features.
+            keras.Model: dict of the `features` that the outputs depend on, and of truth if one is taught -> dict of
+            those outputs. Its inputs have the names of the features.
         """
         outputs, read, truth = self.outputs, self.features, {}
         if self._are_taught(names):
@@ -335,7 +335,7 @@ class MultiLabelModel:
             read = {name: x for (name, x), is_it in zip(read.items(), is_read, strict=True) if is_it}
         read = {**read, **truth}
         rest = keras.Model(list(read.values()), {name: outputs[name] for name in names})
-        # Keras names the inputs of a model that begins within a graph; Keras 3 wants a dict's inputs named by its keys.
+        # Keras names the inputs of a model that begins inside a graph; Keras 3 needs a dict's inputs named by its keys.
         inputs = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in read.items()}
         return keras.Model(inputs, rest(list(inputs.values())))
 
@@ -343,7 +343,7 @@ class MultiLabelModel:
         return not self.taught.keys().isdisjoint(names)
 
     def _check_output(self, name, shapes):
-        """Raises ValueError unless there is that output and has one of the shapes, None being any number."""
+        """Raises ValueError unless the output exists and has one of the shapes; None matches any number."""
         if name not in self.outputs:
             raise ValueError(f"A map or region must be one of the outputs {list(self.outputs)}. Received: {name!r}.")
         received = tuple(self.outputs[name].shape)
@@ -355,7 +355,7 @@ class MultiLabelModel:
 
 
 def _are_read(network, names):
-    """Whether some outputs of a network come of each of its inputs: list of bool."""
+    """Whether the named outputs of a network depend on each of its inputs: list of bool."""
     operations, behind = [], set()
 
     def trace(inputs):
@@ -373,13 +373,13 @@ def _are_read(network, names):
 
 
 def input_of(network, batch):
-    """What a network reads of a batch.
+    """The part of a batch that a network reads.
 
     Args:
         network: keras.Model, as `MultiLabelModel.network_for` or `heads_for` gives it.
-        batch: see `Term`; "y" may be missing for what is not taught.
+        batch: see `Term`; "y" may be missing if no output is taught.
     Returns:
-        The images, or a dict of features, or of either with the truth.
+        The images, a dict of features, or a dict of either with the truth.
     """
     names = [x.name for x in network.inputs]
     if names == ["image"]:
@@ -388,5 +388,5 @@ def input_of(network, batch):
 
 
 def truth_of(batch):
-    """The labels of a batch as networks read them: float32 (b, C), 1 true, 0 not true, -1 for what is not counted."""
+    """The labels of a batch as networks read them: float32 (b, C), 1 true, 0 not true, -1 not counted."""
     return batch["y"] - (1.0 - batch["counted"]) if "counted" in batch else batch["y"]

@@ -25,8 +25,8 @@ LABEL_WIDTHS = (256, 300)  # in front of and between the two graph layers of the
 ATTENTION = Map(
     "A",
     "attention at the finest scale",
-    "Attention says where a label's query looks on the finest map, as the mean of its channels; this mean is our "
-    "reading, the network itself mixes no channels there.",
+    "Attention shows where a label's query looks on the finest map, as the mean over channels. This mean is our "
+    "reading: the network itself does not mix the channels there.",
 )
 
 
@@ -65,15 +65,15 @@ class MSRNSettings(EmbeddingSettings):
     msrn_hidden: int = setting(2048, "Width of the perceptron's hidden layer. Authors: 2048.", lowest=1)
     group_ratio: float = setting(
         0.05,
-        "Groups of labels for each label; there is at least one group. Authors: 0.05 for COCO and NUS-WIDE, 0.2 for "
-        "VOC 2007 and Apparel.",
+        "Number of label groups divided by the number of labels; at least one group. Authors: 0.05 for COCO and "
+        "NUS-WIDE, 0.2 for VOC 2007 and Apparel.",
         None,
         0.0,
         1.0,
     )
     graph_threshold: float = setting(
         0.4,
-        "Lowest share of a label's training images that must have another label for the other to learn from it. "
+        "Minimum share of label j's training images that also have label i, for label i to learn from label j. "
         "Authors: 0.4.",
         None,
         0.0,
@@ -84,6 +84,7 @@ class MSRNSettings(EmbeddingSettings):
 
     @property
     def label_fields(self):
+        """Word vectors if there is a file of them, and co-occurrence."""
         return ("embeddings", "cooccurrence") if self.label_embeddings else ("cooccurrence",)
 
 

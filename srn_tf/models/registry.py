@@ -1,4 +1,4 @@
-"""The methods: one row each, from a name to its settings and its build; and from a plain description to a model."""
+"""The table of methods, name -> settings and build function; and how a plain description becomes a model."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ backbones = LazyModule("srn_tf.models.backbones")
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A row.
+    """A row of the table of methods.
 
     Attributes:
-        title: what the method is, for --help and the model card.
+        title: name of the method, for --help and the model card.
         settings: subclass of settings.Settings, whose `stages` is the method's stage table.
-        build: function (trunk, labels, settings) -> model.MultiLabelModel; labels has the settings' `label_fields`.
+        build: function (trunk, labels, settings) -> model.MultiLabelModel; `labels` has the settings' `label_fields`.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Method:
 METHODS = {
     "srn": Method("ResNet-SRN", srn.SRNSettings, srn.build),
     "srn_att": Method(
-        "ResNet-SRN-att, whose f_sr reads attention unweighted",
+        "ResNet-SRN-att, whose f_sr reads unweighted attention",
         srn.SRNSettings,
         functools.partial(srn.build, use_weighted_attention=False),
     ),
@@ -39,20 +39,20 @@ METHODS = {
     "cnn_rnn": Method("CNN-RNN", cnn_rnn.CNNRNNSettings, cnn_rnn.build),
     "ml_decoder": Method("ML-Decoder", ml_decoder.MLDecoderSettings, ml_decoder.build),
     "msrn": Method("MSRN", msrn.MSRNSettings, msrn.build),
-    "rlsd": Method("RLSD, its regions learned from boxes of other data", rlsd.RLSDSettings, rlsd.build),
-    "rlsd_ft_rpn": Method("RLSD+ft-RPN, its regions learned from its own boxes", rlsd.RLSDFtRPNSettings, rlsd.build),
+    "rlsd": Method("RLSD, with regions learned from boxes of other data", rlsd.RLSDSettings, rlsd.build),
+    "rlsd_ft_rpn": Method("RLSD+ft-RPN, with regions learned from its own boxes", rlsd.RLSDFtRPNSettings, rlsd.build),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What decides a model's architecture, beside its labels; stored with every run and export.
+    """What determines a model's architecture besides its labels; stored with every run and export.
 
     Attributes:
         model: key of `METHODS`.
         backbone: one of `backbones.BACKBONES`.
         image_size: side S of the square input, pixels.
-        settings: the method's; None are its defaults.
+        settings: the method's; None: its defaults.
 
     Raises:
         InputError: no such model.
@@ -74,11 +74,11 @@ class ModelConfig:
         """The config of a stored run.
 
         Args:
-            record: "model" of its run.json, what dataclasses.asdict made of a config.
+            record: "model" of its run.json, a config turned into a dict by dataclasses.asdict.
         Returns:
             ModelConfig.
         Raises:
-            InputError: it is of another version of this project.
+            InputError: another version of this project wrote it.
         """
         try:
             settings = METHODS[record["model"]].settings(**record["settings"])
@@ -94,13 +94,13 @@ def build_model(config, labels, backbone_weights="none"):
 
     Args:
         config: ModelConfig.
-        labels: C label names, or a LabelSpace. What a method asks of them and is not there is zeros, see
-            `LabelSpace.with_zeros`: its values come with stored weights.
+        labels: C label names, or a LabelSpace. Fields that the method needs and that are missing become zeros, see
+            `LabelSpace.with_zeros`; stored weights bring their values.
         backbone_weights: "imagenet", "none" or a file, see `backbones.build_trunk`.
     Returns:
         MultiLabelModel.
     Raises:
-        InputError: an image size that does not fit the backbone, or weights that cannot be had.
+        InputError: an image size that does not fit the backbone, or weights that cannot be loaded.
     """
     trunk = backbones.build_trunk(config.backbone, config.image_size, backbone_weights)
     labels = labels if isinstance(labels, LabelSpace) else LabelSpace(labels)

@@ -21,6 +21,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class ResNet107Settings(ClassifierSettings):
+    """Settings of ResNet-107."""
+
     stages = STAGES
 
 

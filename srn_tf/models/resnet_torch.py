@@ -118,4 +118,4 @@ def load_torchvision(network, path):
     }
     check_finite(arrays, path)
     assign_arrays(dict(variables.addresses(network, "trunk")), arrays, path)
-    logger.info("The net %s starts from the weights in %s.", RESNET_TORCH, path)
+    logger.info("Backbone %s starts from the weights in %s.", RESNET_TORCH, path)

@@ -22,8 +22,8 @@ REGIONS = Regions(
     "boxes",
     "scores",
     "regions",
-    "Regions are proposed whatever the labels are; a region's score is the label's probability in it, and the best of "
-    "them is the image's.",
+    "Regions are proposed independently of labels. A region's score is the label's probability in it; the highest "
+    "score is the image's probability.",
 )
 
 
@@ -77,23 +77,28 @@ FT_RPN_STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class RLSDSettings(Settings):
+    """Settings of RLSD."""
+
     x_stride: int = setting(
         16,
-        "Stride of the map X that the heads read, pixels. Paper: 16. 32 is the last map, for larger images.",
+        "Stride in pixels of the map X that the heads read. Paper: 16. 32: the last map, for larger images.",
         (16, 32),
     )
     regions: int = setting(50, "Regions R per image after non-maximum suppression.", lowest=1)
     rpn_width: int = setting(512, "Channels of the region proposal network's hidden layer. DenseCap: 512.", lowest=1)
     region_grid: int = setting(7, "Side of the grid of samples in each region. DenseCap: 7.", lowest=1)
     region_width: int = setting(4096, "Width of a region's two fully connected layers. DenseCap: 4096.", lowest=1)
-    region_dropout: float = setting(0.5, "Dropout rate behind each of these layers. DenseCap: 0.5.", None, 0.0, 0.9)
+    region_dropout: float = setting(
+        0.5, "Dropout rate after each of a region's fully connected layers. DenseCap: 0.5.", None, 0.0, 0.9
+    )
     region_lstm_width: int = setting(512, "Width of the hidden state of each region's LSTM. DenseCap: 512.", lowest=1)
-    region_embedding_width: int = setting(512, "Width of what that LSTM reads. DenseCap: 512.", lowest=1)
-    region_steps: int = setting(6, "Labels that each region's LSTM names, one after the other.", lowest=2)
+    region_embedding_width: int = setting(512, "Width of the input of each region's LSTM. DenseCap: 512.", lowest=1)
+    region_steps: int = setting(6, "Steps of each region's LSTM, one label per step.", lowest=2)
     region_sequence: str = setting(
         "soft",
-        "What a step of the LSTM reads of the last one. soft: the labels' mean embedding; trained with --loss on the "
-        "image's logits. ordered: the surest region's label; trained with the likelihood of labels by frequency.",
+        "What a step of the LSTM reads from the step before. soft: the mean embedding of the labels; training with "
+        "--loss on the image's logits. ordered: the label of the most confident region; training with the likelihood "
+        "of the labels in order of frequency.",
         ("soft", "ordered"),
     )
 
@@ -101,18 +106,20 @@ class RLSDSettings(Settings):
 
     @property
     def stages(self):
+        """The stage table. With region_sequence "ordered", the loss of the sequence replaces --loss."""
         if self.region_sequence == "soft":
             return self.stages_if_soft
         return {name: _with_sequence(stage) for name, stage in self.stages_if_soft.items()}
 
     @property
     def label_fields(self):
+        """Counts of the labels if region_sequence is "ordered"."""
         return ("counts",) if self.region_sequence == "ordered" else ()
 
 
 @dataclasses.dataclass(frozen=True)
 class RLSDFtRPNSettings(RLSDSettings):
-    """Of RLSD+ft-RPN, which learns its regions from the boxes of the data set that it labels."""
+    """Settings of RLSD+ft-RPN, which learns its regions from the boxes of the data set that it labels."""
 
     stages_if_soft = FT_RPN_STAGES
 

@@ -1,7 +1,8 @@
 """A region proposal network: what it is made of, what it proposes, and what it learns from boxes.
 
 Source: Ren et al., "Faster R-CNN", NIPS 2015, in the form of DenseCap's localization layer: Johnson et al., CVPR 2016,
-numbers as in the authors' repository jcjohnson/densecap. Axes as in `boxes`; k = 12 anchors a cell, K boxes an image.
+numbers as in the authors' repository jcjohnson/densecap. Axes as in `boxes`; k = 12 anchors per cell,
+K boxes per image.
 """
 
 import keras

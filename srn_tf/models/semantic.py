@@ -34,6 +34,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class SemanticSettings(ClassifierSettings):
+    """Settings of ResNet-101-semantic."""
+
     stages = STAGES
 
 

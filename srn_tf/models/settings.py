@@ -1,4 +1,4 @@
-"""What a method can be told, as plain values: its flags, --help, run.json and the model card are made of them.
+"""The settings of a method, as plain values. Its flags, --help, run.json and the model card are made from them.
 
 Nothing here loads TensorFlow.
 """
@@ -12,7 +12,7 @@ def setting(default, help, choices=None, lowest=None, highest=None):
     """A field of a `Settings`: bool, int, float or str.
 
     Args:
-        default: its value where none is given.
+        default: the value if none is given.
         help: noun phrase for --help, with unit and the paper's value.
         choices: the values it may have; None allows all of the default's type.
         lowest, highest: bounds of a number, both allowed; None is no bound.
@@ -24,15 +24,15 @@ def setting(default, help, choices=None, lowest=None, highest=None):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base of every method's settings; a method has its own as fields, made by `setting`.
+    """Base class of every method's settings. A method adds its own as fields, made by `setting`.
 
-    A setting that several methods have is the same in all of them: its default, its choices and its meaning.
+    A setting that several methods share has the same default, choices and meaning in all of them.
 
     Attributes:
-        stages: the method's stage table, name -> model.Stage, in training order; every stage names every part. No
+        stages: the method's stage table, name -> model.Stage, in training order; every stage names every part. Not a
             setting: each method states its own.
-        label_fields: fields of labels.LabelSpace beside the names that the method's build reads, and keeps in weights
-            that are not trained (`layers.Constant`). No setting either.
+        label_fields: fields of labels.LabelSpace, besides the names, that the method's build reads and keeps in weights
+            that are not trained (`layers.Constant`). Not a setting either.
 
     Raises:
         InputError: a value outside its choices or bounds.
@@ -58,14 +58,14 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSettings(Settings):
-    """Base of the settings of methods that start from word vectors of their labels."""
+    """Base class of the settings of methods that start from word vectors of their labels."""
 
     label_embeddings: str = setting(
         "",
-        "File of word vectors: text of a word and its numbers a line, as of GloVe and word2vec, or an .npz with the "
-        "arrays words and vectors. A label's is that of its name, or the mean of its words'. Without one msrn learns "
-        "them.",
+        "File of word vectors: text with one word and its numbers per line, as for GloVe and word2vec, or .npz with "
+        "the arrays words and vectors. A label gets the vector of its name, or the mean of its words' vectors. Without "
+        "a file, msrn learns the vectors.",
     )
-    label_width: int = setting(300, "Numbers of each vector in --label_embeddings.", lowest=1)
+    label_width: int = setting(300, "Length of each vector in --label_embeddings.", lowest=1)
 
     label_fields = ("embeddings",)

@@ -1,10 +1,10 @@
-"""The Spatial Regularization Network: the paper's equations, in the paper's order; then its heads and its stages.
+"""The Spatial Regularization Network: its stages, the paper's equations in the paper's order, and its heads.
 
 Zhu, Li, Ouyang, Yu, Wang: Learning Spatial Regularization with Image-level Supervisions for
 Multi-label Image Classification, CVPR 2017 (arXiv 1702.05891).
 
-Two architectures share the name. "paper" is the text of sections 3.2 and 3.3. "released" is the net the authors
-published numbers from: two more bottlenecks before the heads, a two-layer confidence, BatchNorm before each ReLU.
+Two architectures share the name. "paper" follows the text of sections 3.2 and 3.3. "released" is the net behind the
+authors' published numbers: two more bottlenecks before the heads, a two-layer confidence, BatchNorm before each ReLU.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ layers = LazyModule("srn_tf.models.layers")
 
 CONV4_KERNELS_PER_CHANNEL = 4  # "each group of 4 kernels", section 3.3
 
-ATTENTION = Map("A", "attention A", "Attention A says where a label is looked for.")
-WEIGHTED = Map("U", "weighted U", "Weighted attention U keeps of it what speaks for the label.")
+ATTENTION = Map("A", "attention A", "Attention A shows where the model looks for a label.")
+WEIGHTED = Map("U", "weighted U", "Weighted attention U keeps the parts of A that support the label.")
 
 # Section 3.4 as printed.
 PAPER_STAGES = {
@@ -52,8 +52,8 @@ PAPER_STAGES = {
     ),
 }
 
-# The released nets: two more bottlenecks (f_neck) learn with the attention, and the last stage has
-# three separate losses ("slightly better and stable", the author in his repository's issue 13).
+# The released nets: two more bottlenecks (f_neck) are trained with the attention, and the last stage has three separate
+# losses ("slightly better and stable", says the author in issue 13 of his repository).
 RELEASED_STAGES = {
     "cls": Stage(
         trains=("trunk", "classifier"),
@@ -82,10 +82,10 @@ RELEASED_STAGES = {
 }
 
 
-# What y_hat is the mean of.
+# The outputs that y_hat averages.
 ANSWERS = {"cls_sr": ("y_cls", "y_sr"), "cls_att_sr": ("y_cls", "y_att", "y_sr")}
 
-# f_conf as the classifier, cell by cell.
+# Makes f_conf the classifier, applied to each cell.
 CONFIDENCE_FROM_CLASSIFIER = {
     "f_conf/conf_2_conv/kernel": "classifier/cls_logits/kernel",
     "f_conf/conf_2_conv/bias": "classifier/cls_logits/bias",
@@ -96,45 +96,48 @@ CONFIDENCE_FROM_CLASSIFIER = {
 class SRNSettings(ClassifierSettings):
     """Settings of ResNet-SRN and ResNet-SRN-att.
 
-    With init_confidence "classifier" the first stage of a run that trains f_conf copies the classifier into it: that
-    is `att`, or `all` where `att` is not in --stages. An f_conf that has learned before (--init_from) stays.
+    With init_confidence "classifier", the first stage that trains f_conf copies the classifier into it. That is `att`,
+    or `all` if `att` is not in --stages. An f_conf that has already learned (--init_from) keeps its weights.
 
     Raises:
-        InputError: also for an init_confidence "classifier" whose X is not the map that the classifier takes the mean
-            of.
+        InputError: also for init_confidence "classifier" if X is not the map whose mean the classifier reads.
     """
 
-    srn_head: str = setting("released", "Heads of the released nets, or of the paper's text.", ("released", "paper"))
+    srn_head: str = setting(
+        "released", "Heads: those of the authors' released nets, or those of the paper's text.", ("released", "paper")
+    )
     neck_blocks: int = setting(
         2,
-        "srn_head=released: bottlenecks between X and the heads; 0 for few images, the heads then read X itself. "
-        "Released nets: 2.",
+        "srn_head=released: number of bottlenecks between X and the heads. 0, for small data sets: the heads read X "
+        "itself. Released nets: 2.",
         lowest=0,
     )
-    head_channels: int = setting(512, "Width of the heads' hidden convolutions, channels. Paper: 512.", lowest=1)
+    head_channels: int = setting(512, "Channels of the heads' hidden convolutions. Paper: 512.", lowest=1)
     head_dropout: float = setting(
         0.0,
-        "Share of the features dropped in training where f_att reads them and before the last layer of each head with "
-        "hidden layers, for few images. Paper: 0.",
+        "Dropout rate at the input of f_att and before the last layer of each head that has hidden layers; for small "
+        "data sets. Paper: 0.",
         lowest=0.0,
         highest=0.9,
     )
     answer: str = setting(
         "cls_sr",
-        "What y_hat is the weighted mean of: cls_sr, y_cls and y_sr, or cls_att_sr, also y_att. Paper: cls_sr.",
+        "Outputs averaged in y_hat. cls_sr: y_cls and y_sr. cls_att_sr: also y_att. Paper: cls_sr.",
         tuple(ANSWERS),
     )
-    learn_alpha: bool = setting(False, "Learn the weights of the answers in y_hat. Paper: equal and fixed.")
+    learn_alpha: bool = setting(
+        False, "Learned instead of equal weights of the outputs averaged in y_hat. Paper: equal and fixed."
+    )
     x_stride: int = setting(
         16,
-        "Stride of the map X that the heads read, pixels. Paper: 16. 32 is the last map, for larger images.",
+        "Stride in pixels of the map X that the heads read. Paper: 16. 32: the last map, for larger images.",
         (16, 32),
     )
     init_confidence: str = setting(
         "random",
-        "What f_conf starts from. classifier: f_conf is one 1x1 convolution on X and starts as the trained classifier, "
-        "so that uniform attention gives y_att = y_cls; for few images; needs x_stride=32 and pooling=mean. Paper: "
-        "random.",
+        "Initial weights of f_conf. Paper: random. classifier, for small data sets: f_conf is one 1x1 convolution on X "
+        "and starts as a copy of the trained classifier, so that uniform attention gives y_att = y_cls. It needs "
+        "x_stride=32 and pooling=mean.",
         ("random", "classifier"),
     )
 
@@ -153,11 +156,12 @@ class SRNSettings(ClassifierSettings):
 
     @property
     def stages(self):
+        """The stage table under these settings: dict, name -> Stage."""
         table = RELEASED_STAGES if self.srn_head == "released" else PAPER_STAGES
         if not self.has_neck:
             table = {name: _without_neck(stage) for name, stage in table.items()}
         if self.learn_alpha and "y_hat" not in table["all"].reads:
-            # The released net's last stage does not train y_hat, the one output that the weights of the mean are in.
+            # The released net's last stage has no loss on y_hat, the only output that the weights of the mean are in.
             terms = (label_loss("y_hat"), *table["all"].terms)
             table = {**table, "all": dataclasses.replace(table["all"], terms=terms)}
         if self.init_confidence == "classifier":
@@ -184,8 +188,8 @@ def build(trunk, labels, settings, use_weighted_attention=True):
         settings: SRNSettings.
         use_weighted_attention: True: f_sr reads U (ResNet-SRN); False: f_sr reads A (ResNet-SRN-att).
     Returns:
-        MultiLabelModel with logits y_hat, y_cls, y_att, y_sr, maps A, U, and beside them S and the main net's pooled
-        features.
+        MultiLabelModel with the logits y_hat, y_cls, y_att and y_sr, the maps A and U, and also S and the main net's
+        pooled features.
     """
     X_name = {16: "c4", 32: "c5"}[settings.x_stride]
     *grid, channels = trunk.maps[X_name].shape[1:]
@@ -206,7 +210,7 @@ def build(trunk, labels, settings, use_weighted_attention=True):
 
     if X_name == "c5":
         X = last_map = trunk.model(trunk.image)["c5"]  # Eq. (1)
-    else:  # in two, so that the heads alone need nothing behind X
+    else:  # in two pieces, so that the heads need nothing that lies after X
         features = trunk.until(X_name)(trunk.image)
         X = features[X_name]  # Eq. (1)
         last_map = trunk.after(X_name)(features)["c5"]
@@ -243,12 +247,12 @@ def build(trunk, labels, settings, use_weighted_attention=True):
 
 
 def build_neck(grid, channels, num_blocks=2):
-    """The released nets' two bottlenecks D - D/4 - D and a last BatchNorm and ReLU, before both heads.
+    """The released nets' two bottlenecks D - D/4 - D with a last BatchNorm and ReLU, before both heads.
 
     Args:
         grid: (H, W) of X.
         channels: D, a multiple of 4.
-        num_blocks: bottlenecks, at least 1.
+        num_blocks: number of bottlenecks, at least 1.
     Returns:
         keras.Model f_neck: (B, H, W, D) -> (B, H, W, D).
     """
@@ -267,8 +271,8 @@ def build_attention(grid, channels, num_labels, head_channels=512, head="release
         num_labels: C.
         head_channels: width of the hidden convolutions, 512 in the paper.
         head: "released" or "paper".
-        dropout: share of what the first and the last convolution read that is dropped in training.
-        starts_uniform: whether the last kernel starts at 0, all places of an image alike.
+        dropout: dropout rate in training at the input of the first and of the last convolution.
+        starts_uniform: whether the last kernel starts at 0, so that all places of an image are alike.
     Returns:
         keras.Model f_att: (B, H, W, D) -> scores Z (B, H, W, C).
     """
@@ -283,7 +287,7 @@ def build_attention(grid, channels, num_labels, head_channels=512, head="release
 def build_confidence(grid, channels, num_labels, head_channels=512, head="released", dropout=0.0):
     """The label-specific linear classifiers of Eq. (7), "conv1"; two layers in the released nets.
 
-    Args: as `build_attention`; without a hidden layer there is no dropout.
+    Args: as for `build_attention`; without a hidden layer there is no dropout.
     Returns:
         keras.Model f_conf: (B, H, W, D) -> confidences S (B, H, W, C), logits.
     """
@@ -295,16 +299,16 @@ def build_confidence(grid, channels, num_labels, head_channels=512, head="releas
 def build_regularizer(grid, num_labels, head_channels=512, head="released", dropout=0.0):
     """f_sr, Eq. (9) and Figure 4: two 1x1 convolutions, conv4 over the whole grid, a linear layer.
 
-    A sums to 1 over the grid, so U is about 1/(H*W) a cell: fed plainly, its signal drowns in the
-    biases (and in BatchNorm's epsilon), and f_sr stays at chance. The first layer multiplies by H*W,
-    which is the same function with conv2's kernel written in other units.
+    A sums to 1 over the grid, so U is about 1/(H*W) per cell. Used directly, such a signal drowns in the biases and in
+    BatchNorm's epsilon, and f_sr stays at chance. So the first layer multiplies by H*W. This is the same function; only
+    conv2's kernel has other units.
 
     Args:
         grid: (H, W) of the maps; conv4's kernel is as large.
         num_labels: C.
         head_channels: channels of conv2 and conv3, 512 in the paper.
         head: "released" or "paper".
-        dropout: as of `build_attention`, before the linear layer.
+        dropout: dropout rate in training before the linear layer.
     Returns:
         keras.Model f_sr: U (B, H, W, C) -> y_sr, logits (B, C).
     """
@@ -317,7 +321,7 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released", drop
         (height, width),
         depth_multiplier=CONV4_KERNELS_PER_CHANNEL,
         use_bias=head == "paper",
-        # Each output sees H*W inputs; Keras' own fan counts the channels too and would start far too small.
+        # Each output sees H*W inputs. Keras' own fan also counts the channels, which would start far too small.
         depthwise_initializer=keras.initializers.RandomNormal(stddev=(2.0 / (height * width)) ** 0.5),
         name="sr_conv4",
     )(x)
@@ -327,7 +331,7 @@ def build_regularizer(grid, num_labels, head_channels=512, head="released", drop
 
 
 def _dropped(x, rate, name):
-    """Dropout where there is a rate: the layer has a weight, which a model without dropout must not have."""
+    """Dropout if the rate is not 0. Its layer has a weight, which a model without dropout must not have."""
     return layers.SeededDropout(rate, name=f"{name}_dropout")(x) if rate else x
 
 

@@ -1,1 +1,1 @@
-"""Prediction of many image files: a row an image, on one machine or on Apache Beam."""
+"""Prediction of many image files: one row per image, on one machine or on Apache Beam."""

@@ -74,7 +74,7 @@ def answer_files(predictor, paths, batch_size, start=0):
     Args:
         predictor: see `open_predictor`; it is called from two threads.
         paths: sequence of str.
-        batch_size: images a call. What is asked together depends on it and on `paths` alone, not on `start`.
+        batch_size: images per call. What is asked together depends on it and on `paths` alone, not on `start`.
         start: position of the first path to ask about, a multiple of batch_size.
     Yields:
         list of Answer: a batch, in the order of `paths`.

@@ -29,7 +29,7 @@ def list_inputs(arguments, list_file=None):
 
 
 def read_list(path):
-    """Reads a list of image files, one path a line. Empty lines count for nothing; a path may occur twice.
+    """Reads a list of image files, one path per line. Empty lines are ignored; a path may occur twice.
 
     Nothing is expanded or looked up: a path that is no image file gets a row that says so.
 

@@ -37,9 +37,11 @@ class PredictorHandler(ModelHandler):
         self._row_format = row_format
 
     def load_model(self):
+        """The predictor of this worker."""
         return open_predictor(**self._model)
 
     def run_inference(self, batch, model, inference_args=None):
+        """The encoded rows of a batch of paths (JSON), answered by `model`."""
         (answers,) = answer_files(model, [json.loads(path) for path in batch], len(batch))
         Metrics.counter(_NAMESPACE, "images").inc(len(answers))
         Metrics.counter(_NAMESPACE, "failed").inc(sum(answer.error is not None for answer in answers))

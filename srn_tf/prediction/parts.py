@@ -57,6 +57,7 @@ class Parts:
 
     @property
     def done(self):
+        """Number of parts that exist."""
         return len(self._paths)
 
     def add(self, rows, failed, row_format):

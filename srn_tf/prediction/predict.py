@@ -41,7 +41,7 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
         output: path of the file to write; its ending decides how, see `rows.FORMATS`.
         write: what of the answers, see `rows.Columns`.
         top_k: int, for write="top_k".
-        batch_size: images a call of the predictor.
+        batch_size: images per call of the predictor.
         restart: drop what an earlier run has kept.
     Returns:
         Summary.
@@ -65,7 +65,7 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
             first_error = _fill(parts, predictor, paths, batch_size, columns, row_format)
         except BaseException:
             if parts.done:
-                logger.info("What was answered so far is kept; the same command continues.")
+                logger.info("The answers so far are kept; the same command continues.")
             raise
         if parts.failed == len(paths):
             parts.remove()
@@ -82,7 +82,7 @@ def _fill(parts, predictor, paths, batch_size, columns, row_format):
     part_rows = max(1, _PART_ROWS // batch_size) * batch_size
     start = min(parts.done * part_rows, len(paths))
     if start:
-        logger.info("Continuing: %d of %d images were answered by an earlier run.", start, len(paths))
+        logger.info("Continuing: %d of %d images already have an answer.", start, len(paths))
     answers, first_error = [], None
     with (
         tqdm(total=len(paths), initial=start, desc="predict", unit="image", leave=False, disable=None) as bar,

@@ -107,11 +107,12 @@ class Csv(_Text):
         self.header = _csv_line(columns.names)
 
     def encode(self, row):
+        """Dict of `Columns.row` -> bytes of a line."""
         return _csv_line(_csv_cell(cell) for cell in row.values())
 
 
 class JsonLines(_Text):
-    """A JSON object a line, probabilities with 6 decimals, without the columns that have nothing in the row."""
+    """One JSON object per line, probabilities with 6 decimals, without the columns that have nothing in the row."""
 
     header = b""
 
@@ -119,6 +120,7 @@ class JsonLines(_Text):
         del columns  # each line names its own
 
     def encode(self, row):
+        """Dict of `Columns.row` -> bytes of a line."""
         cells = {name: _rounded(cell) for name, cell in row.items() if cell is not None}
         return f"{json.dumps(cells, ensure_ascii=False)}\n".encode("utf-8", "surrogateescape")
 
@@ -139,15 +141,18 @@ class Parquet:
         self.schema = pa.schema([("path", pa.string()), *zip(names, types), ("error", pa.string())])
 
     def encode(self, row):
+        """Dict of `Columns.row` -> dict of a row of `schema`."""
         return {**row, "path": _utf8(row["path"]), "error": row["error"] and _utf8(row["error"])}
 
     def write_part(self, rows, file):
+        """Writes rows, dicts of `Columns.row`, to a binary file that `join` can read."""
         import pyarrow as pa
         import pyarrow.parquet
 
         pa.parquet.write_table(pa.Table.from_pylist(list(map(self.encode, rows)), self.schema), file)
 
     def join(self, paths, file):
+        """Writes the rows of all parts, in the order of their paths, to a binary file."""
         import pyarrow as pa
         import pyarrow.parquet
 

@@ -48,10 +48,12 @@ class GrpcConnection:
         self._model = ModelServiceStub(channel)
 
     def versions(self):
+        """dict: number of each version the server knows -> its state, e.g. "AVAILABLE"."""
         answer = self._ask(self._model.GetModelStatus, GetModelStatusRequest())
         return {status.version: ModelVersionStatus.State.Name(status.state) for status in answer.model_version_status}
 
     def signature(self, version):
+        """Names of the inputs and of the outputs of serving_default, two sets; empty if there is no such signature."""
         request = GetModelMetadataRequest(metadata_field=["signature_def"])
         answer = self._ask(self._prediction.GetModelMetadata, request, version)
         signatures = SignatureDefMap()
@@ -60,6 +62,7 @@ class GrpcConnection:
         return set(signature.inputs), set(signature.outputs)
 
     def predict(self, version, images):
+        """Asks serving_default, as `client_rest.RestConnection.predict` does."""
         request = PredictRequest()
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
         outputs = self._ask(self._prediction.Predict, request, version).outputs

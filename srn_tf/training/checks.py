@@ -1,4 +1,4 @@
-"""What is looked at before the first step: whether a plan fits model, devices and data, and what starts at random."""
+"""Checks before the first step: whether a plan fits model, devices and data, and which parts start at random."""
 
 import glob
 import itertools
@@ -17,12 +17,12 @@ logger = logging.getLogger("srn_tf")
 
 
 def check_plan(plan, model, strategy, dataset):
-    """Whether a model can be trained as planned; the arguments are those of `trainer.Trainer`.
+    """Checks that a model can be trained as planned. The arguments are those of `trainer.Trainer`.
 
     Raises:
-        InputError: a stage or part the model does not have, a stage without a weight to train, fewer images than a
+        InputError: a stage or part that the model does not have, a stage without weights to train, fewer images than a
             batch, a batch that devices and accumulation cannot share evenly, a warm-up as long as a stage, no label in
-            train or validation, no box for a stage that needs them, or features that there cannot be.
+            train or validation, no box for a stage that needs them, or impossible features.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -50,7 +50,7 @@ def check_plan(plan, model, strategy, dataset):
 
 
 def _check_something_trains(plan, model):
-    """Raises InputError for a stage all of whose weights are frozen."""
+    """Raises InputError for a stage whose weights are all frozen."""
     for name in plan.stages:
         stage = planned_stage(model.stages[name], plan)
         if plan.frozen_parts and not any(model.parts[part].weights for part in stage.trains):
@@ -62,7 +62,7 @@ def _check_something_trains(plan, model):
 
 
 def _check_boxes(name, stage, model, dataset):
-    """Raises InputError where a stage needs boxes and no image has one that it trains on, or is watched on."""
+    """Raises InputError if a stage needs boxes, and no image for its training or validation has one."""
     if "boxes" not in stage.needs:
         return
     for role in ("train",) if stage.watched in model.logits else ("train", "validation"):
@@ -75,7 +75,7 @@ def _check_boxes(name, stage, model, dataset):
 
 
 def _check_labels(dataset):
-    """Raises InputError where no training or no validation image has a label: an epoch would end without an mAP."""
+    """Raises InputError if no training or no validation image has a label: an epoch would end without mAP."""
     in_train = _labelled_positions(dataset.records("train"), 2)
     if not in_train:
         raise InputError(
@@ -101,7 +101,7 @@ def _check_labels(dataset):
 
 
 def _labelled_positions(records, count):
-    """Positions of the first so many records with a positive label: list of at most `count` int, ascending."""
+    """Positions of the first records with a positive label, ascending: list of at most `count` int."""
     is_labelled = records.map(lambda record: tf.reduce_any(record["labels"] == 1))
     found = (position for position, has in enumerate(is_labelled.as_numpy_iterator()) if has)
     return list(itertools.islice(found, count))
@@ -129,7 +129,7 @@ def check_same_stack(work, meta):
 
 
 def warn_of_untrained(plan, model, trained):
-    """Says which parts stay at random where a stage builds on them, or where the model's answer comes of them.
+    """Warns of parts that stay random although a stage builds on them or the model's answer depends on them.
 
     Args:
         plan, model: as of `trainer.Trainer`.

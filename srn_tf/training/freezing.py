@@ -8,7 +8,7 @@ from srn_tf.models.variables import variable_of
 
 
 def planned_stage(stage, plan):
-    """A stage of the model's table as a run trains it: the parts that `plan.frozen_parts` names are fixed."""
+    """A stage of the model's table as a run trains it: parts in `plan.frozen_parts` are fixed."""
     trains = tuple(name for name in stage.trains if name not in plan.frozen_parts)
     frozen = tuple(name for name in stage.trains if name in plan.frozen_parts)
     return dataclasses.replace(stage, trains=trains, fixed=(*stage.fixed, *frozen))
@@ -17,14 +17,14 @@ def planned_stage(stage, plan):
 def apply_stage(model, stage, frozen_norms=()):
     """Sets `trainable` on every part and on each of its layers as the stage table says.
 
-    A frozen BatchNorm also keeps its statistics: Keras runs it in inference mode. The flag is set on
-    each layer because a composite layer's own flag does not stop its inner BatchNorm, and a graph
-    traced before this call ignores it: every stage traces its own.
+    A frozen BatchNorm also keeps its statistics, because Keras runs it in inference mode. The flag is set on each
+    layer, since the flag of a composite layer does not stop its inner BatchNorm. A graph that was traced before this
+    call ignores it, so every stage traces its own.
 
     Args:
         model: MultiLabelModel.
         stage: one of its stages, see `planned_stage`.
-        frozen_norms: names of parts whose BatchNorms stay, scale and shift too, while the rest of the part trains.
+        frozen_norms: names of parts whose BatchNorms stay fixed, scale and shift too, while the rest trains.
     Returns:
         dict, address -> tf.Variable that the stage trains, in a fixed order.
     """
@@ -43,7 +43,7 @@ def _set_trainable(layer, is_trained, are_norms_frozen):
 
 
 def moving_weights(model):
-    """What a step may move after `apply_stage`, by a gradient or, as BatchNorm statistics, without one.
+    """The weights that a step may change after `apply_stage`: by a gradient, or without one as BatchNorm statistics.
 
     Args:
         model: MultiLabelModel.
@@ -62,14 +62,14 @@ def _weights_that_move(layer):
 
 
 def untrained_parts(model, outputs, trained):
-    """The parts that outputs come of, and that hold what they were built with.
+    """The parts that outputs depend on and that still hold their initial weights.
 
     Args:
         model: MultiLabelModel.
         outputs: names of outputs.
         trained: names of parts whose weights were learned.
     Returns:
-        list of names, in the model's order; parts that no stage trains are as they should be, and not among them.
+        list of names, in the model's order, without parts that no stage ever trains.
     """
     can_train = {name for stage in model.stages.values() for name in stage.trains}
     used = {id(weight) for weight in model.network_for(outputs).weights}

@@ -1,18 +1,17 @@
-"""Losses of logits against labels: one number an image, a sum over its labels (or pairs of labels).
+"""Losses of logits against labels: one number per image, a sum over its labels (or pairs of labels).
 
-Whatever the loss, the sum of a batch is divided by its number of images, in `steps.loss_gradients`. A loss is a
-function
+For every loss, `steps.loss_gradients` divides the sum over a batch by its number of images. A loss is a function
 
     loss(y, logits, counted=None, seed=(0, 0)) -> float32 (B,), >= 0
 
     y: float32 (B, C) in {0, 1}.
     logits: float32 (B, C).
-    counted: float32 (B, C), 0 for the entries to leave out, else 1; None counts all. What is left out is neither
-        positive nor negative, and nothing is scaled up for it.
-    seed: two integers; decides what a loss draws, if it draws.
+    counted: float32 (B, C), 0 for entries to leave out, else 1; None counts all. An entry left out is neither positive
+        nor negative, and the others are not scaled up to compensate.
+    seed: two integers, which decide what a loss draws, if it draws.
 
-The ranking losses (softmax, pairwise, warp, warp_exact) compare the labels of an image and say nothing of where a
-probability of 0.5 lies: read their mAP, not their F1. pairwise, warp and warp_exact take memory for B * C * C numbers.
+The ranking losses (softmax, pairwise, warp, warp_exact) compare the labels of an image. They do not decide where a
+probability of 0.5 lies: read their mAP, not their F1. pairwise, warp and warp_exact need memory for B * C * C numbers.
 """
 
 import functools
@@ -24,7 +23,7 @@ from srn_tf.choices import LOSSES
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
 
-MAX_POSITIVE_WEIGHT = 100.0  # a choice of this project: COCO's rarest label would weigh 547
+MAX_POSITIVE_WEIGHT = 100.0  # chosen by this project: COCO's rarest label would otherwise weigh 547
 MARGIN = 1.0  # of the ranking losses
 
 
@@ -37,7 +36,7 @@ def make_loss(
     asl_focal_gradient=False,
     positive_weights=None,
 ):
-    """Makes a loss as the module describes it.
+    """Makes a loss, as the docstring of the module describes it.
 
     Args:
         name: one of `LOSSES`.
@@ -47,7 +46,7 @@ def make_loss(
     Returns:
         callable.
     Raises:
-        InputError: an unknown name, or weights for a loss that has none.
+        InputError: an unknown name, or weights for a loss that takes none.
     """
     if name not in LOSSES:
         raise InputError(f"loss must be one of {', '.join(LOSSES)}. Received: {name!r}.")
@@ -76,11 +75,11 @@ def make_loss(
 def sigmoid_loss(y, logits, counted=None, seed=(0, 0), positive_weights=None):
     """Sigmoid cross-entropy.
 
-    Paper: Zhu et al., CVPR 2017, Eq. (10) with the sign that makes it a loss. The sum over labels (not the mean) is
-    what the paper's learning rates belong to: Caffe's layer divides by the number of images only.
+    Paper: Zhu et al., CVPR 2017, Eq. (10) with the sign that makes it a loss. It is a sum over labels, not a mean: the
+    paper's learning rates assume that, because Caffe's layer divides by the number of images only.
 
     Args:
-        positive_weights: float32 (C,), factors of the positive labels' terms; None is 1 for all.
+        positive_weights: float32 (C,), factors of the terms of positive labels; None: 1 for all.
         Others and return value: see the module.
     """
     if positive_weights is None:
@@ -91,10 +90,10 @@ def sigmoid_loss(y, logits, counted=None, seed=(0, 0), positive_weights=None):
 
 
 def focal_loss(y, logits, counted=None, seed=(0, 0), gamma=2.0):
-    """Cross-entropy that fades for what is already right: (1 - p_t)^gamma * -log(p_t).
+    """Cross-entropy with less weight on entries that are already right: (1 - p_t)^gamma * -log(p_t).
 
     Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, Eq. (4), without their alpha. p_t is the
-    probability given to what is true.
+    probability given to the truth.
 
     Args:
         gamma: >= 0; 0 is the sigmoid loss, 2 the source's choice.
@@ -107,22 +106,22 @@ def focal_loss(y, logits, counted=None, seed=(0, 0), gamma=2.0):
 def asymmetric_loss(
     y, logits, counted=None, seed=(0, 0), gamma_pos=0.0, gamma_neg=4.0, margin=0.05, focal_gradient=False
 ):
-    """Focal loss with a gamma for each side, and none for negatives of low probability.
+    """Focal loss with one gamma for positives and one for negatives; negatives of low probability cost nothing.
 
     Source: Ben-Baruch et al., "Asymmetric loss for multi-label classification", ICCV 2021, Eq. (4) to (7):
     positive (1 - p)^gamma_pos * -log(p); negative p_m^gamma_neg * -log(1 - p_m) with p_m = max(p - margin, 0).
-    The formulas have a gradient through the powers. The authors' training scripts stop it there
-    (disable_torch_grad_focal_loss), as do those of ML-Decoder: the powers are then weights of the entries.
+    In the formulas, the gradient passes through the powers. The authors' training scripts, and those of ML-Decoder,
+    stop it there (disable_torch_grad_focal_loss): the powers are then only weights of the entries.
 
     Args:
         gamma_pos, gamma_neg: >= 0. The source's: 0 and 4.
-        margin: in [0, 1), as a probability. The source's: 0.05. All three 0: the sigmoid loss.
-        focal_gradient: whether the gradient passes through the powers. False as in the scripts; the value is the same.
+        margin: probability in [0, 1). The source's: 0.05. With all three at 0 this is the sigmoid loss.
+        focal_gradient: whether the gradient passes through the powers. False as in the scripts. The loss is the same.
         Others and return value: see the module.
     """
     weigh = tf.identity if focal_gradient else tf.stop_gradient
     if margin == 0:
-        negative = _focal(-logits, gamma_neg, weigh)  # in logits, which do not run out of digits
+        negative = _focal(-logits, gamma_neg, weigh)  # from logits, which keep their precision
     else:
         p = tf.sigmoid(logits)
         is_above = p > margin
@@ -132,7 +131,7 @@ def asymmetric_loss(
 
 
 def _focal(right, gamma, weigh=tf.identity):
-    """(1 - p)^gamma * -log(p) of the logit of p; `weigh` is applied to the power."""
+    """(1 - p)^gamma * -log(p), `right` being the logit of p; `weigh` is applied to the power."""
     log_wrong = tf.math.log_sigmoid(-right)  # log(1 - p)
     return weigh(tf.exp(gamma * log_wrong)) * -tf.math.log_sigmoid(right)
 
@@ -142,9 +141,9 @@ def _focal(right, gamma, weigh=tf.identity):
 
 
 def softmax_loss(y, logits, counted=None, seed=(0, 0)):
-    """Cross-entropy of a softmax over the counted labels with the image's positives, each 1 / their number.
+    """Cross-entropy between a softmax over the counted labels and a target that shares 1 equally among the positives.
 
-    An image without positives has loss 0 (and still counts as an image). Args and return value: see the module.
+    An image without positives has loss 0, and still counts as an image. Args and return value: see the module.
     """
     positive, negative = _sides(y, counted)
     far_below = tf.float32.min / 2  # finite, so that its product with a target of 0 is 0
@@ -159,10 +158,10 @@ def pairwise_loss(y, logits, counted=None, seed=(0, 0)):
 
 
 def warp_exact_loss(y, logits, counted=None, seed=(0, 0)):
-    """WARP with every negative looked at instead of drawn.
+    """WARP that looks at every negative instead of drawing some.
 
-    With n_j negatives inside positive j's margin, the sum over positives of L(n_j) / n_j * the sum of their hinges,
-    L(n) = 1 + 1/2 + ... + 1/n. L has no gradient. Args and return value: see the module.
+    Positive j has n_j negatives inside its margin. The loss is the sum over positives of L(n_j) / n_j times the sum of
+    their hinges, with L(n) = 1 + 1/2 + ... + 1/n. L has no gradient. Args and return value: see the module.
     """
     hinges = _hinges(logits, *_sides(y, counted))
     inside = tf.math.count_nonzero(hinges > 0, axis=2)  # (B, C), n_j
@@ -173,9 +172,9 @@ def warp_exact_loss(y, logits, counted=None, seed=(0, 0)):
 def warp_loss(y, logits, counted=None, seed=(0, 0)):
     """WARP as published: for each positive j, negatives are drawn (with replacement) until one is inside its margin.
 
-    If that took s draws, j's rank is estimated as r = floor((C - 1) / s), C the counted labels of the image, and its
-    loss is L(r) * max(0, 1 - f_j + f_k) with that negative k; after C - 1 draws without success it is 0. L as in
-    `warp_exact_loss`. Args and return value: see the module.
+    If that took s draws, the rank of j is estimated as r = floor((C - 1) / s), C being the counted labels of the image.
+    Its loss is L(r) * max(0, 1 - f_j + f_k) with that negative k. After C - 1 draws without success it is 0. L is that
+    of `warp_exact_loss`. Args and return value: see the module.
     """
     logits = tf.convert_to_tensor(logits)
     positive, negative = _sides(y, counted)
@@ -183,7 +182,7 @@ def warp_loss(y, logits, counted=None, seed=(0, 0)):
     most_draws = max(num_labels - 1, 1)
     num_negatives = tf.reduce_sum(negative, axis=1)[:, None, None]
     allowed_draws = tf.reduce_sum(positive + negative, axis=1)[:, None, None] - 1.0
-    # The negatives of each image in front, so that a number below num_negatives names one.
+    # The negatives of each image come first, so that every number below num_negatives stands for one.
     order = tf.argsort(negative, axis=1, direction="DESCENDING", stable=True)
     candidates = tf.gather(logits, order, batch_dims=1)  # (B, C)
     uniform = tf.random.stateless_uniform([tf.shape(logits)[0], num_labels, most_draws], seed)
@@ -227,7 +226,7 @@ def step_seed(*numbers):
     """The seed of one step on one device.
 
     Args:
-        numbers: integers, or integer scalar tensors, that no other step on any device has in this order.
+        numbers: integers, or integer scalar tensors; no other step on any device has the same in this order.
     Returns:
         two integers, as a tensor.
     """
@@ -238,12 +237,12 @@ def step_seed(*numbers):
 
 
 def mean_loss(loss, y, logits, counted=None, images_at_once=256):
-    """Mean of a loss over many images; what it draws is the same at every call.
+    """Mean of a loss over many images. Its random draws are the same at every call.
 
     Args:
         loss: see the module.
-        y, logits, counted: as for it, of N rows: NumPy arrays or blocks.Derived.
-        images_at_once: bounds the memory that comparing labels takes.
+        y, logits, counted: as for the loss, N rows; NumPy arrays or blocks.Derived.
+        images_at_once: limits the memory for comparing labels.
     Returns:
         float.
     """
@@ -255,11 +254,11 @@ def mean_loss(loss, y, logits, counted=None, images_at_once=256):
 
 
 def balanced_weights(records, ignore_unspecified):
-    """Negatives for each positive, label by label: what makes both sides of a label weigh the same.
+    """Negatives per positive of each label: weights that make both sides of a label weigh the same.
 
     Args:
         records: see `data.pipeline.read_records`.
-        ignore_unspecified: whether labels that are 0 count as neither; else they are negatives.
+        ignore_unspecified: whether labels that are 0 count on neither side; otherwise they are negatives.
     Returns:
         float32 (C,), at most `MAX_POSITIVE_WEIGHT`; a side without images counts as one.
     """

@@ -1,4 +1,4 @@
-"""What a training run is to do, as plain values."""
+"""What a training run does, as plain values."""
 
 import dataclasses
 
@@ -7,16 +7,16 @@ from srn_tf.data.crops import Crops
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
-    """How to train; units and the paper's values are in `options.define_flags`.
+    """How to train. `options.define_flags` states units and the paper's values.
 
     Attributes:
         stages: names of stages, in order.
-        epochs: most epochs of each stage.
-        learning_rates: first learning rate of each stage.
-        rate_scales: part -> factor of its learning rate; parts that are not in it have 1.
+        epochs: maximum epochs of each stage.
+        learning_rates: initial learning rate of each stage.
+        rate_scales: part -> factor of its learning rate; 1 for parts that are not in it.
         crops: data.crops.Crops, or None with --nocrops.
         profile_steps: (first, last) steps of the run to profile, counted from 1, or None.
-        The others are the options of the same names.
+        All others: the options of the same names.
     """
 
     stages: tuple

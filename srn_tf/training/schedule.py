@@ -1,7 +1,7 @@
 """Learning rates, step by step.
 
-A schedule has `rates(first_step, num_steps)`, `update(validation_loss)` after every epoch, and `is_over`. Its fields
-are all its state: JSON-ready by dataclasses.asdict, brought back by setattr.
+A schedule has `rates(first_step, num_steps)`, `update(validation_loss)` for the end of every epoch, and `is_over`. Its
+fields are its whole state: dataclasses.asdict makes them ready for JSON, setattr restores them.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ def make_schedule(plan, stage_index, steps_per_epoch):
 
     Args:
         plan: TrainingPlan.
-        stage_index: of the stage in the plan.
-        steps_per_epoch: steps of an epoch.
+        stage_index: index of the stage in the plan.
+        steps_per_epoch: steps per epoch.
     Returns:
         PlateauSchedule or CosineSchedule.
     Raises:
@@ -39,18 +39,18 @@ def make_schedule(plan, stage_index, steps_per_epoch):
 
 @dataclasses.dataclass
 class PlateauSchedule:
-    """Divides the learning rate by ten when the validation loss saturates, and ends below a floor.
+    """Divides the learning rate by ten when the validation loss saturates; ends when the rate would fall below a floor.
 
     Paper: section 3.4, "decreased to 1/10 of the previous value whenever validation loss gets
     saturated, until 1e-5". Saturated: no new minimum for `patience` epochs.
 
     Attributes:
         learning_rate: the current rate.
-        learning_rate_min: the last rate that is still used.
+        learning_rate_min: the lowest rate that is still used.
         patience: epochs without a new minimum before a decrease.
         best_loss: lowest validation loss so far.
-        epochs_waited: epochs since then or since the last decrease.
-        is_over: the rate has fallen below the floor.
+        epochs_waited: epochs since that minimum, or since the last decrease.
+        is_over: whether the next rate would be below the floor.
         warmup_steps: see `_warmup_factor`; the paper has none.
     """
 
@@ -63,11 +63,11 @@ class PlateauSchedule:
     warmup_steps: int = 0
 
     def rates(self, first_step, num_steps):
-        """The learning rates of steps that lie in one epoch.
+        """The learning rates of some steps of one epoch.
 
         Args:
-            first_step: steps of the stage before them.
-            num_steps: how many.
+            first_step: number of steps of the stage before them.
+            num_steps: number of steps.
         Returns:
             list of floats.
         """
@@ -93,14 +93,14 @@ class PlateauSchedule:
 
 @dataclasses.dataclass
 class CosineSchedule:
-    """Falls from the learning rate to its floor along half a cosine; the floor is the last step's rate.
+    """Falls from the learning rate to its floor along half a cosine. The last step has the floor as its rate.
 
     Source: Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, Eq. (5), without
     restarts.
 
     Attributes:
-        learning_rate: the highest rate: of the first step, or of the warm-up's last.
-        learning_rate_min: the rate of the stage's last step.
+        learning_rate: the highest rate, that of the first step or of the last step of the warm-up.
+        learning_rate_min: the rate of the last step of the stage.
         warmup_steps: see `_warmup_factor`.
         total_steps: steps of the stage.
         is_over: False; the stage ends with its epochs.
@@ -125,9 +125,9 @@ class CosineSchedule:
         return self.learning_rate_min + fall * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def update(self, validation_loss):
-        """Takes one epoch's validation loss, which changes nothing."""
+        """Takes one epoch's validation loss, and ignores it."""
 
 
 def _warmup_factor(step, warmup_steps):
-    """Linear from 1 / warmup_steps at step 0 to 1 at the warm-up's last step, and on."""
+    """Rises linearly from 1 / warmup_steps at step 0 to 1 at the last step of the warm-up, and stays there."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

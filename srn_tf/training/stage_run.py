@@ -1,4 +1,4 @@
-"""What changes while a stage runs, and how all of it is kept and brought back."""
+"""What changes while a stage runs, and how it is saved and restored."""
 
 import dataclasses
 
@@ -10,21 +10,22 @@ class StageRun:
     """One stage in training.
 
     Attributes:
-        index: of the stage in the plan.
-        name: of the stage.
+        index: index of the stage in the plan.
+        name: name of the stage.
         stage: models.model.Stage.
         schedule: see `schedule.make_schedule`.
         step: stage_step.StageStep.
         epoch: finished epochs of the stage.
-        steps: steps of the epoch that is running.
-        total_steps: steps of the stage.
+        steps: finished steps of the current epoch.
+        total_steps: finished steps of the stage.
         sums: term's name -> sum of its values over the steps of this epoch.
-        skipped: steps of the stage that moved nothing, as their gradient was not finite; without float16's overflows.
-        skipped_in_epoch, skipped_in_row: steps that moved nothing, of this epoch, and since the last one that did.
-        best_score: of what the stage watches, higher being better: the highest validation mAP of an epoch, percent, or
-            a term's lowest mean times -1; None before the first epoch's end.
-        best_epoch: that epoch, from 1, or None.
-        timed_steps, data_wait_s, compute_s: of this epoch, since this program runs.
+        skipped: steps of the stage that changed nothing because their gradient was not finite; overflows of float16 do
+            not count.
+        skipped_in_epoch, skipped_in_row: steps that changed nothing, in this epoch, and since the last step that did.
+        best_score: best value of what the stage watches, higher being better: the highest validation mAP of an epoch,
+            percent, or the lowest mean of a term times -1; None before the end of the first epoch.
+        best_epoch: that epoch, counted from 1, or None.
+        timed_steps, data_wait_s, compute_s: of the part of this epoch that this process ran.
     """
 
     index: int
@@ -58,18 +59,18 @@ class StageRun:
     )
 
     def begin_epoch(self):
-        """Sets back what is counted within an epoch."""
+        """Resets what is counted within an epoch."""
         self.steps = self.skipped_in_epoch = self.timed_steps = 0
         self.sums = dict.fromkeys((term.name for term in self.stage.terms), 0.0)
         self.data_wait_s = self.compute_s = 0.0
 
     def mean_losses(self):
-        """Term's name -> its mean over the steps of this epoch that counted."""
+        """Term's name -> its mean over the steps of this epoch that were not skipped."""
         counted = max(self.steps - self.skipped_in_epoch, 1)
         return {name: value / counted for name, value in self.sums.items()}
 
     def collect(self, model):
-        """Gathers all of it; with several workers each of them must call it.
+        """Gathers the whole state; with several workers, each of them must call it.
 
         Args:
             model: MultiLabelModel.
@@ -81,10 +82,10 @@ class StageRun:
         return arrays, {**meta, "stage_index": self.index, "schedule": dataclasses.asdict(self.schedule)}
 
     def restore(self, arrays, meta, model, source):
-        """Brings back what `collect` gathered.
+        """Restores what `collect` gathered.
 
         Raises:
-            InputError: it belongs to another model or other settings.
+            InputError: the state belongs to another model or other settings.
         """
         assign_arrays(self._variables(model), arrays, source)
         for name in self._COUNTED:

@@ -17,11 +17,11 @@ STATISTICS = ("moving_mean", "moving_variance")  # of BatchNorm
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What n steps gave.
+    """The result of n steps.
 
     Attributes:
         losses: term's name -> float32 (n,), its unweighted value, mean over the step's images.
-        is_finite: bool (n,); False: a loss or the gradient was not finite and the step moved nothing.
+        is_finite: bool (n,); False: a loss or the gradient was not finite, and the step changed nothing.
         gradient_norm: float32 (n,), Euclidean norm of the whole gradient before it is clipped, without weight decay.
     """
 
@@ -31,29 +31,28 @@ class Outcome:
 
 
 class StageStep:
-    """Everything that a stage does in the graph, from a batch to moved weights; traced once.
+    """Everything that a stage does in the graph, from a batch to updated weights; traced once.
 
-    A step: every replica computes the losses and gradients of its share (`steps.accumulated_gradients`), they are
-    summed over the replicas, clipped together, and move the weights (`optimizers.StageOptimizer`) and their averages.
-    A BatchNorm normalizes each share by itself; its statistics are the mean of the replicas' after every step.
-    A loss or a gradient that is not finite moves nothing at all: weights, BatchNorm statistics, the optimizer's state
+    In a step, every replica computes the losses and gradients of its share (`steps.accumulated_gradients`). They are
+    summed over the replicas, clipped together, and update the weights (`optimizers.StageOptimizer`) and their averages.
+    A BatchNorm normalizes each share by itself; after every step, its statistics are the mean over the replicas.
+    A loss or gradient that is not finite changes nothing at all: weights, BatchNorm statistics, the optimizer's state
     and the averages stay bit for bit.
 
-    The gradient that is clipped is the loss's; weight decay comes after it, as in Caffe.
+    Clipping applies to the gradient of the loss; weight decay is added after it, as in Caffe.
 
     Args:
         model: MultiLabelModel, built in the scope of `strategy`.
         strategy: tf.distribute strategy.
-        stage: one of the model's stages, see `freezing.planned_stage`; from here on its trainable flags are set as it
-            says.
-        stage_index: place of the stage in the plan; with the plan's seed it decides what losses draw.
+        stage: one of the model's stages, see `freezing.planned_stage`. This sets its trainable flags.
+        stage_index: index of the stage in the plan; with the plan's seed it decides the random draws of losses.
         plan: TrainingPlan. A replica's share of batch_size must be a multiple of accumulation_steps.
         loss: see `training.losses`.
 
     Attributes:
         network: keras.Model that computes what the stage's terms read.
         average: WeightAverage of the weights of the layers that are trained, BatchNorm statistics included, or None.
-        traces: how often the graph was made.
+        traces: how often the graph was traced.
 
     Raises:
         InputError: see `StageOptimizer`.
@@ -73,8 +72,8 @@ class StageStep:
             self._loss_scale = LossScale() if plan.precision == "mixed_float16" else None
             self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")
             self._skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
-        # What moves in the forward pass, before it is known whether the step counts; and what of it each replica moves
-        # by its own images.
+        # Weights that the forward pass changes before it is known whether the step counts; and those of them that each
+        # replica changes by its own images.
         moving = {name: weight for name, weight in self._weights.items() if name not in trained}
         self._moving = list(moving.values())
         self._statistics = [weight for name, weight in moving.items() if name.endswith(STATISTICS)]
@@ -89,7 +88,7 @@ class StageStep:
 
     @property
     def variables(self):
-        """dict: stable name -> tf.Variable of all state beside the model's weights."""
+        """dict: stable name -> tf.Variable of all state besides the model's weights."""
         named = {"steps": self._steps, "skipped_steps": self._skipped, **self._optimizer.state}
         if self.average is not None:
             named["average_updates"] = self.average.updates
@@ -110,7 +109,7 @@ class StageStep:
         """
         by_name = {name: self._strategy.experimental_local_results(value) for name, value in stack.items()}
         shares = [dict(zip(by_name, values)) for values in zip(*by_name.values())]
-        if self._graph is None:  # how many steps a call has may change, all else stays
+        if self._graph is None:  # the number of steps per call may change; all else stays the same
             specs = tf.nest.map_structure(lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype), shares)
             self._graph = tf.function(self._take_steps, [specs, tf.TensorSpec([None], tf.float32)], autograph=False)
         *losses, norm = self._graph(shares, tf.constant(rates, tf.float32)).numpy().T
@@ -128,7 +127,7 @@ class StageStep:
             lambda i, _: i < num_steps,
             lambda i, rows: (i + 1, rows.write(i, self._take_step(stack, i, rates[i]))),
             (0, rows),
-            parallel_iterations=1,  # else the next step's forward pass would take memory during this step
+            parallel_iterations=1,  # otherwise the next step's forward pass would take memory during this step
         )
         return rows.stack()
 
@@ -156,7 +155,7 @@ class StageStep:
         return row
 
     def _summed_gradients(self, stack, i, step, loss_scale):
-        """In one replica: gradients over all replicas, what moved as it was before, losses and norm as one vector."""
+        """In one replica: gradients over all replicas, earlier values of what changed; losses and norm as a vector."""
         context = tf.distribute.get_replica_context()
         batch = {name: value[i] for name, value in stack.items()}
         seed = step_seed(self._plan.seed, self._stage_index, step, context.replica_id_in_sync_group)
@@ -165,7 +164,7 @@ class StageStep:
             parts, gradients = self._compute(batch, seed, loss_scale)
         num_replicas = context.num_replicas_in_sync
         statistics = [weight / num_replicas for weight in self._statistics] if num_replicas > 1 else []
-        # The one place where replicas meet: each has divided by the images of all, so that sums are means.
+        # The only place where replicas meet. Each has divided by the images of all, so that sums are means.
         parts, gradients, statistics = context.all_reduce("SUM", [parts, gradients, statistics])
         for weight, mean in zip(self._statistics, statistics):
             weight.assign(mean)

@@ -1,4 +1,4 @@
-"""What one replica computes of a training step; callable with or without a strategy."""
+"""The part of a training step that one replica computes; callable with or without a strategy."""
 
 import tensorflow as tf
 
@@ -8,16 +8,16 @@ from srn_tf.training.losses import sigmoid_loss, step_seed
 
 
 def term_values(term, outputs, batch, label_loss, seed):
-    """What a term of a stage's loss gives: float32 (b,), a value per image, or a scalar if it is per step.
+    """The value of a term of a stage's loss: float32 (b,), one per image, or a scalar if the term is per step.
 
     Args:
         term: models.model.Term.
-        outputs: name -> tensor, those of `term.reads` at least.
+        outputs: name -> tensor, at least those of `term.reads`.
         batch: see `models.model.Term`.
         label_loss: the loss that --loss names, see `training.losses`.
         seed: two integers.
     Raises:
-        InputError: the term's function asks the batch for what is not in it.
+        InputError: the term's function reads something that is not in the batch.
     """
     read = {name: tf.cast(outputs[name], tf.float32) for name in term.reads}
     if term.function is not None:
@@ -27,7 +27,7 @@ def term_values(term, outputs, batch, label_loss, seed):
 
 
 class _Batch(dict):
-    """A batch as a term's function sees it: what is not there is named in one message."""
+    """A batch as a term's function sees it; reading what is not there gives one clear message."""
 
     def __init__(self, batch, term):
         super().__init__(batch)
@@ -43,25 +43,25 @@ class _Batch(dict):
 def loss_gradients(
     network, terms, variables, batch, global_batch_size, label_loss=sigmoid_loss, seed=(0, 0), loss_scale=None
 ):
-    """The terms of the loss of some images and the gradient of their weighted sum.
+    """The terms of the loss on some images, and the gradient of their weighted sum.
 
-    The replicas' results, and those of a replica's pieces, add up to the whole batch's: of a term its mean over the
-    images, or the term itself if it is per step.
+    The results of all replicas and pieces add up to that of the whole batch: the mean of a term over all images, or the
+    term itself if it is per step.
 
     Args:
         network: keras.Model, image (or features, see `model.input_of`) -> dict of the outputs that the terms read.
         terms: tuple of models.model.Term.
-        variables: address -> tf.Variable that this stage trains; nothing else is differentiated.
+        variables: address -> tf.Variable, those that this stage trains; there is no gradient for others.
         batch: {"image": float32 (b, S, S, 3) or features, "y": float32 (b, C)} and perhaps "counted" (see
             `training.losses`).
-        global_batch_size: images of the step over all replicas.
+        global_batch_size: images per step over all replicas.
         label_loss: see `term_values`.
-        seed: two integers; another one in every step, replica and piece.
-        loss_scale: float32 scalar, the factor of the loss in the backward pass, where float16 would lose what is
-            small; None is 1.
+        seed: two integers that differ in every step, replica and piece.
+        loss_scale: float32 scalar, the factor of the loss in the backward pass, so that float16 does not lose small
+            gradients; None: 1.
     Returns:
         (parts, gradients): dict, term's name -> its unweighted value, float32 scalar; list of the gradients of
-        `variables` without any weight decay and without `loss_scale`, float32.
+        `variables`, float32, without weight decay and without `loss_scale`.
     Raises:
         ValueError: no term depends on one of the variables.
     """
@@ -72,7 +72,7 @@ def loss_gradients(
         parts = {}
         for term in terms:
             values = term_values(term, outputs, batch, label_loss, seed)
-            # Sum over these images, divided by the images of all replicas: the sum over all is a mean.
+            # The sum over these images, divided by the images of all replicas: adding up all replicas gives the mean.
             parts[term.name] = (values * num_images if term.is_per_step else tf.reduce_sum(values)) / global_batch_size
         total = tf.add_n([term.weight * parts[term.name] for term in terms])
         scaled = total if loss_scale is None else loss_scale * total
@@ -127,6 +127,6 @@ def accumulated_gradients(
         lambda i, parts, gradients: i < num_pieces,
         add_piece,
         start,
-        parallel_iterations=1,  # else pieces would take memory side by side
+        parallel_iterations=1,  # otherwise several pieces would take memory at once
     )
     return parts, gradients

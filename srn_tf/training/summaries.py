@@ -82,6 +82,7 @@ class Summaries:
         self._writer.flush()
 
     def close(self):
+        """Writes what is pending, and closes the files."""
         self._writer.close()
 
 

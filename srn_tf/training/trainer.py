@@ -41,16 +41,16 @@ _MOST_OVERFLOWS = 20  # steps in a row without a finite float16 gradient: by the
 
 
 class Trainer:
-    """Trains a model stage by stage and leaves each stage's best weights in the work folder.
+    """Trains a model stage by stage, and writes each stage's best weights to the work folder.
 
     Args:
         model: MultiLabelModel, built in the scope of `strategy`.
         strategy: tf.distribute strategy.
         dataset: data.datasets.DataSet.
         plan: plan.TrainingPlan.
-        work: WorkDir; of several workers only the chief writes there, all of them read.
+        work: WorkDir. All workers read it; only the chief writes.
         summaries: training.summaries.Summaries.
-        trained: names of the model's parts that hold learned weights already.
+        trained: names of the model's parts that already hold learned weights.
 
     Raises:
         InputError: see `check_plan`.
@@ -61,7 +61,7 @@ class Trainer:
         self._plan, self._work, self._summaries = plan, work, summaries
         check_plan(plan, model, strategy, dataset)
         self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
-        if plan.cache != "features":  # Made once, so that what it keeps in memory serves every epoch.
+        if plan.cache != "features":  # Made once, so that its cache serves every epoch.
             self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(
             plan.loss,
@@ -81,22 +81,22 @@ class Trainer:
         self._saved_s = time.monotonic()
 
     def _positive_weights(self):
-        """float32 (C,), or None where positives weigh what negatives do."""
+        """float32 (C,), or None if positives and negatives weigh the same."""
         if self._plan.positive_weights == "none":
             return None
         weights = balanced_weights(self._dataset.records("train"), self._dataset.ignores_unspecified)
-        logger.info("Positives weigh %.2f (the most frequent label) to %.2f.", weights.min(), weights.max())
+        logger.info("Weights of positives: %.2f (most frequent label) to %.2f.", weights.min(), weights.max())
         return weights
 
     @functools.cached_property
     def _features(self):
-        """role -> data.features.Features, empty where images are read; asked for once the trunk has its weights."""
+        """Role -> data.features.Features; empty if images are read. Used only after the trunk has its weights."""
         roles = ("train", "validation") if self._plan.cache == "features" else ()
         asked = self._model, self._strategy, self._dataset
         return {role: open_features(*asked, role, self._plan, self._stop_between) for role in roles}
 
     def _stop_between(self):
-        """Stops if the program is to, while there is nothing new to save."""
+        """Stops if a signal asks for it, while there is nothing new to save."""
         asked = self._interruption.signal
         if asked is not None:
             raise Stopped(
@@ -109,7 +109,7 @@ class Trainer:
 
     @functools.cached_property
     def _num_boxes(self):
-        """K, see `models.model.NEEDS`: the boxes of the image with the most of them."""
+        """K, see `models.model.NEEDS`: the number of boxes of the image that has most."""
         return max(self._dataset.most_boxes(role) for role in ("train", "validation"))
 
     def _boxes_for(self, stage):
@@ -119,11 +119,11 @@ class Trainer:
     def train(self):
         """Trains all stages of the plan; the model ends with the last stage's best weights.
 
-        A run that was interrupted, however, continues after the last step that was saved.
+        An interrupted run continues after the last step that was saved.
 
         Raises:
             Stopped: SIGTERM or SIGINT arrived; everything is saved.
-            InputError: a gradient or the weights are not finite, or a state that cannot be used.
+            InputError: a gradient or the weights are not finite, or a saved state cannot be used.
         """
         first, state = 0, self._states.newest()
         if state is not None:
@@ -133,7 +133,7 @@ class Trainer:
             self._meta["trained"] = state[1].get("trained", list(self._model.parts))
         else:
             warn_of_untrained(self._plan, self._model, self._meta["trained"])
-        if self._is_chief and os.path.isfile(self._work.log):  # what was logged after the state will come again
+        if self._is_chief and os.path.isfile(self._work.log):  # epochs after the saved state are logged again
             with open(self._work.log, "a+b") as log:
                 log.truncate(0 if state is None else state[1]["log_bytes"])
         with self._interruption, self._profile, logging_redirect_tqdm([logger]):
@@ -145,7 +145,7 @@ class Trainer:
         plan, model = self._plan, self._model
         name = plan.stages[index]
         stage = planned_stage(model.stages[name], plan)
-        if state is None:  # and before the step, whose averages start at the weights
+        if state is None:  # before the step is made: its averages start at the weights
             copied = model.copy_weights(stage, self._meta["trained"])
             self._meta["trained"] = stage.learned_parts(self._meta["trained"])
             for part, source in copied.items():
@@ -158,7 +158,7 @@ class Trainer:
             logger.info("Continuing in stage %s after epoch %d, step %d.", name, run.epoch, run.steps)
         validate = self._validator(stage)
         logger.info(
-            "Stage %s (%d of %d): trains %s; %d weights in %d tensors; at most %d epochs of %d steps.",
+            "Stage %s (%d of %d) trains %s: %d weights in %d tensors, at most %d epochs of %d steps.",
             name,
             index + 1,
             len(plan.stages),
@@ -176,25 +176,26 @@ class Trainer:
         if self._is_chief:
             checkpoint.copy_file(best, self._work.stage_weights(name))
         checkpoint.load_weights(best, model, self._dataset.labels)
-        best = (
-            f"mAP {run.best_score:.2f}" if stage.watched in model.logits else f"{stage.watched} {-run.best_score:.4f}"
-        )
-        logger.info("Stage %s ends with its best weights: validation %s.", name, best)
+        if stage.watched in model.logits:
+            best_text = f"mAP {run.best_score:.2f}"
+        else:
+            best_text = f"{stage.watched} {-run.best_score:.4f}"
+        logger.info("Stage %s is done. Best weights: epoch %d, validation %s.", name, run.best_epoch, best_text)
         self._summaries.write_attention(name, run.total_steps)
 
     def _is_over(self, run):
         return run.schedule.is_over or run.epoch >= self._plan.epochs[run.index]
 
     def _train_epoch(self, run, bar):
-        """The steps of an epoch that have not been made yet."""
+        """Takes the remaining steps of an epoch."""
         stacks = self._strategy.distribute_datasets_from_function(lambda context: self._stacks(run, context))
         with contextlib.closing(Batches(stacks)) as iterator:
             while run.steps < self._steps_per_epoch:
                 self._train_call(run, iterator, bar)
-            next(iterator, None)  # to the very end, without which nothing is cached
+            next(iterator, None)  # reads to the very end; otherwise nothing is cached
 
     def _train_call(self, run, iterator, bar):
-        """The steps of one call."""
+        """Takes the steps of one call."""
         num_steps = min(self._plan.steps_per_call, self._steps_per_epoch - run.steps)
         rates = run.schedule.rates(run.total_steps, num_steps)
         asked_s = time.monotonic()
@@ -210,7 +211,7 @@ class Trainer:
             self._save_if_due(run)
 
     def _stacks(self, run, context):
-        """The epoch's batches from the next step on, for the replicas of one worker."""
+        """The epoch's batches, from the next step on, for the replicas of one worker."""
         plan, features = self._plan, self._features.get("train")
         batches = training_batches(
             self._records if features is None else features.records,
@@ -233,7 +234,7 @@ class Trainer:
         return replica_stacks(batches, replicas, plan.steps_per_call)
 
     def _count(self, run, outcome, rates):
-        """Adds the steps of a call; InputError if one was not finite and no more of those are allowed."""
+        """Counts the steps of a call; InputError if more steps than allowed were not finite."""
         for i, rate in enumerate(rates):
             run.steps += 1
             run.total_steps += 1
@@ -247,7 +248,7 @@ class Trainer:
             run.skipped_in_row += 1
             run.skipped_in_epoch += 1
             if self._plan.precision == "mixed_float16" and run.skipped_in_row < _MOST_OVERFLOWS:
-                continue  # the loss scale is finding its place
+                continue  # the loss scale is still being adjusted
             run.skipped += 1
             where = f"stage {run.name}, epoch {run.epoch + 1}, step {run.steps}: {losses}; learning rate {rate:g}"
             if run.skipped > self._plan.max_skipped_steps:
@@ -262,10 +263,10 @@ class Trainer:
             logger.warning("Skipped a step without a finite gradient in %s.", where)
 
     def _save_if_due(self, run, is_due=False):
-        """Saves if it is due or time, or if the program is to stop, which it then does."""
+        """Saves if `is_due`, if it is time, or if the program must stop; in the last case it stops."""
         is_asked = self._interruption.signal is not None
         is_due = is_due or time.monotonic() - self._saved_s >= self._plan.checkpoint_every_s
-        # Whatever one worker does here, all of them do.
+        # What one worker does here, all must do.
         if distribution.any_worker(self._strategy, is_asked or is_due):
             self._save(run)
             if distribution.any_worker(self._strategy, is_asked):
@@ -280,7 +281,7 @@ class Trainer:
         )
 
     def _finish_epoch(self, run, validate):
-        """Validates, keeps the weights if they are the best, moves the schedule, logs and saves the state."""
+        """Validates, keeps the weights if they are the best so far, updates the schedule, logs, and saves the state."""
         run.epoch += 1
         averaged = run.step.average.swapped_in() if run.step.average is not None else contextlib.nullcontext()
         with averaged:
@@ -288,7 +289,7 @@ class Trainer:
             score = validation.get("mAP", -validation["loss"])
             if run.best_score is None or score > run.best_score:
                 run.best_score, run.best_epoch = score, run.epoch
-                weights = checkpoint.weight_arrays(self._model)  # which takes all workers
+                weights = checkpoint.weight_arrays(self._model)  # all workers take part
                 if self._is_chief:
                     meta = {**self._meta, "stage": run.name, "epoch": run.epoch}
                     checkpoint.save_arrays(self._work.best_weights(run.name, run.epoch), weights, meta)
@@ -308,7 +309,7 @@ class Trainer:
             "losses": run.mean_losses(),
             "skipped_steps": run.skipped_in_epoch,
             "validation": validation,
-            # Of what this program has run of the epoch; the rest of a line is the same however often it stopped.
+            # Covers the part of the epoch that this process ran. All else is the same however often the run stopped.
             "speed": {
                 "images_per_second": run.timed_steps * self._plan.batch_size / seconds,
                 "data_wait_s": run.data_wait_s,
@@ -316,17 +317,17 @@ class Trainer:
             },
         }
         left_s = seconds / max(run.timed_steps, 1) * self._steps_per_epoch * (self._plan.epochs[run.index] - run.epoch)
-        logger.info(
-            "%s %3d/%d  lr %g  loss %s  validation: %s  %.0f img/s (data wait %.1f s, compute %.1f s)  ETA %d:%02d",
+        logger.info(  # a short line; log.jsonl and TensorBoard have the rest
+            "%s %3d/%d  lr %g  loss %.3f  validation loss %.3f%s  %.0f img/s (%.0f %% data wait)  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
             rate,
-            " ".join(f"{name} {value:.3f}" for name, value in entry["losses"].items()),
-            _in_words(validation),
+            sum(term.weight * entry["losses"][term.name] for term in run.stage.terms),
+            validation["loss"],
+            f" mAP {validation['mAP']:.2f}" if "mAP" in validation else "",  # a term has only its mean
             entry["speed"]["images_per_second"],
-            run.data_wait_s,
-            run.compute_s,
+            100 * run.data_wait_s / seconds,
             *divmod(round(left_s), 60),
         )
         if self._is_chief:
@@ -335,7 +336,7 @@ class Trainer:
         self._summaries.write_epoch(entry, self._dataset.labels)
 
     def _validator(self, stage):
-        """A function, StageRun -> dict: the validation of a stage's epoch."""
+        """The function StageRun -> dict that validates an epoch of a stage."""
         model, features = self._model, self._features.get("validation")
         if stage.watched in model.logits:
             folder = self._work.path
@@ -347,7 +348,7 @@ class Trainer:
         return functools.partial(self._validate_term, mean=mean)
 
     def _validate_term(self, run, mean):
-        """The watched term, its mean over the validation images."""
+        """The mean of the watched term over the validation images."""
         records = self._validation_records()
         loss = mean(records, self._plan.batch_size)
         if not np.isfinite(loss):
@@ -361,8 +362,8 @@ class Trainer:
         )
 
     def _validate(self, run, evaluator):
-        """The watched output on the validation images: loss as in training, mAP by the data set's protocol, F1 and
-        confusion with unspecified entries as negatives.
+        """The watched output on the validation images: the loss as in training, mAP by the data set's protocol, and F1
+        and confusion with unspecified entries as negatives.
         """
         predictions = evaluator.predict(self._validation_records(), self._plan.batch_size)
         logits, labels = predictions.logits[run.stage.watched], predictions.labels
@@ -374,7 +375,7 @@ class Trainer:
             raise InputError("The validation images carry no label at all: use another --validation_fraction.")
         if is_constant(logits).all():
             logger.warning(
-                "Validation: %s is the same for every image after stage %s, epoch %d, so that its mAP says nothing.",
+                "Validation: %s is the same for every image after stage %s, epoch %d; its mAP says nothing.",
                 run.stage.watched,
                 run.name,
                 run.epoch,
@@ -382,7 +383,7 @@ class Trainer:
         return {"output": run.stage.watched, "images": len(labels), **values}
 
     def _save(self, run):
-        """Saves the state, and drops the best weights that no saved state knows any more."""
+        """Saves the state, and deletes best weights that no saved state refers to."""
         arrays, meta = run.collect(self._model)
         self._saved_s = time.monotonic()
         if not self._is_chief:
@@ -400,23 +401,15 @@ class Trainer:
                     os.remove(path)
 
 
-def _in_words(validation):
-    """A line's part of what validation found; of a term there is only its mean."""
-    text = f"loss {validation['loss']:.3f}"
-    if "mAP" in validation:
-        text += f" mAP {validation['mAP']:.2f} F1 macro {validation['F1-macro']:.1f} micro {validation['F1-micro']:.1f}"
-    return text
-
-
 def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):
-    """What is known of the watched output after an epoch, in a few blocks of memory, see `evaluation.blocks`.
+    """Metrics of the watched output after an epoch, computed in blocks of memory, see `evaluation.blocks`.
 
     Args:
         logits: float32 (N, C), finite.
         labels: int8 (N, C), as stored.
         protocol: evaluation.protocols.Protocol.
         loss: see `training.losses`.
-        ignores_unspecified: whether the loss leaves out labels that are 0; F1 and confusion never do.
+        ignores_unspecified: whether the loss leaves out labels that are 0. F1 and confusion never leave them out.
     Returns:
         dict: "loss", "mAP" (None without a positive) and what `f1.f1_and_confusion` returns.
     """

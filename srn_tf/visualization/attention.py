@@ -1,4 +1,4 @@
-"""Draws where a model looked for its labels: the paper's Figure 3, for images whose truth may be known."""
+"""Draws where a model looked for its labels: the paper's Figure 3, with or without known true labels."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,11 +14,11 @@ _MAX_LETTERS = 17  # of a label's name
 _MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
 # What a label is -> (sign, colour, meaning); the colours can be told apart by everyone.
 _KINDS = {
-    "right": ("✓", "#0072b2", "predicted, and true"),
-    "false": ("✗", "#d1495b", "predicted, but not true"),
-    "missed": ("○", "#e69f00", "true, but not predicted"),
+    "right": ("✓", "#0072b2", "predicted and true"),
+    "false": ("✗", "#d1495b", "predicted but not true"),
+    "missed": ("○", "#e69f00", "true but not predicted"),
     "predicted": ("✓", "#0072b2", "predicted"),
-    "unknown": ("?", "#7a5195", "predicted, truth not known"),
+    "unknown": ("?", "#7a5195", "predicted, truth unknown"),
     "neither": ("", "#777777", "neither"),
     "not predicted": ("", "#777777", "not predicted"),
 }

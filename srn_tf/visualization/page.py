@@ -1,7 +1,7 @@
-"""One HTML page of a model's answers to many images, which opens from a file and loads nothing.
+"""One HTML page with a model's answers to many images. It opens from a file and loads nothing.
 
-The page is a template (folder template/) with the data in it as JSON; its script draws everything from the data. Of
-images, maps and probabilities it holds those shown, of the counts at every threshold and the curves those of all.
+The page is a template (folder template/) that holds the data as JSON; its script draws everything from the data. It
+holds images, maps and probabilities of the images shown, and counts at every threshold and curves of all images.
 """
 
 import base64
@@ -125,9 +125,9 @@ def _metrics(scores):
 
 
 def _notes(scores):
-    text = "Right, false and missed are counted over all images; – stands for a rate with nothing to divide by."
+    text = "Right, false and missed are counted over all images. A dash (–) marks a rate with nothing to divide by."
     if scores.without_positives:
-        text += f" Without positives and left out of mAP: {', '.join(scores.without_positives)}."
+        text += f" Labels without positives are left out of mAP: {', '.join(scores.without_positives)}."
     return text
 
 

@@ -9,20 +9,20 @@ from srn_tf.pictures import Sheet
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito: distinct to everyone
 _GREY = "#555555"
 _EXAMPLES = 3  # images of the lowest and of the highest response
-_EXCITING = 8  # images a neuron
+_EXCITING = 8  # images per neuron
 _HEADLINE = {"fontsize": 15, "weight": "bold"}
 # Inches.
 _WIDTH, _MARGIN, _GAP = 12.0, 0.25, 0.12
 _IMAGE = 1.3
 _SCATTER_LEFT, _SCATTER = 0.78, 2.1
 _HEAD, _TITLE, _FOOT = 0.62, 0.52, 0.68
-# (axis, whether the response rises) -> how a place, and an offset, is said.
+# (axis, whether the response rises) -> words for a place, and for an offset.
 _PLACES = {(0, True): "lower", (0, False): "higher", (1, True): "farther right", (1, False): "farther left"}
 _OFFSETS = {(0, True): "below", (0, False): "above", (1, True): "right of", (1, False): "left of"}
 
 
 def draw_locations(findings, responses, shown):
-    """Draws a row a finding: responses over places, then the images of lowest and of highest response.
+    """Draws a row per finding: responses over places, then the images of lowest and of highest response.
 
     Args:
         findings: list of analysis.regularizer.Finding, at least one.
@@ -33,7 +33,7 @@ def draw_locations(findings, responses, shown):
     """
     row = _TITLE + _IMAGE + _FOOT
     sheet = Sheet(_WIDTH, _HEAD + len(findings) * row)
-    sheet.write(_MARGIN, 0.14, "Neurons of conv4 that follow places", **_HEADLINE)
+    sheet.write(_MARGIN, 0.14, "Neurons of conv4 that respond to places", **_HEADLINE)
     lows, highs = _example_lefts()
     for line, finding in enumerate(findings):
         top = _HEAD + line * row
@@ -51,7 +51,7 @@ def draw_locations(findings, responses, shown):
 
 
 def draw_excitations(excitations, labels, shown):
-    """Draws a row a neuron: the images that excite it most, and in them the labels that these have in common.
+    """Draws a row per neuron: the images that excite it most, and in them the labels that these have in common.
 
     Args:
         excitations: list of analysis.excitation.Excitation, at least one, each of at least one image.
@@ -107,21 +107,21 @@ def _example_indices(finding, responses):
 def _sentence(finding):
     target, key = finding.target, (finding.axis, finding.r > 0)
     if target.partners is None:
-        return f"Neuron {finding.neuron} responds more, the {_PLACES[key]} {target.name} stands"
-    return f"Neuron {finding.neuron} responds more where {target.name} stands {_OFFSETS[key]} {target.partner_name}"
+        return f"Neuron {finding.neuron}: the {_PLACES[key]} {target.name} is, the stronger the response"
+    return f"Neuron {finding.neuron}: stronger response if {target.name} is {_OFFSETS[key]} {target.partner_name}"
 
 
 def _numbers(finding):
-    """r, and what the same neuron would be without its kernel: whether it finds the place, or is told."""
+    """r, and r without the neuron's kernel, which says whether the neuron finds the place or an earlier layer does."""
     if finding.is_own:
-        verdict = "the neuron itself finds it"
+        verdict = "found by the neuron itself"
     else:
-        verdict = "found by an earlier layer" + ("" if abs(finding.r_blind) >= abs(finding.r) else ", in part")
+        verdict = ("" if abs(finding.r_blind) >= abs(finding.r) else "partly ") + "found by an earlier layer"
     by_chance = finding.correlations.by_chance
     num_images = len(finding.target.images)
     return (
-        f"r = {finding.r:+.2f} over {num_images} images, by chance at most {by_chance:.2f}. The mean of its input, "
-        f"which sees no places, has r = {finding.r_blind:+.2f}: {verdict}"
+        f"r = {finding.r:+.2f} over {num_images} images; at most {by_chance:.2f} by chance. The mean of its input, "
+        f"which knows no places, has r = {finding.r_blind:+.2f}: {verdict}"
     )
 
 

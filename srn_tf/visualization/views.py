@@ -1,4 +1,4 @@
-"""From a model and images to what is looked at: drawings of attention, and the page of all answers."""
+"""From a model and images to pictures: drawings of attention, and the page of all answers."""
 
 import difflib
 
@@ -9,9 +9,9 @@ from srn_tf.visualization import attention, explained, scores
 from srn_tf.visualization.page import PHOTO_PX, Page, render
 
 ORDERS = ("first", "wrong")
-"""Which images are shown where not all are: the first as stored, or those with the highest cross-entropy."""
+"""Which images are shown if not all: the first ones stored, or those with the highest cross-entropy."""
 
-_ROWS = 6  # images a drawing
+_ROWS = 6  # images per drawing
 _DRAWN_LABELS = 4  # of an image, where none are asked for
 _KEPT_LABELS = 3  # most probable labels of an image whose maps are in a page, beside the true and predicted ones
 _DRAWN_PX = 480  # longest side of a photograph in a drawing
@@ -69,13 +69,13 @@ def check_can_draw(predictor, model_name):
 
 
 def drawings(predictor, source, chosen_labels, num_images, order):
-    """Draws attention for some images of a source, a few a drawing, all on one colour scale.
+    """Draws attention for some images of a source, a few per drawing, all on one colour scale.
 
     Args:
         predictor: serving.predictor.Predictor with maps or regions.
         source: sources.ImageFiles or DataSplit.
         chosen_labels: indices of the labels whose maps are drawn; if empty, the most probable of each image.
-        num_images: int, at most so many.
+        num_images: int, the maximum.
         order: one of ORDERS; "wrong" needs a source whose truth is known.
     Yields:
         matplotlib Figures, see `attention.draw_attention`.
@@ -114,7 +114,7 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
         model_name: str, for the title.
         kept_labels: indices of labels whose maps are in the page for every image shown, beside each image's true,
             predicted and most probable ones.
-        num_images: int, at most so many are shown; all are counted.
+        num_images: int, maximum number shown; all are counted.
         order: one of ORDERS, which are shown if not all.
     Returns:
         str, HTML.
@@ -159,7 +159,7 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
 def _chosen(source, num_images, order, answers):
     """Positions of the images to show, and words for how they were chosen."""
     if order == "first":
-        return list(range(len(source)))[:num_images], "the first as stored"
+        return list(range(len(source)))[:num_images], "the first ones stored"
     if source.protocol is None:
         raise InputError(
             "The most wrong images are known only where the truth is. Received: image files. Show the first."
@@ -172,9 +172,9 @@ def _summary(predictor, source, images, how):
     """A few sentences on what is in a page."""
     text = [f"{len(source)} images, {len(predictor.labels)} labels."]
     if len(images) < len(source):
-        text.append(f"{len(images)} images are shown, {how}; the numbers are over all.")
+        text.append(f"{len(images)} images are shown: {how}. The numbers count all images.")
     if source.protocol is None:
-        text.append("The truth is not known: there are answers, no errors.")
+        text.append("The true labels are not known, so there are answers but no errors.")
     else:
         text.append(f"Protocol: {source.protocol.name}.")
     if not (predictor.maps or predictor.regions):

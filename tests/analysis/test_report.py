@@ -55,7 +55,7 @@ def test_record(explanation):
 
 def test_text(explanation):
     text = report.summary_text(explanation)
-    assert text.startswith("any test: 300 images, 6 neurons of conv4; places are taken from boxes")
+    assert text.startswith("any test: 300 images, 6 neurons of conv4; places come from boxes")
     row = next(line.split() for line in text.splitlines() if " dog " in line and " ball " in line)
     assert row[:5] == ["0", "dog", "ball", "vertical", "300"]
     counts = "With places: 3 of 24 correlations are above chance, 1 of them found by the neuron itself"

@@ -24,8 +24,19 @@ REPORT = [
 ]
 
 
+def test_a_wide_group_becomes_several_tables():
+    columns = tuple(f"column {number}" for number in range(12))
+    table = Table((("", ("Method",)), ("All", columns)), ((Cell("srn"), *map(Cell, "abcdefghijkl")),))
+    texts = as_text([table, Paragraph("many words " * 20)]).split("\n\n")
+    assert all(len(line) <= 100 for text in texts for line in text.splitlines())
+    lasts = [text.splitlines()[-1].split() for text in texts[:-1]]
+    assert [line[0] for line in lasts] == ["srn", "srn"] and sum((line[1:] for line in lasts), []) == list(
+        "abcdefghijkl"
+    )
+
+
 def test_text():
-    """A table a group of columns."""
+    """A table per group of columns."""
     title, everything, top3, paragraph, heading, picture = as_text(REPORT).split("\n\n")
     assert (title, paragraph, heading, picture) == ("One & all", "main_net, _this_ [is]", "More", "A <chart> p.png")
     assert [line.split() for line in everything.splitlines() if "--" not in line] == [

@@ -81,16 +81,18 @@ def test_scores_that_tell_no_images_apart_are_said(tmp_path):
     found = notes(compared(tmp_path, *RUNS, ({"model": "flat"}, 0 * WEAK)))
     said = [note for note in found if note.startswith(("weak: ", "srn: ", "flat: "))]
     assert said[0] == (
-        "flat: The score is the same for every image, so that AP says nothing of these labels: disk, ring, star."
+        "flat: AP says nothing about these labels, because their score is the same for every image: disk, ring, star."
     )
-    assert len(said) == 2 and said[1].endswith("mAP would be from 41.67 to 100.00.")  # 1/2, 1/2 and 1/4 at the worst
+    assert len(said) == 2 and said[1].endswith(
+        "mAP would be between 41.67 and 100.00."
+    )  # 1/2, 1/2 and 1/4 at the worst
 
 
 def test_unknown_values(tmp_path):
     comparison = compared(tmp_path, *RUNS, labels=0 * TRUTH)
     rows = report.main_table(comparison).rows
     assert [row[2].text for row in rows] == ["-", "-"] and not any(row[2].is_bold for row in rows)
-    assert "Labels without positives, left out of mAP: disk, ring, star." in notes(comparison)
+    assert "Labels without positives are left out of mAP: disk, ring, star." in notes(comparison)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_rows_of_the_paper(tmp_path, dataset, protocol, source, srn):
     assert {len(row) for row in (*table.rows, *printed)} == {sum(len(columns) for _, columns in table.groups)}
     assert not any(cell.is_bold for row in printed for cell in row)
     found = "\n".join(notes(comparison))
-    assert f"The rows under {source} are printed there, not measured here." in found
-    assert "Not comparable as they stand: the paper's rows are of " in found and "test images, ours of 4." in found
-    assert "Marked (bold or *) is the highest of our rows in a column; the paper's rows do not compete." in found
+    assert f"The rows under {source} are quoted from there, not measured here." in found
+    assert "Not directly comparable: the paper's rows are for " in found and "test images, ours for 4." in found
+    assert "The highest value of our rows in each column is marked (bold or *); the paper's rows do not count." in found
 
 
 def test_rows_of_the_paper_are_of_the_test_split(tmp_path):
@@ -125,7 +127,7 @@ def test_notes(tmp_path):
     found = notes(compared(tmp_path, *RUNS))
     assert found[:3] == [
         "Scores are those of each model's final output: y_hat of weak, y_hat of srn.",
-        "Marked (bold or *) is the highest of our rows in a column.",
+        "The highest value of our rows in each column is marked (bold or *).",
         "± is the standard deviation over seeds (n - 1).",
     ]
     assert found[3].startswith("Protocol scenes. Label 1 is positive") and len(found) == 4

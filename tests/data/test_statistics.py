@@ -215,7 +215,7 @@ TABLE = """\
 --------------------  ------------------  ------------------
 images                4                   1
 labels                3                   3
-labels an image       mean 1.00 (0 to 2)  mean 3.00 (3 to 3)
+labels per image      mean 1.00 (0 to 2)  mean 3.00 (3 to 3)
 without any label     1 (25.0%)           0 (0.0%)
 most frequent labels  dog: 2 (50.0%)      dog: 1 (100.0%)
                       cat: 2 (50.0%)      cat: 1 (100.0%)

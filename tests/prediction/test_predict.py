@@ -81,7 +81,7 @@ def test_stopped_runs_continue_to_the_same_output(pictures, tmp_path, extension,
         assert "the same command continues" in caplog.text
         assert parts_folder(output).is_dir() and not os.path.exists(output)
     assert predict_files(predictor, pictures, output, batch_size=4) == Summary(40, 8)
-    assert "of 40 images were answered by an earlier run" in caplog.text
+    assert "of 40 images already have an answer" in caplog.text
     assert sum(predictor.asked) < sum(undisturbed.asked)
     assert Path(output).read_bytes() == (tmp_path / f"whole.{extension}").read_bytes()
     assert not parts_folder(output).exists()

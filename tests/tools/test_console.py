@@ -96,5 +96,5 @@ def test_a_flagfile_of_the_packages_own_stands_in_where_there_is_none(tmp_path, 
 @pytest.mark.parametrize("words", [["--flagfile=configs/scenes.flags"], ["--flagfile", "configs/scenes.flags"]])
 def test_the_flagfile_that_is_taken_is_named(words, tmp_path):
     result = run_program("train", *words, "--work_dir=RUN", "--epochs=none", "--data_dir=DATA", cwd=tmp_path)
-    assert result.stdout.startswith("Flagfile configs/scenes.flags: srn_tf's own, /")
+    assert result.stdout.startswith("Flagfile configs/scenes.flags: using srn_tf's own, /")
     assert result.stderr == "error: epochs must be positive numbers separated by commas. Received: 'none'.\n"

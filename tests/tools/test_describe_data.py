@@ -63,7 +63,7 @@ def test_all_splits_and_the_pipeline(tiny_scenes_dir, tmp_path):
         assert summary["boxes"]["images_with_boxes"] > 0
     speed = written["pipeline"].pop("images_per_s")
     assert written["pipeline"] == {"batches": 7, "image_size": 56, "batch_size": 16}
-    assert speed > 1 and f"Training batches of 16 at 56 pixels: {speed:.0f} images a second" in result.stdout
+    assert speed > 1 and f"Training batches of 16 at 56 pixels: {speed:.0f} images per second" in result.stdout
     for name in CHARTS:
         with Image.open(output / name) as image:
             assert image.format == "PNG" and min(image.size) >= 300 and max(image.size) <= 2000

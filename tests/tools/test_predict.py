@@ -182,7 +182,7 @@ def test_ten_thousand_images_and_two_kills(saved_model, tmp_path):
         assert not output.exists()
     result = run_tool(*command, f"--output={output}")
     assert result.returncode == 0, result.stderr
-    assert "of 10000 images were answered by an earlier run" in result.stdout
+    assert "of 10000 images already have an answer" in result.stdout
     assert result.stdout.endswith(f"10000 images, 50 of them without an answer (see the column error): {output}\n")
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     _, *rows = read_csv(output)

@@ -79,7 +79,7 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
     other_options = start_tool(*prepare, "--nokeep_unlabelled")
     assert output_of(again) == [
         f"5 image(s) are no longer in {source}: their labels were not compared.",
-        "Prepared earlier; nothing to do.",
+        "Already prepared; nothing to do.",
         *lines[start:],
     ]
     assert_refused(

@@ -41,7 +41,7 @@ def test_global_and_another_output(tmp_path):
     output = tmp_path / "T.json"
     result = run_without_tensorflow("tune_thresholds", f"--work_dir={path}", "--metric=F1-O", f"--output={output}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-2:] == ["Threshold of all labels: 0.5000.", str(output)]
+    assert result.stdout.splitlines()[-2:] == ["Threshold for all labels: 0.5000.", str(output)]
     assert json.loads(output.read_text())["values"] == 0.5
     assert not (tmp_path / "run" / "thresholds.json").exists()
 
@@ -52,8 +52,8 @@ def test_labels_without_positives_and_training_images_are_said(tmp_path):
     path = write(tmp_path, {"validation_fraction": 0.0, "validation_is_train": True}, labels=labels)
     result = run_without_tensorflow("tune_thresholds", f"--work_dir={path}", "--per_label")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "WARNING: the model was trained on these images." in result.stdout
-    assert "Without positives here, so kept at 0.5: ring." in result.stdout
+    assert "WARNING: the model was trained on these images " in result.stdout
+    assert "Kept at 0.5, because no image here has the label: ring." in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_score_files_by_thresholds(tmp_path, values, f1_c):
     file.write_text(json.dumps({"labels": list(LABELS), "output": "y_hat", "values": values}))
     result = run_without_tensorflow("evaluate", *write_score_files(tmp_path), f"--thresholds={file}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "Whether the scores are of the same model is not known" in result.stdout
+    assert "whether the scores are from the same model is not known" in result.stdout
     written = json.loads((tmp_path / "J.json").read_text())
     assert written["threshold"] == values
     assert written["all"]["F1-C"] == pytest.approx(100 * f1_c)

@@ -49,7 +49,9 @@ def test_page_of_a_split_of_a_run(run, tiny_scenes_dir, tmp_path):
         f"--output_dir={tmp_path / 'OUT'}",
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("16 images, 0.") and result.stdout.endswith(f" MB: {tmp_path}/OUT/page.html\n")
+    assert result.stdout.startswith("Page of 16 images, 0.") and result.stdout.endswith(
+        f" MB: {tmp_path}/OUT/page.html\n"
+    )
     assert os.listdir(tmp_path / "OUT") == ["page.html"]
     text = (tmp_path / "OUT" / "page.html").read_text(encoding="utf-8")
     assert f"<title>scenes, validation split: {run}/export/10</title>" in text
@@ -81,7 +83,7 @@ def test_drawings_of_files(run, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"{tmp_path}/OUT/attention_1.png",
-        "2 of 3 images are drawn; --num_images draws more.",
+        "Drawn: 2 of 3 images; --num_images draws more.",
     ]
     with Image.open(tmp_path / "OUT" / "attention_1.png") as drawing:
         assert drawing.format == "PNG" and drawing.width > 500 and drawing.height > 300

@@ -253,7 +253,7 @@ def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch,
         small_runs.make_trainer(tmp_path, small_runs.build(), dataset, plan, Strategy()).train()
     speed = json.loads((tmp_path / "log.jsonl").read_text())["speed"]
     assert speed == {"images_per_second": 4.0, "data_wait_s": 12.0, "compute_s": 4.0}
-    assert "  4 img/s (data wait 12.0 s, compute 4.0 s)  " in caplog.text
+    assert "  4 img/s (75 % data wait)  " in caplog.text
 
 
 def test_bad_plans(dataset, tmp_path):

@@ -59,7 +59,7 @@ def test_labels_are_named_with_probability_and_what_became_of_them():
     # The list: most probable first. disk is true, ring missed, square and cross false.
     listed = [text for text in found if text.split()[0] in LABELS and "." not in text]
     assert listed == ["cross ✗", "disk ✓", "ring ○", "square ✗"]
-    assert {"predicted, and true ✓", "predicted, but not true ✗", "true, but not predicted ○", "threshold"} < set(found)
+    assert {"predicted and true ✓", "predicted but not true ✗", "true but not predicted ○", "threshold"} < set(found)
 
 
 def test_labels_of_unknown_truth():
@@ -69,7 +69,7 @@ def test_labels_of_unknown_truth():
     ]
     assert "predicted ✓" in found and "not predicted" in found
     found = texts(draw([explained_image(labels=(1, 0, -1, 0))], WIDER_ATTRIBUTE))
-    assert {"disk ✓", "square ?", "cross ✗"} < set(found) and "predicted, truth not known ?" in found
+    assert {"disk ✓", "square ?", "cross ✗"} < set(found) and "predicted, truth unknown ?" in found
 
 
 def test_long_and_odd_names():

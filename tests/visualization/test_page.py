@@ -93,7 +93,7 @@ def test_labels_without_positives_are_named():
     labels = np.zeros((N, C), np.int8)
     labels[0, 1] = 1
     definition = data_of(rendered(explained_images(labels), COCO))["metrics"]["definition"]
-    assert definition.endswith(f"Without positives and left out of mAP: {NAMES[0]}, {NAMES[2]}.")
+    assert definition.endswith(f"Labels without positives are left out of mAP: {NAMES[0]}, {NAMES[2]}.")
 
 
 def test_palette_goes_from_no_opacity_to_the_highest_by_the_square_root():

@@ -71,14 +71,26 @@ def rectangles(panel):
 @pytest.mark.parametrize(
     ("one", "sentence", "verdict"),
     [
-        (finding(0.5, 0, 0.1), "Neuron 3 responds more, the lower dog stands", "the neuron itself finds it"),
-        (finding(-0.5, 0, -0.6), "Neuron 3 responds more, the higher dog stands", "found by an earlier layer"),
-        (finding(0.5, 1, 0.4), "Neuron 3 responds more, the farther right dog stands", "earlier layer, in part"),
-        (finding(-0.5, 1, 0.0), "Neuron 3 responds more, the farther left dog stands", "the neuron itself finds it"),
-        (finding(0.5, 0, 0.0, True), "Neuron 3 responds more where dog stands below its cat", "r = +0.00"),
-        (finding(-0.5, 0, 0.0, True), "Neuron 3 responds more where dog stands above its cat", "r = -0.50"),
-        (finding(0.5, 1, 0.0, True), "Neuron 3 responds more where dog stands right of its cat", "over 20 images"),
-        (finding(-0.5, 1, 0.0, True), "Neuron 3 responds more where dog stands left of its cat", "at most 0.30"),
+        (finding(0.5, 0, 0.1), "Neuron 3: the lower dog is, the stronger the response", "found by the neuron itself"),
+        (
+            finding(-0.5, 0, -0.6),
+            "Neuron 3: the higher dog is, the stronger the response",
+            ": found by an earlier layer",
+        ),
+        (
+            finding(0.5, 1, 0.4),
+            "Neuron 3: the farther right dog is, the stronger the response",
+            "partly found by an earlier layer",
+        ),
+        (
+            finding(-0.5, 1, 0.0),
+            "Neuron 3: the farther left dog is, the stronger the response",
+            "found by the neuron itself",
+        ),
+        (finding(0.5, 0, 0.0, True), "Neuron 3: stronger response if dog is below its cat", "r = +0.00"),
+        (finding(-0.5, 0, 0.0, True), "Neuron 3: stronger response if dog is above its cat", "r = -0.50"),
+        (finding(0.5, 1, 0.0, True), "Neuron 3: stronger response if dog is right of its cat", "over 20 images"),
+        (finding(-0.5, 1, 0.0, True), "Neuron 3: stronger response if dog is left of its cat", "at most 0.30"),
     ],
 )
 def test_a_finding_is_said(responses, one, sentence, verdict):

@@ -104,7 +104,7 @@ def test_page_of_some_images_counts_all(predictor, source):
     assert [image["name"] for image in data["images"]] == [f"{i}.jpg" for i in shown]
     assert predictor.asked.sum() == N + 7
     assert data["summary"] == (
-        "40 images, 5 labels. 7 images are shown, those with the highest cross-entropy; the numbers are over all. "
+        "40 images, 5 labels. 7 images are shown: those with the highest cross-entropy. The numbers count all images. "
         "Protocol: coco."
     )
     np.testing.assert_array_equal(data["metrics"]["positive"], source.labels.sum(axis=0))
@@ -121,7 +121,7 @@ def test_page_of_some_images_counts_all(predictor, source):
 def test_page_of_the_first_images(predictor, source):
     data = data_of(views.answers_page(predictor, source, "M", [], 2, "first"))
     assert [image["name"] for image in data["images"]] == ["0.jpg", "1.jpg"]
-    assert "2 images are shown, the first as stored" in data["summary"]
+    assert "2 images are shown: the first ones stored." in data["summary"]
 
 
 def test_a_model_with_regions_and_no_maps_is_drawn_and_in_the_page(predictor, source):
@@ -160,5 +160,5 @@ def test_page_of_images_without_truth_and_model_without_maps(predictor):
     data = data_of(views.answers_page(plain, StandInSource([f"{i}" for i in range(N)]), "M", [], N, "first"))
     assert data["metrics"] is None and data["maps"] == []
     assert data["summary"] == (
-        "40 images, 5 labels. The truth is not known: there are answers, no errors. The model has no maps."
+        "40 images, 5 labels. The true labels are not known, so there are answers but no errors. The model has no maps."
     )

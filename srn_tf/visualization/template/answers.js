@@ -1,5 +1,5 @@
 "use strict";
-// The page of one set of answers. All text of users goes through textContent or attributes, never through innerHTML.
+// The page of one set of answers. Text from users goes through textContent or attributes, never through innerHTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const C = data.labels.length;
@@ -17,22 +17,22 @@ const counts = metrics && {
   predicted: numbers(metrics.predicted, Int32Array),
 };
 const KINDS = {
-  right: ["✓", "predicted, and true"],
-  false: ["✗", "predicted, but not true"],
-  missed: ["○", "true, but not predicted"],
-  unknown: ["?", "predicted, truth not known"],
+  right: ["✓", "right: predicted and true"],
+  false: ["✗", "false: predicted but not true"],
+  missed: ["○", "missed: true but not predicted"],
+  unknown: ["?", "predicted, truth unknown"],
   predicted: ["✓", "predicted"],
-  other: ["", "neither"],
+  other: ["", "neither true nor predicted"],
 };
 const ERRORS = truth
-  ? [["all", "every image"], ["present", "true or predicted"], ["right", "right"], ["missed", "missed"],
+  ? [["all", "all"], ["present", "true or predicted"], ["right", "right"], ["missed", "missed"],
      ["false", "false"], ["wrong", "missed or false"], ["neither", "neither true nor predicted"]]
-  : [["all", "every image"], ["present", "predicted"], ["neither", "not predicted"]];
-const SORTS = [["position", "as stored"], ...(truth ? [["wrong", "most wrong first"]] : []),
-  ["high", "probability, highest first"], ["low", "probability, lowest first"]];
+  : [["all", "all"], ["present", "predicted"], ["neither", "not predicted"]];
+const SORTS = [["position", "stored order"], ...(truth ? [["wrong", "most wrong first"]] : []),
+  ["high", "highest probability first"], ["low", "lowest probability first"]];
 const MAPS = [...data.maps, ...data.regions].map(({ name, title }) => [name, title]); // what is drawn over photographs
 const state = {};
-const ownLabel = new Map(); // image -> label that was chosen in its card
+const ownLabel = new Map(); // image -> label chosen in its card
 let limit = PAGE;
 let tableOrder = { column: null, down: true };
 
@@ -53,7 +53,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// What the address says, and back.
+// Reading the state from the address, and writing it there.
 
 function defaultError(label) {
   return label === ALL ? "all" : "present";

@@ -5,7 +5,7 @@ function fillControls() {
   $("label").replaceChildren(...options([[ALL, "all labels"], ...data.labels.entries()]));
   $("error").replaceChildren(...options(ERRORS));
   $("sort").replaceChildren(...options(SORTS));
-  $("map").replaceChildren(...options([...MAPS, ["none", "none"]]));
+  $("map").replaceChildren(...options([...MAPS, ["none", "no map"]]));
   $("summary").textContent = data.summary;
   $("metrics").hidden = !metrics;
   if (metrics) $("definition").textContent = metrics.definition;
@@ -24,7 +24,7 @@ function showState() {
   $("threshold").value = isExported ? Math.round(100 * low) : state.row;
   $("threshold-text").textContent = isExported ? `${said}, as exported` : (state.row / 100).toFixed(2);
   $("exported").disabled = isExported;
-  const top = state.scale === "one" ? `${(100 * data.highest).toPrecision(3)} % in one cell` : "its highest";
+  const top = state.scale === "one" ? `${(100 * data.highest).toPrecision(3)} % in one cell` : "the highest value of each map";
   $("heat-text").textContent = `0 to ${top}`;
   describe({ label: state.label === ALL ? "" : data.labels[state.label], error: state.error,
     threshold: isExported ? "exported" : (state.row / 100).toFixed(2) });

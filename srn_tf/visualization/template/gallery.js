@@ -1,7 +1,7 @@
 // The cards: photograph, map or regions over it, labels.
 
 const MAPS_TEXT = [...[...data.maps, ...data.regions].map(({ meaning }) => meaning),
-  "Press a label in a card for its map; point at a photograph to see it without."].join(" ");
+  "Click a label in a card to see its map. Point at a photograph to hide the map."].join(" ");
 
 function mapLabel(image) {
   const kept = data.images[image].labels;
@@ -66,7 +66,7 @@ function makeCard(image) {
     }
     caption = `${MAPS.find(([name]) => name === state.map)[1]}: ${data.labels[shown]}`;
   } else if (state.map !== "none") {
-    caption = `no map of ${data.labels[state.label]} is kept for this image`;
+    caption = `This page keeps no map of ${data.labels[state.label]} for this image.`;
   }
   const listed = [...data.labels.keys()].filter(
     (label) => kind(image, label) !== "other" || label === state.label || label === shown);

@@ -1,4 +1,4 @@
-// The numbers over all images of the split, the curve and the table of labels.
+// The numbers over all images of the split, the curve, and the table of labels.
 
 function ratio(part, whole) {
   return whole ? (100 * part) / whole : null;
@@ -34,8 +34,8 @@ function drawNumbers() {
     [state.label === ALL ? "mAP %" : "AP %", percent(ap)],
   ];
   if (state.label === ALL) {
-    tiles.push(["P-C, mean of labels %", percent(precisionC)], ["R-C, mean of labels %", percent(recallC)],
-      ["F1-C, mean of labels %", percent(f1C)]);
+    tiles.push(["P-C, mean over labels %", percent(precisionC)], ["R-C, mean over labels %", percent(recallC)],
+      ["F1-C, mean over labels %", percent(f1C)]);
   }
   const name = state.label === ALL ? "All labels" : data.labels[state.label];
   $("metrics-title").textContent = `${name}, over all ${data.total} images`;
@@ -63,7 +63,7 @@ function drawCurve() {
   if (state.label === ALL) {
     const points = metrics.rates.slice(1).map(([precision, recall]) => `${x(recall / 100)} ${y(precision / 100)}`);
     svg.append(make("path", { class: "line", d: `M ${points.join(" L ")}` }));
-    text = "All labels pooled, at the thresholds 0.01 to 0.99. Choose a label for the curve of its AP.";
+    text = "All labels together, at thresholds from 0.01 to 0.99. Choose a label to see the curve behind its AP.";
   } else if (metrics.curves[state.label].length) {
     let [path, before] = ["", 0];
     area = 0;
@@ -75,14 +75,14 @@ function drawCurve() {
     const outline = `M${path.slice(2)}`;
     svg.append(make("path", { class: "area", d: `${outline} L ${x(before)} ${y(0)} L ${x(0)} ${y(0)} Z` }),
       make("path", { class: "line", d: outline }));
-    text = `The area under the interpolated curve is the AP, ${percent(area)} %.`;
+    text = `The area under this interpolated curve is the AP: ${percent(area)} %.`;
   } else {
-    text = "No image has this label: it has no curve and no AP.";
+    text = "No image has this label, so it has no curve and no AP.";
   }
   const found = countsOf(state.label);
   if (found.precision !== null && found.recall !== null) {
     svg.append(make("circle", { class: "here", r: 5, cx: x(found.recall / 100), cy: y(found.precision / 100) }));
-    text += " The dot: precision and recall at the threshold.";
+    text += " The dot marks precision and recall at the threshold.";
   }
   svg.setAttribute("aria-label", text);
   $("curve").replaceChildren(svg);
