@@ -80,8 +80,9 @@ def _measured(engine):
     """(images a second, processor seconds an image, gigabytes)."""
     engine.ask("seconds", 2)  # the graph is made, and memory found
     wall_s, processor_s = map(statistics.median, zip(*engine.ask("seconds", FLAGS.steps)))
-    print(f"{engine.name}: {FLAGS.batch / wall_s:.2f} images/s", flush=True)
-    return FLAGS.batch / wall_s, processor_s / FLAGS.batch, engine.ask("memory") / 1e9
+    gigabytes = engine.ask("memory") / 1e9
+    print(f"{engine.name}: {FLAGS.batch / wall_s:.2f} images/s, {gigabytes:.2f} GB", flush=True)
+    return FLAGS.batch / wall_s, processor_s / FLAGS.batch, gigabytes
 
 
 if __name__ == "__main__":
