@@ -42,7 +42,8 @@ class MethodRuns:
         Returns:
             dict: (flagfile, seed) -> metrics, as in its metrics.json.
         Raises:
-            InputError: a run failed; its own message is above.
+            InputError: a run failed, its own message being above; or two seeds of a flagfile have other flags, as when
+                it was changed between them.
         """
         for config in self._configs:
             self.tried[config] = {name: self._try(config, name) for name in self._settings if len(self._settings) > 1}
@@ -50,6 +51,7 @@ class MethodRuns:
         for seed in self._seeds:
             for config in self._configs:
                 self._train(config, self.chosen[config], seed)
+                self._check_flags(config, seed)
         return {
             (config, seed): _read_json(os.path.join(self.folder(config, seed), "metrics.json"))
             for config in self._configs
@@ -67,6 +69,16 @@ class MethodRuns:
 
     def _folder(self, config, name, seed):
         return os.path.join(self._output_dir, "_".join(filter(None, (config, name, str(seed)))))
+
+    def _check_flags(self, config, seed):
+        """InputError where a run has another value of a flag than that of the first seed."""
+        first, own = (_flags_of(self.folder(config, of_seed)) for of_seed in (self._seeds[0], seed))
+        other = [name for name in first if name in own and own[name] != first[name] and name != "seed"]
+        if other:
+            raise InputError(
+                f"Runs of {config} must have the same flags for every seed. Received: {self.folder(config, seed)} with "
+                f"--{other[0]}={own[other[0]]}, the first seed's with {first[other[0]]}. Delete what is old."
+            )
 
     def _try(self, config, name):
         """Trains with some settings, and no more: the validation mAP."""
@@ -104,6 +116,12 @@ def _scaled_rates(config, factor):
     with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
         (rates,) = (line.split("=", 1)[1] for line in file if line.startswith("--learning_rate="))
     return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates.split(","))
+
+
+def _flags_of(work_dir):
+    """A run's flags.txt: name -> text."""
+    with open(os.path.join(work_dir, "flags.txt"), encoding="utf-8") as file:
+        return dict(line.strip().removeprefix("--").split("=", 1) for line in file)
 
 
 def _read_json(path):
