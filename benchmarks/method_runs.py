@@ -10,6 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from srn_tf.errors import InputError  # noqa: E402
+from srn_tf.runs.work_dir import WorkDir  # noqa: E402
 
 
 class MethodRuns:
@@ -72,7 +73,7 @@ class MethodRuns:
 
     def _check_flags(self, config, seed):
         """InputError where a run has another value of a flag than that of the first seed."""
-        first, own = (_flags_of(self.folder(config, of_seed)) for of_seed in (self._seeds[0], seed))
+        first, own = (WorkDir(self.folder(config, of_seed)).read_flags() for of_seed in (self._seeds[0], seed))
         other = [name for name in first if name in own and own[name] != first[name] and name != "seed"]
         if other:
             raise InputError(
@@ -116,12 +117,6 @@ def _scaled_rates(config, factor):
     with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
         (rates,) = (line.split("=", 1)[1] for line in file if line.startswith("--learning_rate="))
     return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates.split(","))
-
-
-def _flags_of(work_dir):
-    """A run's flags.txt: name -> text."""
-    with open(os.path.join(work_dir, "flags.txt"), encoding="utf-8") as file:
-        return dict(line.strip().removeprefix("--").split("=", 1) for line in file)
 
 
 def _read_json(path):

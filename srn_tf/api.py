@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,13 +198,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     from srn_tf.runs.work_dir import WorkDir
 
     work = WorkDir(os.fspath(path))
-    description, metrics = work.read_run(), None
-    if os.path.isfile(work.metrics):
-        try:
-            with open(work.metrics, encoding="utf-8") as file:
-                metrics = json.load(file)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{work.metrics} cannot be read ({error}). Evaluate the run again.") from error
+    description, metrics = work.read_run(), work.read_metrics()
     return Run(work.path, tuple(description["labels"]), description["protocol"], work.read_flags(), metrics)
 
 

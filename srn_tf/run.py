@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import platform
@@ -296,13 +295,7 @@ def provenance_of(work):
     Raises:
         InputError: not a work folder, or a file in it that cannot be read.
     """
-    metrics = {}
-    if os.path.isfile(work.metrics):
-        try:
-            with open(work.metrics, encoding="utf-8") as file:
-                metrics = json.load(file)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{work.metrics} cannot be read ({error}). Evaluate the run again.") from error
+    metrics = work.read_metrics() or {}
     flags = work.read_flags() if os.path.isfile(work.flags) else {}
     return Provenance(run=work.read_run(), flags=flags, metrics=metrics)
 

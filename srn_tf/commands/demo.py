@@ -8,7 +8,6 @@ what was learned, where to look, what to type next.
 
 import dataclasses
 import io
-import json
 import os
 
 from absl import flags
@@ -64,8 +63,7 @@ def main(_):
         )
         true_names = ", ".join(predictor.labels[i] for i in np.flatnonzero(image.labels == 1))
         print(f"{image.name}: {said}   (true: {true_names})")
-    with open(work.metrics, encoding="utf-8") as file:
-        metrics = json.load(file)
+    metrics = work.read_metrics()
     print(f"\n{summary_table(metrics)}\n")
     output, mean_ap = next((name, scored["all"]["mAP"]) for name, scored in metrics["outputs"].items())
     activate = "source .venv/bin/activate; " if command("visualize").startswith("python ") else ""

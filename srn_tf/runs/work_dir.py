@@ -244,6 +244,20 @@ class WorkDir:
             ) from None
         return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
+    def read_metrics(self):
+        """dict: metrics.json; None if the run was not evaluated.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if not os.path.isfile(self.metrics):
+            return None
+        try:
+            with open(self.metrics, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.metrics} cannot be read ({error}). Evaluate the run again.") from error
+
     def read_run(self):
         """Reads run.json.
 
