@@ -194,8 +194,8 @@ def build_label_branch(num_labels, word_width, width):
         keras.Model label_branch: dict of words (C, E) and edges (C, C) -> L float32 (C, D). Their first axis is that of
         the labels: there is no batch.
     """
-    words = keras.Input((word_width,), batch_size=num_labels, name="words")
-    edges = keras.Input((num_labels,), batch_size=num_labels, name="edges")
+    words = keras.Input(batch_shape=(num_labels, word_width), name="words")
+    edges = keras.Input(batch_shape=(num_labels, num_labels), name="edges")
     first, second = LABEL_WIDTHS
     x = keras.layers.Dense(first, kernel_initializer=_torch_uniform(), dtype="float32", name="label_fc")(words)
     x = label_graph.GraphAttention(second, name="label_graph1")([x, edges])
@@ -214,8 +214,8 @@ def build_group_branch(num_labels, num_groups, width):
         keras.Model group_branch: dict of labels (C, D) and edges (C, C) -> dict of G float32 (K, D) and S float32
         (C, K), whose rows sum to 1. There is no batch.
     """
-    labels = keras.Input((width,), batch_size=num_labels, name="labels")
-    edges = keras.Input((num_labels,), batch_size=num_labels, name="edges")
+    labels = keras.Input(batch_shape=(num_labels, width), name="labels")
+    edges = keras.Input(batch_shape=(num_labels, num_labels), name="edges")
     x = keras.layers.ReLU(dtype="float32", name="group_relu")(labels)
     Z = label_graph.GraphAttention(width, name="group_graph")([x, edges])
     S = label_graph.GraphAttention(num_groups, name="group_shares")([x, edges])

@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.runs import checkpoint
+from srn_tf.training.freezing import planned_stage
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.stage_step import StageStep
 from tests.models.region_toy import build_region_toy
-from tests.models.small import small_model
+from tests.models.small import SMALL_SETTINGS, small_model
 from tests.models.toy import build_toy
 from tests.training import small
 
@@ -30,6 +31,10 @@ CASES = {
     "regions_in_pieces": {"accumulation_steps": 2},
     # A term over what labels teach, in loops.
     "taught_in_pieces": {"optimizer": "rmsprop", "accumulation_steps": 2},
+    # Labels' groups, without a batch, of which a term per step is made; attention that is computed twice.
+    "msrn_in_pieces": {"accumulation_steps": 2, "frozen_parts": ("trunk",)},
+    # Regions, of which an image has its own number, and an LSTM over each.
+    "rlsd_in_pieces": {"accumulation_steps": 2, "frozen_parts": ("trunk",)},
     "taught_xla": {"xla": True},
     "sgd": {"ema_decay": 0.9},
     "clipped_adamw_in_pieces": {"optimizer": "adamw", "clip_norm": 1.0, "accumulation_steps": 2},
@@ -49,8 +54,13 @@ def main(folder):
         start = small.weights_of(model)
         # Stage att of the paper's heads moves no BatchNorm, whose statistics would be each replica's own.
         with strategy.scope():
-            toy, regions, taught = build_toy(), build_region_toy(), build_taught()
-        models = {"toy": (toy, "all"), "regions": (regions, "rpn"), "taught": (taught, "rnn")}
+            models = {
+                "toy": (build_toy(), "all"),
+                "regions": (build_region_toy(), "rpn"),
+                "taught": (build_taught(), "rnn"),
+                "msrn": (small_model("msrn", 3, **SMALL_SETTINGS["msrn"]), "all"),
+                "rlsd": (small_model("rlsd", 3, **SMALL_SETTINGS["rlsd"], region_dropout=0.0), "heads"),
+            }
         starts = {name: small.weights_of(model) for name, (model, _) in models.items()}
         srn = model
         for case, changes in CASES.items():
@@ -58,7 +68,7 @@ def main(folder):
             model, stage = models.get(kind, (srn, "att"))
             checkpoint.assign_weights(model, starts.get(kind, start), "the start")
             plan = TrainingPlan((stage,), (1,), (RATE,), batch_size=BATCH_SIZE, weight_decay=0.05, **changes)
-            step = StageStep(model, strategy, model.stages[stage], 0, plan, sigmoid_loss)
+            step = StageStep(model, strategy, planned_stage(model.stages[stage], plan), 0, plan, sigmoid_loss)
             outcome = step.run(shares(strategy, has_unfinite=case == "skipped"), [RATE] * STEPS)
             state = {name: variable.numpy() for name, variable in step.variables.items()}
             results = {
