@@ -74,7 +74,8 @@ def _graph_def(graph, model):
     """The graph with an input and the probabilities, as TensorFlow 1 had it.
 
     ONNX Runtime (1.23 and 1.31) takes zeros laid around a map before max pooling for no padding, which counts as
-    minus infinity there. It leaves alone what is not quite zero, so zeros become the smallest float32.
+    minus infinity there. It leaves alone what is not quite zero, so zeros become the smallest float32. Loops stay one
+    operation each: tf2onnx (1.17) does not know the type of what a loop in pieces fills.
     """
     image = tf.compat.v1.NodeDef(name="image", op="Placeholder")
     image.attr["dtype"].type = tf.float32.as_datatype_enum
@@ -88,6 +89,7 @@ def _graph_def(graph, model):
     graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
     pooled = {name for node in graph.nodes if node.op == "MaxPool" for name in node.input}
     for node in graph_def.node:
+        node.attr.pop("_lower_using_switch_merge", None)
         if node.op == "Pad" and node.name in pooled:
             node.op = "PadV2"
             node.input.append(almost_zero.name)

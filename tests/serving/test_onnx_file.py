@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from srn_tf.errors import InputError
 from srn_tf.models.model import MultiLabelModel, Stage, label_loss
+from srn_tf.models.registry import METHODS
 from srn_tf.serving.export import export
-from tests.models.small import small_model
+from tests.models.small import SMALL_SETTINGS, small_model
 
 LABELS = ["dog", "cat, small", "Straße"]
 
@@ -39,6 +40,17 @@ def test_equals_the_model_in_memory(model, tmp_path):
         np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4)
     check = json.loads((extra / "export.json").read_text())["files"]["model.onnx"]
     assert check["opset"] == 17 and check["largest_difference"]["probabilities"] <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_exports(name, tmp_path):
+    """`export` compares what it writes with the model in memory, and refuses what differs."""
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    tf.keras.utils.set_random_seed(0)
+    export(small_model(name, 3, **SMALL_SETTINGS.get(name, {})), LABELS, tmp_path / "1", is_onnx_wanted=True)
+    assert (tmp_path / "1" / "assets.extra" / "model.onnx").is_file()
 
 
 def test_zeros_around_a_pooled_map_count(tmp_path):
