@@ -165,7 +165,7 @@ def _train(options, config, dataset, strategy, work, description):
             work.claim(options.as_flagfile())
         work.write_run(description)
     distribution.wait_for_all(strategy)
-    summaries = Summaries(work.tensorboard, model, dataset, is_chief)
+    summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
     with tensor_float_32(options.tf32):
         Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
     summaries.close()

@@ -1,10 +1,12 @@
 """A whole run of the smallest SRN, and what a run does with folders, seeds and weights to start from."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,17 +182,18 @@ def test_metrics_json_keeps_its_contract(srn_run):
 def test_tensorboard_shows_every_stage(srn_run):
     options, _ = srn_run
     folder = os.path.join(options.work_dir, "tensorboard")
-    tags = set()
-    for name in os.listdir(folder):
-        for record in tf.data.TFRecordDataset(os.path.join(folder, name)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            tags |= {value.tag for value in event.summary.value}
     losses = {"cls": ("y_cls",), "att": ("y_att",), "sr": ("y_sr",), "all": ("y_att", "y_sr", "y_cls")}
-    for stage in options.stages:
-        names = ("learning_rate", "speed/images_per_second", "speed/data_wait_s", "attention")
-        names += ("validation/mAP", "validation/F1-macro", "validation/confusion")
-        names += tuple(f"loss/{name}" for name in losses[stage])
-        assert {f"{stage}/{name}" for name in names} <= tags
+    for number, stage in enumerate(options.stages, 1):
+        (file,) = Path(folder, f"{number}_{stage}").iterdir()
+        events = [tf.compat.v1.Event.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(file))]
+        tags = [value.tag for event in events for value in event.summary.value]
+        # In the order of names, which is TensorBoard's, what one asks for first comes first.
+        assert [group for group, _ in itertools.groupby(sorted(tags), lambda tag: tag.split("/")[0])] == [
+            *("1_validation", "2_loss", "3_attention", "4_steps", "5_speed")
+        ]
+        assert {f"1_validation/{name}" for name in ("mAP", "F1-macro", "F1-micro", "loss", "confusion")} <= {*tags}
+        assert {tag for tag in tags if tag.startswith("2_")} == {f"2_loss/{name}" for name in losses[stage]}
+        assert {"4_steps/learning_rate", "5_speed/images_per_second", "5_speed/data_wait_s"} <= {*tags}
 
 
 def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):

@@ -1,4 +1,10 @@
-"""TensorBoard: what a run looked like, stage by stage."""
+"""TensorBoard: what a run looked like, a line per stage in each chart.
+
+TensorBoard orders groups by name, so their names start with a number: what matters most is on the first screen.
+"""
+
+import contextlib
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -13,20 +19,25 @@ from srn_tf.visualization.explained import Explained, most_probable, seen_of
 NUM_PICTURES = 4  # the fixed handful of validation images whose attention is drawn
 _NUM_LABELS = 3  # of each
 _THRESHOLD = 0.5
+VALIDATION, LOSS, ATTENTION, STEPS, SPEED = "1_validation", "2_loss", "3_attention", "4_steps", "5_speed"
 
 
 class Summaries:
     """Writes scalars every epoch and attention overlays at the end of every stage.
 
+    Each stage is a run of TensorBoard's own, <number>_<stage>, whose steps count from its start.
+
     Args:
         folder: folder of the event files.
         model: MultiLabelModel.
         dataset: data.datasets.DataSet; the first validation images are the ones drawn.
+        stages: names of the stages, in their order.
         is_writer: False on workers that only take part in what is computed for another one's.
     """
 
-    def __init__(self, folder, model, dataset, is_writer=True):
-        self._writer = tf.summary.create_file_writer(folder) if is_writer else tf.summary.create_noop_writer()
+    def __init__(self, folder, model, dataset, stages, is_writer=True):
+        self._folders = {name: os.path.join(folder, f"{i}_{name}") for i, name in enumerate(stages, 1)}
+        self._writers, self._is_writer = {}, is_writer
         self._model, self._labels, self._protocol = model, dataset.labels, protocol_named(dataset.protocol)
         self._batch = None
         if model.explanation:
@@ -40,18 +51,17 @@ class Summaries:
             entry: dict, as `Trainer` logs it.
             labels: C label names.
         """
-        stage, step, validation = entry["stage"], entry["step"], entry["validation"]
-        scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
-        scalars |= {name: entry[name] for name in ("learning_rate", "skipped_steps")}
-        scalars |= {f"speed/{name}": value for name, value in entry["speed"].items()}
-        metrics = [name for name in ("loss", "mAP", "F1-macro", "F1-micro") if name in validation]
-        scalars |= {f"validation/{name}": validation[name] for name in metrics}
-        with self._writer.as_default(step=step):
+        validation = entry["validation"]
+        metrics = [name for name in ("mAP", "F1-macro", "F1-micro", "loss") if name in validation]
+        scalars = {f"{VALIDATION}/{name}": validation[name] for name in metrics}
+        scalars |= {f"{LOSS}/{name}": value for name, value in entry["losses"].items()}
+        scalars |= {f"{STEPS}/{name}": entry[name] for name in ("learning_rate", "skipped_steps")}
+        scalars |= {f"{SPEED}/{name}": value for name, value in entry["speed"].items()}
+        with self._writing(entry["stage"], entry["step"]):
             for name, value in scalars.items():
-                tf.summary.scalar(f"{stage}/{name}", value)
+                tf.summary.scalar(name, value)
             if "confusion" in validation:
-                tf.summary.text(f"{stage}/validation/confusion", _confusion_table(labels, validation["confusion"]))
-        self._writer.flush()
+                tf.summary.text(f"{VALIDATION}/confusion", _confusion_table(labels, validation["confusion"]))
 
     def write_attention(self, stage, step):
         """Draws the attention of the fixed validation images with the current weights."""
@@ -77,13 +87,23 @@ class Summaries:
         ]
         thresholds = np.full(len(self._labels), _THRESHOLD)
         figure = draw_attention(explained, self._labels, thresholds, maps, self._protocol, regions=regions)
-        with self._writer.as_default(step=step):
-            tf.summary.image(f"{stage}/attention", to_pixels(figure)[None])
-        self._writer.flush()
+        with self._writing(stage, step):
+            tf.summary.image(f"{ATTENTION}/validation", to_pixels(figure)[None])
 
     def close(self):
         """Writes what is pending, and closes the files."""
-        self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    @contextlib.contextmanager
+    def _writing(self, stage, step):
+        """Summaries within it are those of a stage's step, and are in its file afterwards."""
+        if stage not in self._writers:
+            new = tf.summary.create_file_writer if self._is_writer else lambda _: tf.summary.create_noop_writer()
+            self._writers[stage] = new(self._folders[stage])
+        with self._writers[stage].as_default(step=step):
+            yield
+        self._writers[stage].flush()
 
 
 def _confusion_table(labels, confusion):
