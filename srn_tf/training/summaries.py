@@ -19,7 +19,11 @@ from srn_tf.visualization.explained import Explained, most_probable, seen_of
 NUM_PICTURES = 4  # the fixed handful of validation images whose attention is drawn
 _NUM_LABELS = 3  # of each
 _THRESHOLD = 0.5
-VALIDATION, LOSS, ATTENTION, STEPS, SPEED = "1_validation", "2_loss", "3_attention", "4_steps", "5_speed"
+MAP, LOSS, F1, ATTENTION, STEPS, SPEED = "1_mAP", "2_loss", "3_F1", "4_attention", "5_steps", "6_speed"
+_TAGS = {
+    **{"mAP": f"{MAP}/validation", "loss": f"{LOSS}/validation"},
+    **{"F1-macro": f"{F1}/validation_macro", "F1-micro": f"{F1}/validation_micro"},
+}
 
 
 class Summaries:
@@ -52,8 +56,7 @@ class Summaries:
             labels: C label names.
         """
         validation = entry["validation"]
-        metrics = [name for name in ("mAP", "F1-macro", "F1-micro", "loss") if name in validation]
-        scalars = {f"{VALIDATION}/{name}": validation[name] for name in metrics}
+        scalars = {tag: validation[name] for name, tag in _TAGS.items() if name in validation}
         scalars |= {f"{LOSS}/{name}": value for name, value in entry["losses"].items()}
         scalars |= {f"{STEPS}/{name}": entry[name] for name in ("learning_rate", "skipped_steps")}
         scalars |= {f"{SPEED}/{name}": value for name, value in entry["speed"].items()}
@@ -61,7 +64,7 @@ class Summaries:
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
             if "confusion" in validation:
-                tf.summary.text(f"{VALIDATION}/confusion", _confusion_table(labels, validation["confusion"]))
+                tf.summary.text(f"{F1}/validation_confusion", _confusion_table(labels, validation["confusion"]))
 
     def write_attention(self, stage, step):
         """Draws the attention of the fixed validation images with the current weights."""
@@ -88,7 +91,7 @@ class Summaries:
         thresholds = np.full(len(self._labels), _THRESHOLD)
         figure = draw_attention(explained, self._labels, thresholds, maps, self._protocol, regions=regions)
         with self._writing(stage, step):
-            tf.summary.image(f"{ATTENTION}/validation", to_pixels(figure)[None])
+            tf.summary.image(f"{ATTENTION}/validation_images", to_pixels(figure)[None])
 
     def close(self):
         """Writes what is pending, and closes the files."""
