@@ -85,8 +85,8 @@ def create_model(
     for stage in stages:
         if all(term.function is not None for term in stage.terms):
             raise InputError(
-                f"A model for fit must learn from a loss of its logits. Received: {name}, which has another "
-                f"({', '.join(term.name for term in stage.terms)}). Train it with srn_tf.train(model={name!r}, ...)."
+                f"create_model needs a method whose loss is computed from its logits. Received: {name!r}, whose loss "
+                f"is {', '.join(term.name for term in stage.terms)}. Train it with srn_tf.train(model={name!r}, ...)."
             )
     facts = {}
     if "embeddings" in own.label_fields:
@@ -285,7 +285,7 @@ def train(
     from absl import flags as absl_flags
 
     from srn_tf import options
-    from srn_tf.program import find_flagfile
+    from srn_tf.program import find_flagfile, tool
 
     values = absl_flags.FlagValues()
     options.define_flags(values)
@@ -294,15 +294,18 @@ def train(
     words = [] if flagfile is None else [f"--flagfile={find_flagfile(os.fspath(flagfile))}"]
     for name, value in given.items():
         if name not in values:
-            near = difflib.get_close_matches(name, values, n=5) or sorted(values)
-            raise InputError(f"train has no argument {name!r}. There are: {', '.join(near)}.")
+            near = difflib.get_close_matches(name, values, n=5)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"See {tool('train')} --help."
+            raise InputError(f"train has no argument {name!r}. {hint}")
         words.append(f"--{name}={_as_text(value)}")
     try:
         leftover = values(["srn_tf.train", *words])[1:]
     except absl_flags.Error as error:
         raise InputError(str(error)) from None
     if leftover:
-        raise InputError(f"Every line of the flagfile must be --name=value. Received: {leftover[0]!r}.")
+        raise InputError(
+            f"Every line of the flagfile must be --name=value. Received: {leftover[0]!r}. Correct {flagfile}."
+        )
     settings = options.read_options(values)
 
     from srn_tf.run import train_run
@@ -328,9 +331,7 @@ def _typed(given: Mapping[str, Any], kind: Any, model: str) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in given:
         if name not in fields:
-            raise InputError(
-                f"Settings of {model} are {', '.join(fields) or 'none'}. Received: {name!r}. Leave it out."
-            )
+            raise InputError(f"Settings of {model} are {', '.join(fields) or 'none'}. Received: {name!r}. Remove it.")
     return {
         name: float(value) if type(value) is int and isinstance(fields[name].default, float) else value
         for name, value in given.items()
@@ -344,5 +345,5 @@ def _label_names(labels: Sequence[str] | int) -> list[str]:
     elif isinstance(labels, Iterable) and not isinstance(labels, str):
         names = list(labels)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise InputError(f"labels must be different names, or their number. Received: {labels!r}.")
+        raise InputError(f"labels must be a list of different names, or their number. Received: {labels!r}.")
     return names

@@ -28,8 +28,8 @@ def pipeline_settings(beam_runner, beam_options=()):
         from apache_beam.runners import create_runner
     except ImportError:
         raise InputError(
-            f"Beam runner {beam_runner} needs Apache Beam. Received: it is not installed. "
-            f"Install it: {install('requirements-beam.txt', 'apache-beam')}"
+            f"beam_runner {beam_runner} needs Apache Beam. Received: no package apache-beam. Install it: "
+            f"{install('requirements-beam.txt', 'apache-beam')}"
         ) from None
     finally:
         logging.disable(logging.NOTSET)
@@ -37,8 +37,8 @@ def pipeline_settings(beam_runner, beam_options=()):
         runner = create_runner(_IN_THIS_PROCESS if beam_runner == "DirectRunner" else beam_runner)
     except (ValueError, ImportError, AttributeError, TypeError) as error:
         raise InputError(
-            f"beam_runner must be the name of a Beam runner, such as DirectRunner, FlinkRunner, SparkRunner or "
-            f"DataflowRunner. Received: {beam_runner!r} ({' '.join(str(error).split())})."
+            "beam_runner must be a Beam runner, such as DirectRunner, FlinkRunner, SparkRunner or DataflowRunner. "
+            f"Received: {beam_runner!r} ({' '.join(str(error).split())})."
         ) from None
     options = PipelineOptions(list(beam_options or ()))
     said = io.StringIO()

@@ -39,7 +39,7 @@ def make_strategy(logical_cpus=0):
     addresses, index = _cluster_of_environment()
     if logical_cpus and len(addresses) > 1:
         raise InputError(
-            f"logical_cpus must be 0 in a cluster. Received: {logical_cpus}, and {len(addresses)} workers in TF_CONFIG."
+            f"logical_cpus must be 0 in a cluster. Received: {logical_cpus} with {len(addresses)} workers in TF_CONFIG."
         )
     if len(addresses) > 1:
         wait_for_workers(addresses, index, START_TIMEOUT_S)
@@ -49,7 +49,10 @@ def make_strategy(logical_cpus=0):
         try:
             tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
         except RuntimeError as error:
-            raise InputError(f"logical_cpus cannot be set once TensorFlow runs ({error}).") from error
+            raise InputError(
+                f"logical_cpus must be set before TensorFlow starts. Received: {logical_cpus} in a running process "
+                f"({error}). Use a new process."
+            ) from error
         return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(logical_cpus)])
     return tf.distribute.MirroredStrategy()
 
@@ -127,9 +130,9 @@ def _cluster_of_environment():
     except (ValueError, TypeError, KeyError, AttributeError):
         pass
     raise InputError(
-        "TF_CONFIG must be JSON that names, the same in every process, different host:port addresses as cluster.worker "
-        "(of which one may be cluster.chief) and, as task, the type and index of this process. "
-        f"Received: {text[:300]!r}. Mend it, or unset it to use this machine alone."
+        "TF_CONFIG must be JSON with the entries cluster and task. cluster.worker lists a different host:port for "
+        "each worker (one may be cluster.chief instead), the same in every process. task has the type and index of "
+        f"this process. Received: {text[:300]!r}. Correct it, or unset it to use this machine alone."
     )
 
 

@@ -9,6 +9,19 @@ class InputError(ValueError):
     """
 
 
+def not_written(what, reason):
+    """The message for a file that a run cannot write: str.
+
+    Args:
+        what: begins the sentence, such as "The checkpoint PATH".
+        reason: of the operating system.
+    """
+    return (
+        f"{what} could not be written. Received: {reason}. What was saved before is unchanged. Free some space, or "
+        "change the permissions. The same command then continues."
+    )
+
+
 class ImageError(InputError):
     """One image, of several perhaps, cannot be read; the others may be asked about again without it.
 

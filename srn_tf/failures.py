@@ -7,7 +7,7 @@ import re
 
 import tensorflow as tf
 
-from srn_tf.errors import InputError
+from srn_tf.errors import InputError, not_written
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (*_FULL, errno.EROFS, errno.EIO, errno.ESTALE)  # a disk that fails while a program runs gets read-only
@@ -42,39 +42,32 @@ def explain(error, dataset=None):
     if isinstance(error, OSError):
         if error.errno not in _UNWRITABLE:
             return None
-        return _disk_fails(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+        return not_written(f"The file {error.filename}" if error.filename else "A file", error.strerror)
     # Whatever ended the other worker, memory or records, is for that one to say.
     if os.environ.get("TF_CONFIG") and (isinstance(error, _LOST_WORKER) or "Collective ops is aborted" in text):
         return (
-            f"All workers must run to the end. Received: another one stopped ({_brief(text)}). Start all of them again "
-            "with the same command: they continue from the last checkpoint."
+            f"All workers must run to the end. Received: another worker stopped ({_brief(text)}). Start all workers "
+            "again with the same command. They continue from the last checkpoint."
         )
     if any(os.strerror(number) in text for number in _FULL):  # to TensorFlow a resource as memory is
-        return _disk_fails(_brief(text))
+        return not_written("A file", _brief(text))
     if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
         return (
-            f"Memory must suffice for a batch. Received: {_brief(text)}. In training use a smaller --batch_size, or "
-            "more --accumulation_steps, which take the batch in pieces; and --cache=none."
+            f"Out of memory with this batch size. Received: {_brief(text)}. In training, use a smaller --batch_size, "
+            "more --accumulation_steps (which split the batch), or --cache=none."
         )
     if isinstance(error, tf.errors.DataLossError):
         return (
-            f"The prepared data set must be whole. Received: {_damaged_file(dataset)}: {_brief(text)}. Copy it there "
-            "again, or remove the prepared folder and prepare it again; then the same command continues."
+            f"The prepared data set is damaged. Received: {_damaged_file(dataset)}: {_brief(text)}. Copy it there "
+            "again, or remove its folder and prepare it again. The same command then continues."
         )
     unreadable = _FILE.search(text)
     if unreadable:
         return (
-            f"A file must be readable that was there before. Received: {unreadable[1].strip()}: {unreadable[2]}. Bring "
-            "it back (a data set: or prepare it again); then the same command continues."
+            f"A file can no longer be read. Received: {unreadable[1].strip()}: {unreadable[2]}. Restore it, or "
+            "prepare the data set again. The same command then continues."
         )
     return None
-
-
-def _disk_fails(reason):
-    return (
-        f"The disk must be writable and have room. Received: {reason}. What was saved before is untouched: free some "
-        "space there, or mend it, then the same command continues."
-    )
 
 
 def _damaged_file(dataset):

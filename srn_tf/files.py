@@ -56,7 +56,9 @@ def writing(path):
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{path} must be a file that can be written: {reason}; check its folder.") from None
+        raise InputError(
+            f"{path} must be a writable file. Received: {reason}. Check its folder's permissions and free space."
+        ) from None
 
 
 def write_json(path, value):

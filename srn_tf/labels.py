@@ -1,6 +1,7 @@
 """The labels of a model: their names in order, and whether two lists of them are the same."""
 
 import dataclasses
+import difflib
 import itertools
 
 import numpy as np
@@ -50,6 +51,25 @@ class LabelSpace:
         return dataclasses.replace(self, **{name: zeros[name]() for name in unknown})
 
 
+def label_index(name, labels, argument="label"):
+    """The place of a label in a model's list: int.
+
+    Args:
+        name: of the label.
+        labels: list of the model's label names.
+        argument: what the name was given as, for the message.
+    Raises:
+        InputError: the model has no such label; it names similar ones.
+    """
+    if name in labels:
+        return labels.index(name)
+    near = difflib.get_close_matches(str(name), labels) or labels[:3]
+    raise InputError(
+        f"{argument} must be among the model's {len(labels)} labels. Received: {name!r}. Some of them: "
+        f"{', '.join(near)}."
+    )
+
+
 def check_same_labels(expected, received, source):
     """Raises InputError with the first difference of two label lists.
 
@@ -62,6 +82,6 @@ def check_same_labels(expected, received, source):
         if one != other:
             lengths = "" if len(expected) == len(received) else f" ({len(expected)} labels against {len(received)})"
             raise InputError(
-                f"{source} has other labels, first at position {index}. Expected: {one!r}. "
+                f"{source} must have the same labels in the same order. Expected at position {index}: {one!r}. "
                 f"Received: {other!r}{lengths}."
             )

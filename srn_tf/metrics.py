@@ -61,8 +61,8 @@ class MeanAveragePrecision(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise InputError(
-                "mAP has no weights of images. Received: sample_weight. Name the metric in compile's metrics, not in "
-                "weighted_metrics."
+                "The mAP metric does not support sample_weight. Received: sample_weight. Pass the metric to compile "
+                "as metrics, not as weighted_metrics."
             )
         self.seen.assign_add(tf.cast(tf.shape(y_pred)[0], tf.int64))
         arguments = [tf.convert_to_tensor(self.seen), tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)]

@@ -395,14 +395,18 @@ def read_options(values=absl_flags.FLAGS):
             raise InputError(f"{name} must be a finite number. Received: {value}.")
     if options["positive_weights"] != "none" and options["loss"] != "sigmoid":
         raise InputError(
-            f"positive_weights belong to --loss=sigmoid. Received: --positive_weights={options['positive_weights']} "
-            f"and --loss={options['loss']}. Use --positive_weights=none."
+            "positive_weights must be none unless loss is sigmoid. Received: "
+            f"--positive_weights={options['positive_weights']} and --loss={options['loss']}. Use "
+            "--positive_weights=none."
         )
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
     if options["warmup_epochs"] >= min(options["epochs"]):
-        received = f"{options['warmup_epochs']:g} of {min(options['epochs'])}"
-        raise InputError(f"warmup_epochs must be fewer than the epochs of every stage. Received: {received}.")
+        raise InputError(
+            "warmup_epochs must be fewer than the epochs of every stage. Received: "
+            f"{options['warmup_epochs']:g}, and {min(options['epochs'])} epochs. Use a smaller --warmup_epochs or more "
+            "--epochs."
+        )
     options["crop_scales"] = _crop_scales(options["crop_scales"])
     options["crop_places"] = int(options["crop_places"])
     for name in ("frozen_parts", "frozen_norms"):
@@ -459,7 +463,7 @@ def _read_settings(values, model):
         if name not in own and values[name].present:
             raise InputError(
                 f"--{name} belongs to --model={' or '.join(models)}. Received: --{name}={values[name].value} with "
-                f"--model={model}. Leave it out."
+                f"--model={model}. Remove it."
             )
     return METHODS[model].settings(**{name: values[name].value for name in own})
 
@@ -508,5 +512,5 @@ def _profile_steps(text):
     if not text:
         return ()
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise InputError(f"profile_steps must be FIRST:LAST, two numbers from 1. Received: {text!r}.")
+        raise InputError(f"profile_steps must be FIRST:LAST, step numbers from 1, such as 10:20. Received: {text!r}.")
     return int(first), int(last)

@@ -86,4 +86,4 @@ def find_flagfile(path):
     own = sorted(f"{_CONFIGS}/{name}" for name in os.listdir(os.path.join(_HERE, _CONFIGS)))
     if os.path.normpath(path) in own:
         return os.path.join(_HERE, os.path.normpath(path))
-    raise InputError(f"The flagfile must be a file. Received: {path!r}. srn_tf has of its own: {', '.join(own)}.")
+    raise InputError(f"flagfile must be an existing file. Received: {path!r}. The package brings: {', '.join(own)}.")

@@ -47,8 +47,8 @@ def _listen(address):
         return socket.create_server(("", port))
     except OSError as error:
         raise InputError(
-            f"The port of this worker must be free. Received: {address} in TF_CONFIG ({error.strerror}). End the "
-            "program that uses it, perhaps an earlier run, or give every worker another address for it."
+            f"The port of this worker must be free. Received: {address} in TF_CONFIG ({error.strerror}). Stop the "
+            "program that uses it, perhaps an earlier run, or change this address in the TF_CONFIG of every worker."
         ) from None
 
 
@@ -60,7 +60,7 @@ def _collect(server, addresses, deadline_s):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 missing = [address for i, address in enumerate(addresses) if i and i not in present]
-                raise InputError(_late(f"worker(s) {', '.join(missing)} did not come"))
+                raise InputError(_late(f"no connection from worker(s) {', '.join(missing)}"))
             server.settimeout(left_s)
             with contextlib.suppress(OSError, ValueError):  # nobody in time, or somebody else's connection
                 connection = stack.enter_context(server.accept()[0])
@@ -76,7 +76,7 @@ def _collect(server, addresses, deadline_s):
 
 def _report(address, index, deadline_s):
     """Says this worker's number to the first one until that sends it off."""
-    reason = "it does not answer"
+    reason = "no answer"
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
             with socket.create_connection(_split(address), timeout=min(_HELLO_S, left_s)) as connection:
@@ -88,7 +88,7 @@ def _report(address, index, deadline_s):
         except OSError as error:
             reason = error.strerror or str(error)
         time.sleep(_RETRY_S)
-    raise InputError(_late(f"worker {address} cannot be reached: {reason}"))
+    raise InputError(_late(f"no connection to worker {address} ({reason})"))
 
 
 def _split(address):
@@ -97,4 +97,4 @@ def _split(address):
 
 
 def _late(what):
-    return f"All workers of TF_CONFIG must be started. Received: {what}. Start every one of them with the same command."
+    return f"All workers of TF_CONFIG must be started. Received: {what}. Start each of them with the same command."

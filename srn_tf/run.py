@@ -278,11 +278,14 @@ def _check_trained(work, description):
     """Raises InputError for a folder without final weights, and says why it has none."""
     if not description["stages"]:
         raise InputError(
-            f"The run must have a network. Received: {work.path!r}, one of {description['final']}, which has none; "
-            f"its metrics are in {work.metrics}, and {tool('compare')} takes it."
+            f"The run must have a network. Received: {work.path!r}, a result of {description['final']} without one. "
+            f"Give another run. Its metrics are in {work.metrics}, and {tool('compare')} can compare it."
         )
     if not os.path.isfile(work.final):
-        raise InputError(f"The run in {work.path!r} has no final weights yet: train it to its end first.")
+        raise InputError(
+            f"The run must be trained to its end. Received: {work.path!r}, which has no final weights. Continue it "
+            "with the command that began it."
+        )
 
 
 def provenance_of(work):

@@ -32,7 +32,7 @@ def test_alone(text, monkeypatch):
 
 def test_logical_devices_once_tensorflow_runs():
     tf.constant(0.0)
-    with pytest.raises(InputError, match="logical_cpus cannot be set once TensorFlow runs"):
+    with pytest.raises(InputError, match="logical_cpus must be set before TensorFlow starts"):
         distribution.make_strategy(logical_cpus=2)
 
 

@@ -64,7 +64,7 @@ def test_write_json_refuses_what_json_does_not_have(tmp_path, number):
 def test_write_json_to_an_unwritable_path(tmp_path, place, reason):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"must be a file that can be written: {reason}; check its folder"):
+    with pytest.raises(InputError, match=f"must be a writable file. Received: {reason}. Check its folder"):
         write_json(tmp_path / place, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 

@@ -108,7 +108,7 @@ def test_a_flag_of_another_method_is_refused():
     with pytest.raises(InputError) as error:
         parse(*PLACES, "--model=main_net", "--srn_head=paper")
     assert str(error.value) == (
-        "--srn_head belongs to --model=srn or srn_att. Received: --srn_head=paper with --model=main_net. Leave it out."
+        "--srn_head belongs to --model=srn or srn_att. Received: --srn_head=paper with --model=main_net. Remove it."
     )
 
 
@@ -176,10 +176,20 @@ def test_bad_lists(argument, message):
         ("--rate_scales=trunk", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: 'trunk'."),
         ("--rate_scales=trunk=0.1,=2", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: '=2'."),
         ("--rate_scales=trunk=0", "rate_scales must be PART=FACTOR,..., such as trunk=0.1. Received: 'trunk=0'."),
-        ("--profile_steps=7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '7'."),
-        ("--profile_steps=0:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '0:7'."),
-        ("--profile_steps=8:7", "profile_steps must be FIRST:LAST, two numbers from 1. Received: '8:7'."),
-        ("--warmup_epochs=100", "warmup_epochs must be fewer than the epochs of every stage. Received: 100 of 100."),
+        ("--profile_steps=7", "profile_steps must be FIRST:LAST, step numbers from 1, such as 10:20. Received: '7'."),
+        (
+            "--profile_steps=0:7",
+            "profile_steps must be FIRST:LAST, step numbers from 1, such as 10:20. Received: '0:7'.",
+        ),
+        (
+            "--profile_steps=8:7",
+            "profile_steps must be FIRST:LAST, step numbers from 1, such as 10:20. Received: '8:7'.",
+        ),
+        (
+            "--warmup_epochs=100",
+            "warmup_epochs must be fewer than the epochs of every stage. Received: 100, "
+            "and 100 epochs. Use a smaller --warmup_epochs or more --epochs.",
+        ),
     ],
 )
 def test_bad_settings_of_the_steps(argument, message):
@@ -209,7 +219,7 @@ def test_weights_of_positives_need_a_loss_that_has_them():
     with pytest.raises(InputError) as error:
         parse(*PLACES, "--positive_weights=balanced", "--loss=focal")
     assert str(error.value) == (
-        "positive_weights belong to --loss=sigmoid. Received: --positive_weights=balanced and --loss=focal. "
+        "positive_weights must be none unless loss is sigmoid. Received: --positive_weights=balanced and --loss=focal. "
         "Use --positive_weights=none."
     )
 

@@ -34,5 +34,5 @@ def test_save_png(figure, tmp_path):
 
 def test_a_picture_that_cannot_be_written(figure, tmp_path):
     path = tmp_path / "none" / "figure.png"
-    with pytest.raises(InputError, match=f"{path} must be a file that can be written: No such file"):
+    with pytest.raises(InputError, match=f"{path} must be a writable file. Received: No such file"):
         pictures.save_png(figure, path)

@@ -116,8 +116,8 @@ def explain_regularizer(work_dir, data_dir, split, prepared_dir="", min_images=3
     run = work.read_run()
     if run["model"]["model"] not in MODELS:
         raise InputError(
-            f"Only a run of --model={' or '.join(MODELS)} has a regularizer f_sr to explain. Received: {work_dir}, "
-            f"a run of {run['model']['model']}."
+            f"work_dir must be a run of --model={' or '.join(MODELS)}, which has a regularizer f_sr. Received: "
+            f"{work_dir}, a run of {run['model']['model']}. Give another run."
         )
     dataset, _ = open_run_data(work, data_dir, prepared_dir)
     config = ModelConfig.from_record(run["model"])
@@ -150,8 +150,8 @@ def explain_responses(dataset, split, responses, min_images, neurons=()):
         silent = [excitation.neuron for excitation in excitations if not len(excitation.images)]
         if silent:
             raise InputError(
-                f"--neurons must name neurons that fire on an image of the {split} split. Received: {silent[0]}, which "
-                "fires on none. Leave it out."
+                f"--neurons must name neurons that fire on at least one image of the {split} split. Received: "
+                f"{silent[0]}, which never fires. Remove it."
             )
     else:
         excitations = choose_neurons(responses.neurons, positives, _CHOSEN_NEURONS, title="exciting images")
@@ -204,7 +204,7 @@ def _check_neurons(neurons, num_neurons):
     unknown = [neuron for neuron in neurons if not 0 <= neuron < num_neurons]
     if unknown:
         raise InputError(
-            f"--neurons must be numbers from 0 to {num_neurons - 1}, the channels of conv4. Received: {unknown[0]}."
+            f"--neurons must be numbers from 0 to {num_neurons - 1}, channels of conv4. Received: {unknown[0]}."
         )
 
 

@@ -58,7 +58,10 @@ def read_responses(model, reads, records, title=None):
     """
     num_images = int(records.cardinality())
     if num_images == 0:
-        raise InputError("A split must hold images to explain neurons by. Received: one without images.")
+        raise InputError(
+            "The split must have images, because the neurons are explained by them. Received: no image. Choose "
+            "another split."
+        )
     network = neuron_network(model, reads)
 
     @tf.function

@@ -30,10 +30,11 @@ def check_k(values, num_train):
     """
     shown = ",".join(map(str, values))
     if not values or min(values) < 1 or len(set(values)) < len(values):
-        raise InputError(f"k must be whole numbers above 0, each once, separated by commas. Received: {shown!r}.")
+        raise InputError(f"k must be different whole numbers above 0, separated by commas. Received: {shown!r}.")
     if max(values) > num_train:
         raise InputError(
-            f"k must be at most the number of training images, {num_train}. Received: {shown}. Give smaller ones."
+            f"k must be at most the number of training images, {num_train}. Received: {shown}. Remove the larger "
+            "values."
         )
 
 

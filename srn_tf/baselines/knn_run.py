@@ -61,7 +61,7 @@ def evaluate_knn(source, candidates, sigma, output_dir):
     try:
         work.claim(_flagfile(source, candidates, sigma))
     except InputError as error:
-        raise InputError(f"output_dir becomes a work_dir: {error}") from None
+        raise InputError(f"output_dir becomes the work folder of a run: {error}") from None
     protocol = protocol_named(source.protocol)
     images = source.read()
     train, validation, test = images["train"], images["validation"], images["test"]
@@ -76,12 +76,15 @@ def evaluate_knn(source, candidates, sigma, output_dir):
     neighbours = neighbours_of("validation", candidates[-1])
     mean_ap = {k: evaluate(predict(neighbours, k), validation.labels, protocol)["all"]["mAP"] for k in candidates}
     if None in mean_ap.values():
-        raise InputError("Validation images must have a positive label, to choose k by mAP. Received: none has.")
+        raise InputError(
+            "Validation images must have labels, because k is chosen by validation mAP. Received: no label on "
+            f"{len(validation.labels)} images. Use a larger validation split."
+        )
     best = max(candidates, key=mean_ap.get)  # the first of equal ones
     logger.info(
-        f"Validation mAP by k: {', '.join(f'{k}: {value:.2f}' for k, value in mean_ap.items())}. Chosen: k = {best}; "
-        f"median distance of the nearest {np.median(neighbours[1][:, 0]):.3g}, of the last of "
-        f"{candidates[-1]} {np.median(neighbours[1][:, -1]):.3g}."
+        f"Validation mAP by k: {', '.join(f'{k}: {value:.2f}' for k, value in mean_ap.items())}. Chosen: k = {best}. "
+        f"Median distance of neighbour 1: {np.median(neighbours[1][:, 0]):.3g}, of neighbour {candidates[-1]}: "
+        f"{np.median(neighbours[1][:, -1]):.3g}."
     )
     logits = {"validation": predict(neighbours, best), "test": predict(neighbours_of("test", best), best)}
 

@@ -80,8 +80,8 @@ def _check_rows(labels_of, counts):
     for split, labels in labels_of.items():
         if rows[f"{split} rows"] != len(labels):
             raise InputError(
-                f"The official {split} list must name each image once, because features go by its lines. Received: "
-                f"{rows[f'{split} rows']:,} lines, {len(labels):,} images. Use the official file."
+                f"The official {split} list must name each image once, because features are matched to it by line. "
+                f"Received: {rows[f'{split} rows']:,} lines, {len(labels):,} images. Use the official file."
             )
 
 
@@ -90,7 +90,7 @@ def _official_rows(labels_of):
     lines = np.arange(len(labels_of["train"]))
     is_held_out = lines % HELD_OUT == 0
     if is_held_out.all():
-        raise InputError("TrainImagelist.txt must list at least two images. Received: 1. Use the official file.")
+        raise InputError("TrainImagelist.txt must list at least two images. Received: 1 image. Use the official file.")
     return {
         "train": lines[~is_held_out],
         "validation": lines[is_held_out],
@@ -113,7 +113,7 @@ def _prepared_rows(labels_of, data_dir):
         if unknown:
             raise InputError(
                 f"The {role} images prepared in {data_dir} must be in the official {split} list. Received: "
-                f"{len(unknown):,} of {len(names):,} are not, the first {unknown[0]}. Prepare the official split."
+                f"{len(unknown):,} of {len(names):,} that are not, the first {unknown[0]}. Prepare the official split."
             )
         rows[role] = np.array([line_of[name] for name in names])
     return rows

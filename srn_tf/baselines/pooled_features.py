@@ -32,16 +32,21 @@ class PooledFeatures:
         work = WorkDir(work_dir)
         self._run = work.read_run()
         if self._run["model"]["model"] == OUTPUT:
-            raise InputError(f"work_dir must be a network's run. Received: {work_dir}, which is a result of KNN.")
+            raise InputError(
+                f"work_dir must be the run of a network. Received: {work_dir}, a result of KNN. Give another run."
+            )
         self._dataset, _ = open_run_data(work, data_dir, prepared_dir)
         if self._dataset.splits["validation"] == self._dataset.splits["train"]:
             raise InputError(
-                f"KNN chooses k on validation images, which must not be training images. Received: {work_dir}, a run "
-                "that held none out. Train with --validation_fraction above 0."
+                f"KNN chooses k on validation images that are not training images. Received: {work_dir}, a run that "
+                "held out no image. Train it with --validation_fraction above 0."
             )
         self._model = load_model(work, self._run)
         if self._model.embedding is None:
-            raise InputError(f"KNN needs a model with an embedding. Received: {self._run['model']['model']}.")
+            raise InputError(
+                f"KNN needs a model with an embedding. Received: {work_dir}, a run of {self._run['model']['model']}. "
+                "Give another run."
+            )
         self._network = self._model.network_for((self._model.embedding,))
         self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
         self.validation_fraction = self._run["validation_fraction"]

@@ -52,7 +52,7 @@ def run(main, usage, takes_arguments=False):
     try:
         arguments = _parse(usage)
         if arguments and not takes_arguments:
-            raise InputError(f"Every option is written --name=value. Received: {arguments[0]!r}.")
+            raise InputError(f"Options must be written as --name=value. Received: {arguments[0]!r}. {_see_help()}")
         signal.signal(signal.SIGTERM, _terminate)
         sys.unraisablehook = _send_again
         main(arguments)
@@ -78,6 +78,29 @@ def run(main, usage, takes_arguments=False):
         _fail(f"error: {message}", 1)
 
 
+def need_flags(who, *names):
+    """Refuses a command line without some flags.
+
+    Args:
+        who: what needs them, for the message, such as "--work_dir".
+        names: of the flags, without dashes.
+    Raises:
+        InputError: some of them are missing; it names those.
+    """
+    missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]
+    if missing:
+        raise InputError(f"{who} needs {' and '.join(missing)}. Received: no {' and no '.join(missing)}. {_see_help()}")
+
+
+def need_one_flag(*names):
+    """Refuses a command line without exactly one of some flags; InputError names those that were given."""
+    given = [f"--{name}" for name in names if flags.FLAGS[name].value]
+    if len(given) != 1:
+        *first, last = (f"--{name}" for name in names)
+        wanted = f"{', '.join(first)} and {last}"
+        raise InputError(f"Give exactly one of {wanted}. Received: {' and '.join(given) or 'none'}. {_see_help()}")
+
+
 def make_output_dir(flag, path):
     """Makes the folder that a flag names, and checks that it can be written.
 
@@ -89,7 +112,8 @@ def make_output_dir(flag, path):
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise InputError(
-            f"--{flag} must be a folder that can be written. Received: {path} ({error.strerror})."
+            f"--{flag} must be a writable folder. Received: {path} ({error.strerror}). Check its permissions, or give "
+            "another folder."
         ) from None
 
 
@@ -104,8 +128,13 @@ def split_options(flag):
         return shlex.split(value)
     except ValueError as error:
         raise InputError(
-            f"--{flag} must be flags as one writes them in a shell. Received: {value} ({error})."
+            f"--{flag} must be flags in shell syntax. Received: {value} ({error}). Check the quotation marks."
         ) from None
+
+
+def _see_help():
+    """Where the flags of the command line that runs are listed: a sentence."""
+    return f"See {'python ' if sys.argv[0].endswith('.py') else ''}{sys.argv[0]} --help."
 
 
 def _show_progress():
@@ -122,7 +151,7 @@ def _parse(usage):
     try:
         return flags.FLAGS(_with_own_flagfiles(sys.argv))[1:]
     except flags.Error as error:
-        raise InputError(f"{error} See {os.path.basename(sys.argv[0])} --help.") from error
+        raise InputError(f"{error} {_see_help()}") from error
     except SystemExit:
         sys.exit(0)  # --help, which absl leaves with 1
 

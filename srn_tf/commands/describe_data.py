@@ -80,7 +80,7 @@ def _splits(builder):
         return stored
     if FLAGS.split not in stored:
         raise InputError(
-            f"--split must be one that {FLAGS.dataset} stores: {', '.join(stored)}, or all. Received: {FLAGS.split}."
+            f"--split must be one of {', '.join(stored)}, all for data set {FLAGS.dataset}. Received: {FLAGS.split}."
         )
     return [FLAGS.split]
 
@@ -97,7 +97,7 @@ def _one_message(builder):
             "."
         )  # without TensorFlow's names for its own parts
         raise InputError(
-            f"The records in {builder.data_dir} must be readable. Received: {type(error).__name__}, {reason}. "
+            f"The prepared data in {builder.data_dir} must be readable. Received: {type(error).__name__}, {reason}. "
             "Remove that folder and prepare the data set again."
         ) from None
 

@@ -17,6 +17,7 @@ import os
 from absl import flags
 
 from srn_tf.choices import DATASETS
+from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
 from srn_tf.evaluation.report import per_label_table, score_table, summary_table
@@ -83,17 +84,18 @@ def define_flags():
 
 def main(_):
     """Evaluates what one of --work_dir, --saved_model and --scores names."""
-    if sum(map(bool, (FLAGS.work_dir, FLAGS.saved_model, FLAGS.scores))) != 1:
-        raise InputError(
-            "Give one of --work_dir (with --data_dir), --saved_model (with --dataset and --data_dir) and --scores "
-            "(with --labels)."
-        )
+    cli.need_one_flag("work_dir", "saved_model", "scores")
     if FLAGS.scores_are and not FLAGS.scores:
-        raise InputError("--scores_are is for --scores. Remove it: what a model gives is known.")
+        raise InputError(
+            f"--scores_are needs --scores. Received: --scores_are={FLAGS.scores_are} alone. Remove it: the scale of a "
+            "model's outputs is known."
+        )
     _check_written("output")
     _check_written("reliability")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
-        raise InputError("--top_k_floor needs --top_k.")
+        raise InputError(
+            f"--top_k_floor needs --top_k. Received: --top_k_floor={FLAGS.top_k_floor:g} alone. Give --top_k=K as well."
+        )
     if FLAGS.scores:
         _evaluate_files()
     elif FLAGS.saved_model:
@@ -108,15 +110,14 @@ def _check_written(flag):
     run = WorkDir(os.path.dirname(path))
     if path in (run.metrics, run.reliability, run.run, run.log, run.flags) and os.path.isfile(run.run):
         raise InputError(
-            f"--{flag} must not be a file that {tool('train')} wrote of a run. Received: {path}. Give another name."
+            f"--{flag} must not overwrite a file that {tool('train')} wrote. Received: {path}. Give another name."
         )
 
 
 def _evaluate_files():
     from srn_tf.evaluation.protocols import protocol_named
 
-    if not FLAGS.labels or not FLAGS.output:
-        raise InputError("--scores needs --labels and --output.")
+    cli.need_flags("--scores", "labels", "output")
     thresholds = _load_thresholds()
     protocol = protocol_named(FLAGS.protocol, **_policies())
     values = None if thresholds is None else thresholds.values
@@ -126,24 +127,27 @@ def _evaluate_files():
         check_same_labels(result["label_names"], thresholds.labels, FLAGS.thresholds)
     if thresholds is not None and len(thresholds.labels) != result["labels"]:
         raise InputError(
-            f"{FLAGS.thresholds} must be of as many labels as {FLAGS.scores} has columns. Received: "
-            f"{len(thresholds.labels)} labels, {result['labels']} columns. Tune thresholds for these labels."
+            f"{FLAGS.thresholds} must have as many labels as {FLAGS.scores} has columns. Received: "
+            f"{len(thresholds.labels)} labels, {result['labels']} columns. Use thresholds that were tuned for these "
+            "labels."
         )
     write_json(FLAGS.output, result)
     _draw_reliability(result, os.path.basename(FLAGS.scores))
     print(score_table(result, FLAGS.output))
     if thresholds is not None:
         print(
-            f"In the table, {thresholds.statement}. The thresholds are {thresholds.origin}; whether the scores are "
-            "from the same model is not known."
+            f"In the table, {thresholds.statement}. These are {thresholds.origin}. Make sure that the scores are from "
+            "the same model."
         )
 
 
 def _evaluate_saved_model():
-    if not FLAGS.data_dir or not FLAGS.dataset:
-        raise InputError("--saved_model needs --dataset and --data_dir.")
+    cli.need_flags("--saved_model", "dataset", "data_dir")
     if FLAGS.thresholds:
-        raise InputError("--thresholds does not go with --saved_model, which has thresholds of its own. Remove it.")
+        raise InputError(
+            "--thresholds cannot be used with --saved_model, which has its own thresholds. Received: "
+            f"--thresholds={FLAGS.thresholds}. Remove it."
+        )
     from srn_tf.serving.evaluation import evaluate_saved_model
 
     model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
@@ -169,8 +173,7 @@ def _report(metrics):
 
 
 def _evaluate_run():
-    if not FLAGS.data_dir:
-        raise InputError("--work_dir needs --data_dir.")
+    cli.need_flags("--work_dir", "data_dir")
     from srn_tf.run import evaluate_run
 
     thresholds = _load_thresholds()

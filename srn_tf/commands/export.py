@@ -12,8 +12,8 @@ import shlex
 
 from absl import flags
 
-from srn_tf.errors import InputError
-from srn_tf.program import command, tool
+from srn_tf.commands import cli
+from srn_tf.program import tool
 
 FLAGS = flags.FLAGS
 
@@ -53,8 +53,7 @@ def define_flags():
 
 def main(_):
     """Exports the run in --work_dir as --version; prints how to serve it."""
-    if not FLAGS.work_dir:
-        raise InputError(f"--work_dir is needed; see {command('export')} --help.")
+    cli.need_flags("This command", "work_dir")
     from srn_tf.evaluation.thresholds import FILE_NAME, load_thresholds
     from srn_tf.run import load_model, provenance_of
     from srn_tf.runs.work_dir import WorkDir

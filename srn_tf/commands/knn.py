@@ -11,6 +11,7 @@ give it to get their order of images, which tools/compare.py needs to compare th
 
 from absl import flags
 
+from srn_tf.commands import cli
 from srn_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -39,18 +40,15 @@ def define_flags():
 
 def main(_):
     """Evaluates the neighbours, writes the results to --output_dir and prints the table."""
-    if bool(FLAGS.work_dir) == bool(FLAGS.features_dir):
-        raise InputError("Give either --work_dir (with --data_dir) or --features_dir (with --source_dir).")
+    cli.need_one_flag("work_dir", "features_dir")
     candidates = _candidates()
     if FLAGS.work_dir:
-        if not FLAGS.data_dir:
-            raise InputError("--work_dir needs --data_dir.")
+        cli.need_flags("--work_dir", "data_dir")
         from srn_tf.baselines.pooled_features import PooledFeatures
 
         source = PooledFeatures(FLAGS.work_dir, FLAGS.data_dir, FLAGS.prepared_dir)
     else:
-        if not FLAGS.source_dir:
-            raise InputError("--features_dir needs --source_dir.")
+        cli.need_flags("--features_dir", "source_dir")
         from srn_tf.baselines.low_level_features import LowLevelFeatures
 
         source = LowLevelFeatures(FLAGS.features_dir, FLAGS.source_dir, FLAGS.data_dir)
@@ -66,5 +64,5 @@ def _candidates():
         return [int(text) for text in FLAGS.k]
     except ValueError:
         raise InputError(
-            f"k must be whole numbers above 0, each once, separated by commas. Received: {','.join(FLAGS.k)!r}."
+            f"k must be different whole numbers above 0, separated by commas. Received: {','.join(FLAGS.k)!r}."
         ) from None

@@ -12,8 +12,8 @@ is replaced once the new one is complete. The formats: docs/serve.md.
 
 from absl import flags
 
+from srn_tf.commands import cli
 from srn_tf.errors import InputError
-from srn_tf.program import command
 
 FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
@@ -49,12 +49,13 @@ def define_flags():
 
 def check_shared_flags():
     """Raises InputError for flags that do not go together."""
-    if not FLAGS.output:
-        raise InputError(f"--output is needed; see {command('predict')} --help.")
-    if bool(FLAGS.saved_model) == bool(FLAGS.server):
-        raise InputError(f"Either --saved_model or --server is needed; see {command('predict')} --help.")
+    cli.need_flags("This command", "output")
+    cli.need_one_flag("saved_model", "server")
     if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
-        raise InputError(f"--write=top_k and --top_k=K go together; see {command('predict')} --help.")
+        raise InputError(
+            f"--write=top_k and --top_k=K must be given together. Received: --write={FLAGS.write} "
+            f"{'without --top_k' if FLAGS.top_k is None else f'with --top_k={FLAGS.top_k}'}."
+        )
 
 
 def main(arguments):

@@ -11,7 +11,6 @@ from absl import flags
 
 from srn_tf.choices import DATASETS
 from srn_tf.commands import cli
-from srn_tf.errors import InputError
 from srn_tf.program import command
 
 FLAGS = flags.FLAGS
@@ -97,8 +96,8 @@ def define_flags():
 def main(_):
     """Prepares --dataset, and prints its labels and what to type next."""
     options = {name: FLAGS[name].value for name in _OPTIONS if FLAGS[name].present}
-    if FLAGS.beam_options and not FLAGS.beam_runner:
-        raise InputError("--beam_options needs --beam_runner.")
+    if FLAGS.beam_options:
+        cli.need_flags("--beam_options", "beam_runner")
     beam_options = cli.split_options("beam_options")
 
     from srn_tf.data.builder import Settings

@@ -10,10 +10,9 @@ import os
 
 from absl import flags
 
-from srn_tf.errors import InputError
+from srn_tf.commands import cli
 from srn_tf.evaluation.thresholds import FILE_NAME, METRICS, tune_run
 from srn_tf.files import write_json
-from srn_tf.program import command
 
 FLAGS = flags.FLAGS
 
@@ -36,8 +35,7 @@ def define_flags():
 
 def main(_):
     """Tunes the thresholds of --work_dir, writes them and prints F1 before and after."""
-    if not FLAGS.work_dir:
-        raise InputError(f"--work_dir is needed; see {command('tune_thresholds')} --help.")
+    cli.need_flags("This command", "work_dir")
     result = tune_run(FLAGS.work_dir, FLAGS.split, FLAGS.metric, FLAGS.per_label)
     path = FLAGS.output or os.path.join(FLAGS.work_dir, FILE_NAME)
     write_json(path, result)

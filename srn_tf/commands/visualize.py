@@ -18,7 +18,6 @@ from srn_tf.choices import DATASETS
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.files import writing
-from srn_tf.program import command
 
 FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
@@ -94,22 +93,30 @@ def main(paths):
 
 
 def _check_flags(paths):
-    if bool(FLAGS.work_dir) == bool(FLAGS.saved_model):
-        raise InputError(f"Give one of --work_dir and --saved_model; see {command('visualize')} --help.")
-    if not FLAGS.output_dir:
-        raise InputError(f"--output_dir is needed; see {command('visualize')} --help.")
+    cli.need_one_flag("work_dir", "saved_model")
+    cli.need_flags("This command", "output_dir")
     if paths:
         for name in ("data_dir", "dataset", "prepared_dir"):
             if FLAGS[name].value:
-                raise InputError(f"--{name} does not go with image files. Remove it, or the files.")
+                raise InputError(
+                    f"--{name} cannot be used with image files. Received: --{name}={FLAGS[name].value}. Remove it, or "
+                    "the image files."
+                )
         if FLAGS.order == "wrong":
-            raise InputError("--order=wrong needs the truth, which image files do not have. Give a split.")
+            raise InputError(
+                "--order=wrong needs true labels, which image files do not have. Give a split with --data_dir, or "
+                "use --order=first."
+            )
     elif not FLAGS.data_dir or (FLAGS.saved_model and not FLAGS.dataset):
         raise InputError(
-            "Give images or folders, or a split: --data_dir with --work_dir, also --dataset with --saved_model."
+            "Images must be given as files or folders, or as a split (--data_dir, with --saved_model also "
+            f"--dataset). Received: {'no --dataset' if FLAGS.data_dir else 'neither'}."
         )
     elif FLAGS.work_dir and FLAGS.dataset:
-        raise InputError("--dataset does not go with --work_dir, which names its own. Remove it.")
+        raise InputError(
+            "--dataset cannot be used with --work_dir, because the run names its data set. Received: "
+            f"--dataset={FLAGS.dataset}. Remove it."
+        )
 
 
 def _find_model():

@@ -191,7 +191,8 @@ def _notes(comparison):
         notes.append(sizes_note(rows[0].results[0]["sizes"]))
     said = (f"{row.name}: {note}" for row in rows for result in row.results for note in tie_notes(result["ties"]))
     notes += dict.fromkeys(said)
-    notes.append(f"Protocol {comparison.protocol.name}. {comparison.protocol.definition}")
+    notes.append(f"Protocol: {comparison.protocol.name}.")
+    notes += comparison.protocol.definition.splitlines()
     return notes
 
 

@@ -90,7 +90,7 @@ def compare_runs(paths, split):
     runs = []
     for path in paths:
         if any(os.path.realpath(path) == os.path.realpath(run.path) for run in runs):
-            raise InputError(f"Each run must be given once. Received: {path} twice.")
+            raise InputError(f"Each run must be given once. Received: {path} twice. Remove one.")
         runs.append(read_run(path, split))
         check_comparable(runs[0], runs[-1])
     groups = _merge(runs)
@@ -154,8 +154,8 @@ def _merge(runs):
         twin = next((other for other in group if other.seed == run.seed), None)
         if twin:
             raise InputError(
-                f"Runs of one configuration must differ in their seed. Received: seed {run.seed} in {twin.path} and "
-                f"{run.path}. Leave one out, or compare them apart."
+                f"Runs of the same configuration must differ in their seed. Received: seed {run.seed} in {twin.path} "
+                f"and {run.path}. Leave one out, or compare them separately."
             )
         group.append(run)
     return groups

@@ -79,13 +79,13 @@ def read_run(path, split):
     output = final or next(iter(outputs), None)
     if output not in outputs:
         raise InputError(
-            f"{file} must hold the run's final output {output}. Received: {', '.join(outputs) or 'no output'}. "
+            f"{file} must have the run's final output {output}. Received: {', '.join(outputs) or 'no output'}. "
             "Evaluate the run again."
         )
     shape = (predictions.names.size, len(predictions.label_names))
     if not shape == predictions.labels.shape == outputs[output].shape:
         raise InputError(
-            f"{file} must hold a truth and a score for every image and label, {shape}. Received: truth "
+            f"{file} must have a true label and a score for every image and label, shape {shape}. Received: labels "
             f"{predictions.labels.shape}, {output} {outputs[output].shape}. Evaluate the run again."
         )
     only = dataclasses.replace(predictions, logits={output: outputs[output]})
@@ -108,8 +108,8 @@ def check_comparable(first, run):
     ):
         if received[0] != received[1]:
             raise InputError(
-                f"Runs must be of one {what}. Received: {received[0]} in {first.path}, {received[1]} in {run.path}. "
-                "Compare them apart."
+                f"Runs must have the same {what}. Received: {received[0]} in {first.path}, {received[1]} in "
+                f"{run.path}. Compare them separately."
             )
     ours, theirs = first.predictions, run.predictions
     _check_same_list("label", "labels", ours.label_names, theirs.label_names, first.path, run.path)
@@ -120,9 +120,9 @@ def check_comparable(first, run):
         image, label = np.argwhere(ours.labels[rows] != theirs.labels[rows])[0]
         image += rows.start
         raise InputError(
-            f"Runs must have the same truth. Received: {ours.label_names[label]!r} of {ours.names[image]} is "
-            f"{ours.labels[image, label]} in {first.path}, {theirs.labels[image, label]} in {run.path}. "
-            "Evaluate both on the same prepared data."
+            f"Runs must have the same true labels. Received: {ours.label_names[label]!r} of {ours.names[image]} is "
+            f"{ours.labels[image, label]} in {first.path}, {theirs.labels[image, label]} in {run.path}. Evaluate both "
+            "on the same prepared data."
         )
 
 

@@ -86,8 +86,8 @@ class Apparel(SourceBuilder):
             folder_of += [folder] * len(paths)
         if not photos:
             raise InputError(
-                f"{source_dir} must hold {LAYOUT}. Received: {len(folders)} such folder(s), and no image in them. "
-                "Unpack the archive there."
+                f"{source_dir} must have {LAYOUT}. Received: {len(folders)} such folder(s) without any image. Unpack "
+                "the archive there."
             )
         one_hot = [[int(folder == other) for other in folders] for folder in folder_of]
         splits = split_photos(photos, one_hot, options["split_seed"], options["test_fraction"])
@@ -110,8 +110,8 @@ def _list_folders(source_dir):
         colour, _, kind = folder.partition("_")
         if colour not in COLOURS or kind not in TYPES:
             raise InputError(
-                f"Folders of {source_dir} must be named <colour>_<type>, of {', '.join(COLOURS)} and of "
-                f"{', '.join(TYPES)}. Received: {folder!r}. Rename or remove it."
+                f"Folders of {source_dir} must be named <colour>_<type>, with a colour of {', '.join(COLOURS)} and a "
+                f"type of {', '.join(TYPES)}. Received: {folder!r}. Rename or remove it."
             )
     return folders, len(entries) - len(folders)
 

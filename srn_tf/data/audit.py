@@ -52,7 +52,9 @@ class Audit:
         alike = look_alike(self._source.labels)
         if alike:
             groups = "; ".join(in_short(group) for group in alike[:10]) + ("; ..." if len(alike) > 10 else "")
-            self._warn(f"Labels look alike and are kept apart: {groups}. If two are one, give them one name.")
+            self._warn(
+                f"Labels that look alike are kept separate: {groups}. If two mean the same, give them the same name."
+            )
 
     def add(self, split, report):
         """Takes in the report on one photograph, see `photo_records.read_photo`.
@@ -71,9 +73,9 @@ class Audit:
         self.rejected += [(split, name, reason) for name, reason in report["rejected"]]
         if len(self.rejected) / self._num_examples > self._max_rejected:
             raise AuditStop(
-                f"At most {self._max_rejected:.2%} of the {self._num_examples:,} images of {self._name} may be damaged "
-                f"(--max_rejected). Received: {len(self.rejected):,} so far, the first {self.rejected[0][1]} "
-                f"({self.rejected[0][2]})"
+                f"At most {self._max_rejected:.2%} of the {self._num_examples:,} images of {self._name} may be "
+                f"damaged. Received: {len(self.rejected):,} damaged so far, the first {self.rejected[0][1]} "
+                f"({self.rejected[0][2]}). Replace them, or raise --max_rejected."
             )
         if report["digest"] is None:
             return
@@ -91,7 +93,10 @@ class Audit:
         """
         for split, counts in self._splits.items():
             if not counts["images"]:
-                raise AuditStop(f"Split {split} of {self._name} must keep at least one image. Received: all damaged.")
+                raise AuditStop(
+                    f"Split {split} of {self._name} must keep at least one image. Received: only damaged images. "
+                    "Replace them."
+                )
             logger.info(
                 "%s %s: %s images kept, %s without label, %s rejected.",
                 self._name,
@@ -104,7 +109,7 @@ class Audit:
             message = f"{len(overlap):,} images are in two splits (equal pixels), the first: {_pair(overlap[0])}."
             if not self._allow_overlap:
                 raise AuditStop(
-                    f"{self._name}: {message} Training on test images makes results worthless: remove one of each "
+                    f"{self._name}: {message} Training on test images makes results worthless. Remove one of each "
                     "pair, or keep them with --allow_overlap."
                 )
             self._warn(message)

@@ -47,6 +47,20 @@ class Settings:
     fail_on_mismatch: bool = False
 
 
+def not_prepared(builder, has_source):
+    """What to raise for a data set that must be there: InputError with the command that prepares it.
+
+    Args:
+        builder: tfds.core.DatasetBuilder.
+        has_source: whether it is made from a download.
+    """
+    source = " --source_dir=DOWNLOADED" if has_source else ""
+    return InputError(
+        f"Data set {builder.name} must be prepared in {builder.data_dir_root}. Received: no {builder.data_dir}. "
+        f"Prepare it: {command('prepare_data')} --dataset={builder.name}{source} --data_dir={builder.data_dir_root}"
+    )
+
+
 class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Builds records from a downloaded source; see the subclasses.
 
@@ -129,17 +143,13 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def source(self):
         """The download, read and checked once."""
         if self._source_dir is None:
-            raise InputError(
-                f"Data set {self.name} is not prepared in {self.data_dir}. Prepare it first: "
-                f"{command('prepare_data')} --dataset={self.name} --source_dir=DOWNLOADED "
-                f"--data_dir={self.data_dir_root}"
-            )
+            raise not_prepared(self, has_source=True)
         source = self.read(self._source_dir, self.options)
         for split, photos in source.splits.items():
             if not photos:
                 raise InputError(
-                    f"Split {split} of {self.name} must have at least one image. Received: none with the options "
-                    "asked for. Change them, or complete the download."
+                    f"Split {split} of {self.name} must have at least one image. Received: none with these options. "
+                    "Change the options, or complete the download."
                 )
         return source
 
@@ -152,7 +162,8 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 )
             if not isinstance(value, type(defaults[name])):
                 raise InputError(
-                    f"Option {name} of {self.name} must be a {type(defaults[name]).__name__}. Received: {value!r}."
+                    f"Option {name} of {self.name} must be of type {type(defaults[name]).__name__}. Received: "
+                    f"{value!r}."
                 )
         return {**defaults, **options}
 

@@ -115,8 +115,8 @@ def _check_categories(path, content):
         if clean_name(category["name"]) != expected:
             known = f"is {expected!r}" if expected else "does not exist"
             raise InputError(
-                f"{where}: categories must be those of COCO 2014, where id {category['id']} {known}. "
-                f"Received: {category['name']!r}. Use COCO's own annotation files."
+                f"{where}: categories must be those of COCO 2014, in which id {category['id']} {known}. Received: "
+                f"{category['name']!r}. Use COCO's own annotation files."
             )
 
 
@@ -132,13 +132,13 @@ def _read_images(path, content, folder):
             )
         name = (folder / file_name).as_posix()
         if entry["id"] in images:
-            raise InputError(f"{where}: an image id must be unique. Received {entry['id']} twice. Remove one entry.")
+            raise InputError(f"{where}: image ids must be unique. Received: {entry['id']} twice. Remove one entry.")
         if name in id_of_name:
-            raise InputError(f"{where}: a file must be listed once. Received {name} twice. Remove one entry.")
+            raise InputError(f"{where}: every file must be listed once. Received: {name} twice. Remove one entry.")
         images[entry["id"]] = {"name": name, "width": entry["width"], "height": entry["height"]}
         id_of_name[name] = entry["id"]
     if not images:
-        raise InputError(f"{path} must list at least one image. Received an empty list. Use COCO's own file.")
+        raise InputError(f"{path} must list at least one image. Received: an empty list. Use COCO's own file.")
     return images
 
 

@@ -33,7 +33,7 @@ class Crops:
     def __post_init__(self):
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             received = ",".join(f"{scale:g}" for scale in self.scales)
-            raise InputError(f"crop_scales must be numbers above 0, at most 1. Received: {received!r}.")
+            raise InputError(f"crop_scales must be numbers above 0 and at most 1. Received: {received!r}.")
         if self.places not in _PLACES:
             raise InputError(f"crop_places must be one of {', '.join(map(str, PLACES))}. Received: {self.places}.")
 

@@ -112,8 +112,8 @@ class CsvFile(SourceBuilder):
         notes = [f"{table.path}: columns not used: {', '.join(table.unused)}." for table in tables if table.unused]
         if listed is None and tables[0].columns:
             notes.append(
-                f"{tables[0].path}: every column but the path and a split is a label ({len(labels):,}). To leave "
-                "columns out, list the labels in a file for --labels_file."
+                f"{tables[0].path}: every column except the path and a split is a label ({len(labels):,}). To "
+                "ignore columns, list the labels in a file for --labels_file."
             )
         if num_merged:
             notes.append(f"{num_merged} rows merged with an earlier row of the same image.")
@@ -121,8 +121,8 @@ class CsvFile(SourceBuilder):
         several = made_of_others(labels) if listed is None and tables[0].columns is None else ()
         if several:
             warnings.append(
-                f"{_paths(tables)}: labels are made of other labels' names: {in_short(several)}. If these cells list "
-                "several labels, say what separates them, as in --separator=' '; else list all labels in a file for "
+                f"{_paths(tables)}: some labels consist of other labels' names: {in_short(several)}. If these cells "
+                "list several labels, give the separator, as in --separator=' '. If not, list all labels in a file for "
                 "--labels_file."
             )
         return Source(labels, splits, notes=(*notes, *_label_notes(labels, splits)), warnings=tuple(warnings))
@@ -144,27 +144,29 @@ def _read_tables(source_dir, options, listed):
     paths = {"train": options["csv"], "test": options["test_csv"], "validation": options["validation_csv"]}
     paths = {split: path for split, path in paths.items() if path}
     if "validation" in paths and "test" not in paths:
-        raise InputError("validation_csv needs a test_csv. Received: validation_csv alone. Give --test_csv, too.")
+        raise InputError("validation_csv needs test_csv. Received: validation_csv alone. Give --test_csv as well.")
     separator = options["separator"]
     if not separator:
-        raise InputError("separator must be what separates label names, such as ';'. Received: ''. Leave it out.")
+        raise InputError(
+            "separator must not be empty. Received: ''. Give the character between label names, or remove --separator."
+        )
     tables = {split: read_table(option_file(path, source_dir), separator, listed) for split, path in paths.items()}
     if separator != SEPARATOR and all(table.columns is not None for table in tables.values()):
         raise InputError(
-            f"separator is for a column 'labels' with lists of names. Received: {separator!r}, and "
-            f"{options['csv']} with a column for each label. Leave it out."
+            f"separator is for a column 'labels' that lists names. Received: {separator!r} for {options['csv']}, "
+            "which has one column per label. Remove --separator."
         )
     has_split = any(table.has_split for table in tables.values())
     if has_split and len(tables) > 1:
         table = next(table for table in tables.values() if table.has_split)
         raise InputError(
-            f"Images must be split either by a column 'split' or by test_csv. Received: {table.path} with that "
-            "column, and test_csv. Remove one of them."
+            "Images must be split by a column 'split' or by test_csv, not by both. Received: test_csv, and that "
+            f"column in {table.path}. Remove one of them."
         )
     if options["validation_fraction"] and (has_split or len(tables) > 1):
         raise InputError(
-            "validation_fraction is for a stratified split. Received: "
-            f"{options['validation_fraction']}, and {'a column split' if has_split else 'test_csv'}. Leave it out."
+            f"validation_fraction is for images that srn_tf splits. Received: {options['validation_fraction']} "
+            f"together with {'a column split' if has_split else 'test_csv'}. Remove --validation_fraction."
         )
     if has_split:
         _check_train_and_test(tables["train"])
@@ -180,8 +182,8 @@ def _check_train_and_test(table):
     for split in ("train", "test"):
         if all(row.split != split for row in table.rows):
             raise InputError(
-                f"{table.path} must have images to train on and images to test on. Received: no row with split "
-                f"{split}. Mark some rows so, or remove the column for a stratified split."
+                f"{table.path} must have training and test images. Received: no row with split {split}. Set the split "
+                f"of some rows to {split}, or remove the column to have the images split."
             )
 
 
@@ -209,14 +211,14 @@ def _read_labels(tables, listed_in, listed, separator):
                 similar = difflib.get_close_matches(name, labels)
                 hint = f"Did you mean {' or '.join(map(repr, similar))}? " if similar else ""
                 raise InputError(
-                    f"{where}: labels must be among the {len(labels)} of {listed_in}. Received: {name!r}. {hint}"
-                    "Correct the name, or add it there."
+                    f"{where}: labels must be among the {len(labels)} of {listed_in}. Received: {name!r}. "
+                    f"{hint}Correct the name, or add it to {listed_in}."
                 )
         missing = [name for name in labels if name not in table.columns] if table.columns is not None else ()
         if missing:
             others = f", but columns {in_short(table.unused)}" if table.unused else ""
             raise InputError(
-                f"{table.path} must have a column for every label of {listed_in}. Received: none for "
+                f"{table.path} must have a column for every label of {listed_in}. Received: no column for "
                 f"{', '.join(missing)}{others}. Add or rename the column(s)."
             )
     return labels
@@ -233,26 +235,27 @@ def _list_labels(tables, separator):
             _check_written_name(row.where, name, separator)
         names |= row.present
     if not names:
-        raise InputError(f"{_paths(tables)} must name at least one label. Received: none in any row. Add labels.")
+        raise InputError(f"{_paths(tables)} must name at least one label. Received: no label in any row. Add labels.")
     return _paths(tables), tuple(sorted(names))
 
 
 def _check_written_name(where, name, separator):
     """Raises InputError for a name that is probably something else."""
-    confirm = "if this is one name, list all names in a file for --labels_file."
+    confirm = "If this is one name, list all names in a file for --labels_file."
     if name.lower() in _NOTHING:
         raise InputError(
-            f"{where}: a cell without labels must be empty. Received: {name!r}, as programs write it for nothing. "
-            f"Empty the cell; {confirm}"
+            f"{where}: a cell without labels must be empty. Received: {name!r}, which programs write for a missing "
+            f"value. Empty the cell. {confirm}"
         )
     if any(sign in name for sign in _SEPARATORS):
         raise InputError(
-            f"{where}: names must be separated by {separator!r}. Received: {name!r}. Write {separator!r} between the "
-            f"names, or say with --separator what stands there; {confirm}"
+            f"{where}: label names must be separated by {separator!r}. Received: {name!r}. Write {separator!r} "
+            f"between the names, or give the other separator as --separator. {confirm}"
         )
     if name[0] + name[-1] in ("[]", "{}", "''", '""'):
         raise InputError(
-            f"{where}: a name must be written as it is. Received: {name!r}. Remove the brackets or quotes; {confirm}"
+            f"{where}: label names must be written without brackets or quotes. Received: {name!r}. Remove them. "
+            f"{confirm}"
         )
 
 
@@ -260,7 +263,7 @@ def _read_labels_file(path):
     names = [clean_name(line) for line in read_text(path, "the labels file").split("\n")]
     names = [name for name in names if name]
     if not names:
-        raise InputError(f"{path} must hold label names, one a line. Received: none. Write them there.")
+        raise InputError(f"{path} must have one label name per line. Received: no name. Add the names.")
     twice = repeated(names)
     if twice:
         raise InputError(f"{path}: label names must differ. Received: {twice[0]!r} twice. Remove one.")
@@ -274,7 +277,7 @@ def _find_splits(rows):
         known = first.setdefault(row.path, row)
         if known.split != row.split:
             raise InputError(
-                f"{row.where}: an image must be in one split. Received: {row.path} in {row.split}, but in "
+                f"{row.where}: an image must be in one split. Received: {row.path} in {row.split} here, and in "
                 f"{known.split} in {known.where}. Remove one of the rows."
             )
     return {path: row.split for path, row in first.items()}
@@ -297,5 +300,5 @@ def _label_notes(labels, splits):
             notes.append(f"No image of {split} has: {', '.join(unused[:50])}{others}.")
         everywhere -= {name for name, count in zip(labels, counts) if count < len(photos)}
     if everywhere:
-        notes.append(f"Every image has: {', '.join(sorted(everywhere))}. From that nothing can be learnt.")
+        notes.append(f"Every image has: {', '.join(sorted(everywhere))}. Nothing can be learned from these labels.")
     return notes

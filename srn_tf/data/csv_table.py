@@ -78,11 +78,11 @@ def read_table(path, separator=SEPARATOR, listed=None):
     for line, cells in lines:
         if len(cells) != len(header):
             raise InputError(
-                f"{path}, line {line}: a row must have {len(header)} cells, as the header has. Received: {len(cells)}. "
-                'Correct the row; a cell that holds a comma needs quotes: "a,b".'
+                f"{path}, line {line}: a row must have {len(header)} cells, like the header. Received: {len(cells)}. "
+                "Correct the row. A cell that holds a comma needs quotes."
             )
     if not lines:
-        raise InputError(f"{path} must list at least one image. Received: a header alone. Add rows.")
+        raise InputError(f"{path} must list at least one image. Received: only a header. Add rows.")
     keys = [name.lower() for name in header]
     split_column = keys.index("split") if "split" in keys else None
     others = [i for i in range(1, len(keys)) if i != split_column]
@@ -122,9 +122,9 @@ def _find_list_column(path, header, others, lines, separator, listed):
     found = set().union(*(_names_of(cells[named[0]], separator) for _, cells in lines))
     if found and found <= {"0", "1"} and listed is None:
         raise InputError(
-            f"{path}, column {header[named[0]]!r}: it must be clear what 0 and 1 are. Received: no other value. If "
-            "they say whether an image has the column's label, list all labels in a file for --labels_file or, if it "
-            "is the only one, name the column as the label; if they are names, list them there."
+            f"{path}, column {header[named[0]]!r}: the meaning of 0 and 1 must be clear. Received: no other value. If "
+            "they are label names, list all labels in a file for --labels_file. If they mean no and yes for one "
+            "label, name the column after it. For several labels, list them in a file for --labels_file."
         )
     return named[0]
 
@@ -151,7 +151,7 @@ def _read_cells(path):
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.line_num}: must be CSV. Received: {error}. Correct the line, or save the table "
-            "as CSV (UTF-8) again."
+            "again as CSV (UTF-8)."
         ) from None
 
 
@@ -160,13 +160,15 @@ def _read_header(path, lines):
     _, cells = next(lines, (0, [""]))
     if len(cells) == 1 and (";" in cells[0] or "\t" in cells[0]):
         separator = "semicolons" if ";" in cells[0] else "tabs"
-        raise InputError(f"{path}: cells must be separated by commas. Received: {separator}. Save it with commas.")
+        raise InputError(
+            f"{path}: cells must be separated by commas. Received: {separator}. Save the table with commas."
+        )
     header = [clean_name(cell) for cell in cells]
     keys = [name.lower() for name in header]
     if header[0].lower().endswith(EXTENSIONS) or set(header[1:]) <= {"0", "1"} or keys[1:] == ["split"]:
         raise InputError(
-            f"{path}: the first row must be a header, such as {HEADERS}. Received: {','.join(header)!r}. "
-            "Add a row with the names of the columns."
+            f"{path}: the first row must be a header, such as {HEADERS}. Received: {','.join(header)!r}. Add a row "
+            "with the column names."
         )
     if keys[0] in (*_LIST_COLUMNS, "split"):
         raise InputError(
@@ -191,8 +193,8 @@ def _read_header(path, lines):
 def _is_present(where, name, cell):
     if cell not in ("0", "1"):
         raise InputError(
-            f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell; lists of names "
-            "go into a column named 'labels'; a column that is no label is left out if all labels are listed in a file "
+            f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell. Lists of names "
+            "belong in a column named 'labels'. To ignore a column that is not a label, list all labels in a file "
             "for --labels_file."
         )
     return cell == "1"

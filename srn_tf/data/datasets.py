@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseError
 
 from srn_tf.choices import DATASETS
 from srn_tf.data.apparel import Apparel
-from srn_tf.data.builder import Settings, SourceBuilder
+from srn_tf.data.builder import Settings, SourceBuilder, not_prepared
 from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.examples import label_names, stored_metadata
@@ -124,7 +124,7 @@ class DataSet:
             raise InputError(
                 f"The {role} images of {self.name} must be stored with at least {side_px} x {side_px} pixels for this "
                 f"image size. Received: {num_resized:,} of {store_size} x {store_size} in {self.builder.data_dir}. "
-                f"Prepare them anew: {_prepare_command(self.builder, side_px)}. Or use a smaller --image_size."
+                f"Prepare them again: {_prepare_command(self.builder, side_px)}. Or use a smaller --image_size."
             )
 
     @property
@@ -162,12 +162,12 @@ class DataSet:
                 expected = int(self.builder.info.splits[split].num_bytes)  # of records, with or without their frames
                 if sum(sizes) < expected:
                     raise InputError(
-                        f"The {split} records of {self.name} in {folder} must be whole. Expected: at least {expected} "
-                        f"bytes in {len(paths)} files. Received: {sum(sizes)}. {mend}"
+                        f"The {split} records of {self.name} in {folder} must be complete. Expected: at least "
+                        f"{expected} bytes in {len(paths)} files. Received: {sum(sizes)}. {mend}"
                     )
         except OSError as error:
             raise InputError(
-                f"Data set {self.name} in {folder} must be whole. Received: {error.strerror}: "
+                f"Data set {self.name} in {folder} must be complete. Received: {error.strerror}: "
                 f"{os.path.basename(error.filename)}. {mend}"
             ) from None
         return digest.hexdigest()
@@ -215,8 +215,8 @@ def open_stored(name, data_dir, split):
     stored = builder.info.splits
     if split not in stored:
         raise InputError(
-            f"split must be one of {', '.join(stored)}, as {name} is stored. Received: {split!r}. A split that a run "
-            "held out is known to its --work_dir."
+            f"split must be one of {', '.join(stored)} for data set {name}. Received: {split!r}. For images that a "
+            "run held out, give its --work_dir."
         )
     return _dataset(name, builder, validation_fraction=0.0)
 
@@ -257,11 +257,7 @@ def open_prepared(name, data_dir):
     entry = _entry(name)
     builder = _open(entry, data_dir)
     if not is_prepared(builder):
-        source = " --source_dir=DOWNLOADED" if entry.has_source else ""
-        raise InputError(
-            f"Data set {name} must be prepared in {data_dir}. Received: no {builder.data_dir}. Prepare it: "
-            f"{command('prepare_data')} --dataset={name}{source} --data_dir={data_dir}"
-        )
+        raise not_prepared(builder, entry.has_source)
     return builder
 
 
@@ -300,9 +296,15 @@ def _open(entry, data_dir, **arguments):
 
 def _check_folder(name, data_dir):
     if not os.path.isdir(data_dir):
-        raise InputError(f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, not a folder.")
+        raise InputError(
+            f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, which is not a folder. "
+            "Check the path."
+        )
     if not os.listdir(data_dir):
-        raise InputError(f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, which is empty.")
+        raise InputError(
+            f"data_dir must be a folder with the data set {name}. Received: {data_dir!r}, which is empty. Check the "
+            "path."
+        )
 
 
 def _num_resized(builder, expression):
@@ -339,6 +341,6 @@ def _divide(builder, validation_fraction):
     held_out = min(round(validation_fraction * num_images), num_images - 1)  # at least one image trains
     if held_out == 0:
         splits = {"train": "train", "validation": "train", "test": "test"}
-        return splits, "no image is held out: the training images themselves are watched"
+        return splits, "the training images themselves, because no image is held out"
     splits = {"train": f"train[{held_out}:]", "validation": f"train[:{held_out}]", "test": "test"}
     return splits, f"{held_out} images held out from the training split"

@@ -72,8 +72,8 @@ def stored_metadata(builder):
     names = stored.get("labels")
     if not isinstance(names, list) or not names:
         raise InputError(
-            f"Data set {builder.name} must be prepared, with its label names in metadata.json. "
-            f"Received: {builder.data_dir}, which has none. Prepare the data set (again)."
+            f"{builder.data_dir} must have a metadata.json with label names. Received: no label names. Prepare data "
+            f"set {builder.name} (again)."
         )
     return {"options": {}, **stored}
 
@@ -87,12 +87,12 @@ def _check_names(label_names):
     """Returns the names as a list of str, cleaned; InputError if they cannot name labels."""
     names = [str(name) for name in label_names]
     if not names:
-        raise InputError("A data set must have at least one label. Received no label names.")
+        raise InputError("A data set must have at least one label. Received: no label names.")
     for name in names:
         if not clean_name(name) or len(name.splitlines()) != 1:
             raise InputError(f"A label name must be one line of text. Received: {name!r}.")
     names = [clean_name(name) for name in names]
     twice = sorted(repeated(names))
     if twice:
-        raise InputError(f"Label names must differ. Received twice: {', '.join(twice)}.")
+        raise InputError(f"Label names must differ. Received: {', '.join(twice)} twice. Rename or remove one.")
     return names

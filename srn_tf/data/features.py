@@ -94,8 +94,8 @@ def check_features(model, plan):
     """
     if not model.features:
         raise InputError(
-            "--cache=features needs a model that says what goes over from its trunk to its other parts. Received: one "
-            f"that does not, of {', '.join(model.parts)}. Use another --cache."
+            "--cache=features needs a model that declares the features of its trunk. Received: a model that declares "
+            f"none, with the parts {', '.join(model.parts)}. Use another --cache."
         )
     if TRUNK not in plan.frozen_parts:
         raise InputError(
@@ -104,8 +104,8 @@ def check_features(model, plan):
         )
     if not num_versions(plan.fixed_crops, plan.crops, plan.mirror):
         raise InputError(
-            "--cache=features needs training images of which there is a fixed number of versions. Received: "
-            "--fixed_crops=0 with --crops or --mirror. Use --fixed_crops=K, such as 4, or --nocrops --nomirror."
+            "--cache=features needs a fixed number of versions of every training image. Received: --fixed_crops=0 "
+            "with --crops or --mirror. Use --fixed_crops=K, such as 4, or --nocrops --nomirror."
         )
 
 
@@ -163,8 +163,8 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
         arrays = _open_all(files)
     if len(arrays) < len(files):
         raise InputError(
-            f"The features in {folder} must be whole and seen by every worker. Received: none of {len(files)} files or "
-            "damaged ones. Use a folder that all workers share, or another --cache."
+            f"Every worker must be able to read the features in {folder}. Received: missing or damaged files among "
+            f"{len(files)}. Use a folder that all workers share, or another --cache."
         )
     records = cached(dataset.records(role), "features", model.image_size, crops)
     return Features(records, {name: arrays[name] for name in files})
@@ -192,7 +192,7 @@ def _open_all(files, says_damage=False):
                 arrays[name] = _open(path, shape)
             except DAMAGE as error:
                 if says_damage:
-                    logger.warning("%s is damaged (%s): it is made again.", path, " ".join(str(error).split()))
+                    logger.warning("%s is damaged (%s). It is computed again.", path, " ".join(str(error).split()))
     return arrays
 
 
@@ -209,7 +209,7 @@ def _open(path, shape):
     with open(path, "rb") as file:
         file.seek(-_CRC_BYTES, os.SEEK_END)
         if file.read() != crc.to_bytes(_CRC_BYTES, "little"):
-            raise ValueError("its checksum is another one")
+            raise ValueError("wrong checksum")
     return array
 
 
@@ -225,7 +225,7 @@ def _only_maker(folder):
         is_locked, has_waited = lock(descriptor), False
         while is_locked is False:
             if not has_waited:
-                logger.info("Another process computes features in %s: waiting for it.", folder)
+                logger.info("Waiting for another process that computes features in %s.", folder)
             has_waited = True
             time.sleep(1.0)
             is_locked = lock(descriptor)
@@ -253,7 +253,7 @@ def _make(model, strategy, images, files, title, between):
     size = f"The features ({', '.join(files)}) of {num_rows:,} versions of {title} images"
     if num_bytes > free:
         raise InputError(
-            f"{size} take {num_bytes / 1e9:.2f} GB. Received: {free / 1e9:.2f} GB free in {folder}. Free some space, "
+            f"{size} need {num_bytes / 1e9:.2f} GB. Received: {free / 1e9:.2f} GB free in {folder}. Free some space, "
             "use a smaller --fixed_crops, or another --cache."
         )
     logger.info("%s take %.2f GB in %s. They are computed once.", size, num_bytes / 1e9, folder)
@@ -307,6 +307,6 @@ def _computer(model, strategy, names):
 
 def _cannot_write(folder, error):
     return InputError(
-        f"The features must be written to {folder}, beside the prepared data. Received: {error.strerror or error}. "
-        "Make room or get the permission there, prepare the data in another folder, or use another --cache."
+        f"The features must be written to {folder}, next to the prepared data. Received: {error.strerror or error}. "
+        "Free some space or change the permissions there, prepare the data in another folder, or use another --cache."
     )

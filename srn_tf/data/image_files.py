@@ -118,8 +118,8 @@ def open_image_file(path, check_jpeg=True):
     # Damaged data surfaces from Pillow's readers as nearly any type: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InputError(
-            f"{path} must be a whole image. It is truncated, damaged or of a rare kind ({_one_line(error)}). "
-            "Replace or remove the file."
+            f"{path} must be an undamaged image. Received: a truncated or damaged file, or an unsupported kind "
+            f"({_one_line(error)}). Replace or remove the file."
         ) from error
 
 
@@ -171,12 +171,12 @@ def list_images(paths):
         images = _expand(path)
         if not images:
             raise InputError(
-                f"A folder or pattern must have an image. Received: {path}, which has none. Looked for files ending in "
-                f"{', '.join(EXTENSIONS)}."
+                f"A folder or pattern must have at least one image. Received: {path}, which has no file that ends in "
+                f"{', '.join(EXTENSIONS)}. Check the path."
             )
         found += images
     if not found:
-        raise InputError("At least one image is needed. Received: an empty list of paths.")
+        raise InputError("At least one image is needed. Received: an empty list of paths. Give paths of images.")
     return list(dict.fromkeys(found))
 
 
@@ -208,10 +208,10 @@ def _walk_images(folder):
                 yield path
             else:
                 others.append(path)
-    kinds = {"with another ending than an image's": others, "linked folders": links, "hidden": hidden}
+    kinds = {"files with other endings": others, "linked folders": links, "hidden files or folders": hidden}
     left = [f"{len(paths)} {kind} (such as {min(paths)})" for kind, paths in kinds.items() if paths]
     if left:
-        logger.warning("Left out of %s: %s. Give them by name to have them read.", folder, ", ".join(left))
+        logger.warning("Skipped in %s: %s. To read them, give their paths.", folder, ", ".join(left))
 
 
 def _read_bytes(path):
@@ -219,13 +219,13 @@ def _read_bytes(path):
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"An image file must exist. Received: {path}. Check the path.") from None
+        raise InputError(f"An image file must exist. Received: {path}, which does not exist. Check the path.") from None
     except OSError as error:
         raise InputError(
-            f"{path} must be a readable image file. Received: {error.strerror}. Check what it is and its permissions."
+            f"{path} must be a readable image file. Received: {error.strerror}. Check the path and its permissions."
         ) from None
     if not data:
-        raise InputError(f"{path} must be an image. Received a file of 0 bytes. Replace or remove the file.")
+        raise InputError(f"{path} must be an image. Received: an empty file. Replace or remove it.")
     return data
 
 
@@ -244,10 +244,10 @@ def _unknown(path, data):
     """The message about a file that none of the readers knows."""
     if data[4:8] == b"ftyp" and data[8:12] in _READERS:
         kind, reader = _READERS[data[8:12]]
-        return f"{path} must be an image that can be read. Received: {kind}, which needs {reader}. Install it."
+        return f"{path} must be a readable image. Received: {kind}, which needs {reader}. Install it."
     return (
-        f"{path} must be an image. Received {len(data)} bytes that none of the readers for "
-        f"{', '.join(_known_formats())} knows. Replace or remove the file."
+        f"{path} must be an image. Received: {len(data)} bytes of none of the formats {', '.join(_known_formats())}. "
+        "Replace or remove the file."
     )
 
 
@@ -259,7 +259,7 @@ def _check_size(image, path):
 
 
 def _too_large(path, received):
-    return f"{path} must have at most {MAX_PIXELS} pixels. Received: {received}. Make the image smaller or remove it."
+    return f"{path} must have at most {MAX_PIXELS} pixels. Received: {received}. Make the image smaller, or remove it."
 
 
 def _check_png(data):

@@ -8,7 +8,10 @@ from srn_tf.errors import InputError
 from srn_tf.files import DAMAGE
 from srn_tf.labels import LabelSpace
 
-_FORMATS = "Give text of a word and its numbers a line (GloVe, word2vec), or an .npz with the arrays words and vectors."
+_FORMATS = (
+    "Give --label_embeddings=FILE: text with a word and its numbers per line (GloVe, word2vec), or an .npz with the "
+    "arrays words and vectors."
+)
 _BLOCK = 1024  # images
 
 
@@ -66,7 +69,7 @@ def label_embeddings(path, labels, width):
             vector, all of which are named.
     """
     if not path:
-        raise InputError("This model starts from word vectors of its labels: give their file as --label_embeddings.")
+        raise InputError(f"label_embeddings must be a file of word vectors for this model. Received: none. {_FORMATS}")
     names = [_variants(label.replace(" ", "_")) for label in labels]
     words = [[_variants(word) for word in re.split(r"[^\w]+|_", label) if word] for label in labels]
     wanted = {name for variants in [*names, *sum(words, [])] for name in variants}
@@ -93,8 +96,8 @@ def label_embeddings(path, labels, width):
             found.append(np.mean(of_parts, axis=0, dtype=np.float64))
     if missing:
         raise InputError(
-            f"Every label needs a word vector. Received: {path!r}, which has none for {len(missing)} of {len(labels)} "
-            f"labels, or not for each of their words: {', '.join(missing)}. Add them to the file."
+            f"label_embeddings must have a vector for every label, or for each word of its name. Received: {path!r}, "
+            f"without vectors for {len(missing)} of {len(labels)} labels: {', '.join(missing)}. Add them to the file."
         )
     return np.array(found, np.float32)
 
@@ -133,7 +136,7 @@ def _checked(numbers, width, where):
     vector = np.asarray(numbers, np.float64)
     if vector.shape != (width,) or not np.isfinite(vector).all():
         raise InputError(
-            f"Word vectors must be of {width} finite numbers, as --label_width says. Received: {vector.size} in "
-            f"{where}. Give the file's own --label_width, or another file."
+            f"Word vectors must have label_width = {width} finite numbers. Received: {vector.size} in {where}. Set "
+            "--label_width to the width of the file, or use another file."
         )
     return vector

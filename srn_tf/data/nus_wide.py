@@ -111,9 +111,14 @@ def _check_options(options):
         raise InputError(f"variant must be one of {', '.join(VARIANTS)}. Received: {variant!r}.")
     for name, needed_by in (("list_file", "list"), ("csv_file", "csv")):
         if options[name] and variant != needed_by:
-            raise InputError(f"{name} is for variant {needed_by}. Received: variant {variant}. Remove one of them.")
+            raise InputError(
+                f"{name} is for variant {needed_by}. Received: {name} with variant {variant}. Remove one of them."
+            )
     if variant == "list" and not options["list_file"]:
-        raise InputError("variant list needs list_file, a file of image paths, one a line. Received: none.")
+        raise InputError(
+            "variant list needs list_file, a file with one image path per line. Received: no list_file. Give "
+            "--list_file=FILE."
+        )
 
 
 def _read_rows(source_dir, options):

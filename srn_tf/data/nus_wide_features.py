@@ -51,7 +51,8 @@ def find_files(features_dir):
     """
     if not os.path.isdir(features_dir):
         raise InputError(
-            f"features_dir must be a folder. Received: {features_dir}. Give that of NUS-WIDE's low-level features."
+            f"features_dir must be a folder. Received: {features_dir}. Give the folder of NUS-WIDE's low-level "
+            "features."
         )
     found, missing = {}, []
     for split, name in _SPLITS.items():
@@ -118,8 +119,8 @@ def _read_block(path, block, progress):
                 continue  # only counted, for the message
             if len(entries) != width:
                 raise InputError(
-                    f"{path}, line {number}: an image must have {width} numbers. Received: {len(entries)}. "
-                    "Use the official file."
+                    f"{path}, line {number}: a line must have {width} numbers. Received: {len(entries)}. Use the "
+                    "official file."
                 )
             block[number - 1] = _parse(entries, path, number)
             progress.update()

@@ -102,8 +102,8 @@ def read_list(path, labels_of):
         parts = re.fullmatch(r"(\S+)(\s+\d+)?", line)
         if parts is None:
             raise InputError(
-                f"{where}: a line must be the path of one image, at most a number after it. Received: {_short(line)}. "
-                r"Write it as in ImageList, such as actor\0001_2124494179.jpg."
+                f"{where}: a line must be the path of one image, with an optional number after it. Received: "
+                rf"{_short(line)}. Write it as in ImageList, such as actor\0001_2124494179.jpg."
             )
         image = _image_path(parts[1], where)
         if not any(image in rows for rows in labels_of.values()):
@@ -205,8 +205,8 @@ def _refuse_tags(path):
     """Raises InputError if a file that the user gave is one of the *_Tags81.txt."""
     if Path(path).name.lower().endswith("tags81.txt"):
         raise InputError(
-            f"{path} must not be a file of user tags. Received: a Tags81.txt, which has the tags users gave on Flickr "
-            "and is not the ground truth. Give another file."
+            f"{path} must not be a file of user tags. Received: a Tags81.txt, with the tags that Flickr users gave. "
+            "They are not the ground truth. Give another file."
         )
 
 
@@ -216,8 +216,8 @@ def _refuse_tags_instead(path, source_dir):
     for folder in (path.parent, source_dir / "Groundtruth", source_dir / "NUS_WID_Tags", source_dir):
         for tags in sorted(folder.glob("*Tags81.txt")):
             raise InputError(
-                f"{path} must exist: it holds the ground truth. Received: {tags}, which has the tags users gave on "
-                "Flickr and is not the ground truth. Unpack the official Groundtruth.zip."
+                f"{path} must exist: it has the ground truth. Received: {tags}, with the tags that Flickr users gave. "
+                "They are not the ground truth. Unpack the official Groundtruth.zip."
             )
 
 
@@ -234,8 +234,8 @@ def _csv_rows(path, text):
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():  # more fields than columns, or fewer
             raise InputError(
-                f"{where}: a row must have {len(columns)} columns. Received: {_short(str([*row.values()]))}. "
-                "Correct the row; a list of several labels stands in double quotes."
+                f"{where}: a row must have {len(columns)} columns. Received: {_short(str([*row.values()]))}. Correct "
+                "the row. A list of several labels needs double quotes."
             )
         yield where, row
 

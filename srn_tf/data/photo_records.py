@@ -74,8 +74,8 @@ def clip_crop(crop, width, height):
     upper, lower = max(round(y), 0), min(round(y + h), height)
     if left >= right or upper >= lower:
         raise InputError(
-            f"The box of a crop must have an area inside the image of {width} x {height} pixels. "
-            f"Received: x {x:g}, y {y:g}, width {w:g}, height {h:g}. Correct or remove the box."
+            f"The box of a crop must have an area inside the image of {width} x {height} pixels. Received: x {x:g}, "
+            f"y {y:g}, width {w:g}, height {h:g}. Correct or remove the box."
         )
     return left, upper, right, lower
 

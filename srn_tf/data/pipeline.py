@@ -260,7 +260,7 @@ def _rows(batch_size, share):
     """The rows of a batch that belong to a worker: range."""
     index, count = share
     if batch_size % count:
-        raise InputError(f"batch_size must be a multiple of the {count} workers. Received: {batch_size}.")
+        raise InputError(f"batch_size must be a multiple of the number of workers, {count}. Received: {batch_size}.")
     return range(index * batch_size // count, (index + 1) * batch_size // count)
 
 

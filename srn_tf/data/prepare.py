@@ -60,16 +60,17 @@ def is_prepared(builder):
         return False
     if not (builder.data_path / "dataset_info.json").exists():
         raise InputError(
-            f"{builder.data_dir} must be a prepared data set. Received: no dataset_info.json in it. "
-            "Remove it and prepare again."
+            f"{builder.data_dir} must be a prepared data set. Received: a folder without dataset_info.json. Remove it "
+            "and prepare the data set again."
         )
     if not builder.info.splits:  # Prepared after the builder was made.
         builder.info.read_from_directory(builder.data_dir)
     if isinstance(builder, SourceBuilder):
         if "source" not in stored_metadata(builder):
             raise InputError(
-                f"{builder.data_dir} must be prepared by this version of the program. Received: metadata.json without "
-                "an entry 'source', by an earlier one, which also resized test images. Remove it and prepare it again."
+                f"{builder.data_dir} must be prepared by this version of srn_tf. Received: data of an earlier version "
+                "(no entry 'source' in metadata.json), which also resized test images. Remove the folder and prepare "
+                "the data set again."
             )
         if builder.asked_options is not None:
             _check_same_options(builder)
@@ -81,8 +82,8 @@ def _check_no_other_version(builder):
     others = [path.name for path in versions if (path / "dataset_info.json").exists()]
     if others:
         raise InputError(
-            f"{builder.data_path.parent} must hold version {builder.version} of {builder.name}, the one this program "
-            f"makes. Received: version {', '.join(sorted(others))}. Remove it, or give another data folder."
+            f"{builder.data_path.parent} must have version {builder.version} of {builder.name}, which this version of "
+            f"srn_tf makes. Received: version {', '.join(sorted(others))}. Remove it, or give another data folder."
         )
 
 
@@ -91,8 +92,8 @@ def _check_same_options(builder):
     different = [name for name in asked if stored.get(name) != asked[name]]
     if different:
         raise InputError(
-            f"{builder.data_dir} must be prepared with the options asked for. Received: "
-            + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} asked" for name in different)
+            f"{builder.data_dir} must be prepared with the same options as given now. Received: "
+            + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} now" for name in different)
             + ". Remove it, or give another data folder."
         )
 
@@ -103,14 +104,18 @@ def _check_same_source(builder):
     changed, num_gone = changed_files(builder.data_path, source_dir)
     received = ""
     if changed:
-        received = f"{len(changed):,} image(s) with other content than then, the first {changed[0]}"
+        received = f"{len(changed):,} changed image(s), the first {changed[0]}"
     elif num_gone:
-        logger.info("%s image(s) are no longer in %s: their labels were not compared.", f"{num_gone:,}", source_dir)
+        logger.info(
+            "%s image(s) are no longer in %s. Labels were not compared with the prepared ones.",
+            f"{num_gone:,}",
+            source_dir,
+        )
     elif truth_digest(builder.source) != stored["truth"]:
-        received = "other labels, boxes or splits than then, or other images listed"
+        received = "changed labels, boxes or splits, or another list of images"
     if received:
         raise InputError(
-            f"{builder.data_dir} must be prepared from what is in {source_dir} now. Received: {received}. "
+            f"{builder.data_dir} must be prepared from the present content of {source_dir}. Received: {received}. "
             "Remove it and prepare it again, or give another data folder."
         )
 
@@ -118,7 +123,7 @@ def _check_same_source(builder):
 def _check_source_dir(builder):
     source_dir = builder.source_dir
     if source_dir is None:
-        problem = f"is needed, since {builder.data_dir} is not prepared. Received: none"
+        problem = f"must be given, because {builder.data_dir} is not prepared. Received: none"
     elif not os.path.isdir(source_dir):
         problem = f"must exist. Received: {source_dir}"
     elif not os.access(source_dir, os.R_OK | os.X_OK):
@@ -128,7 +133,7 @@ def _check_source_dir(builder):
     else:
         return
     instructions = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-    raise InputError(f"The source folder of {builder.name} {problem}. {instructions}")
+    raise InputError(f"source_dir of {builder.name} {problem}. {instructions}")
 
 
 @contextlib.contextmanager
@@ -144,8 +149,8 @@ def _only_writer(builder):
         is_locked = lock(descriptor)
         if is_locked is False:
             raise InputError(
-                f"Only one process can prepare {builder.name} at a time. Received: another one is at work in "
-                f"{folder}. Wait until it is done and run again."
+                f"Only one process can prepare {builder.name} at a time. Received: another process that works in "
+                f"{folder}. Wait until it is done, then give the same command again."
             )
         if is_locked:  # Then these are of runs that were killed.
             _remove_unfinished(builder)
@@ -175,14 +180,13 @@ def _write(builder, beam_runner, beam_options):
             raise InputError(str(cause).splitlines()[-1]) from None
         if isinstance(error, BrokenProcessPool):
             raise InputError(
-                f"The worker processes that prepare {builder.name} must not be killed. Received: {error} "
-                "If memory ran out, use fewer (--processes)."
+                f"The processes that prepare {builder.name} must not be killed. Received: {error} If memory ran out, "
+                "use fewer --processes."
             ) from error
         if beam_runner is not None:  # Its services fail with errors of any type.
             raise InputError(
-                f"Beam runner {beam_runner} must be able to prepare {builder.name}. Received: "
-                f"{_one_line(error)[:1000]}. Check --beam_runner and --beam_options, and that all machines reach the "
-                "source and the data folder."
+                f"Beam runner {beam_runner} could not prepare {builder.name}. Received: {_one_line(error)[:1000]}. "
+                "Check --beam_runner and --beam_options. All machines must reach the source and the data folder."
             ) from error
         if isinstance(error, (OSError, tf.errors.OpError)):
             raise _cannot_write(builder, error) from error
@@ -201,8 +205,8 @@ def _remove_unfinished(builder):
 
 def _cannot_write(builder, error):
     return InputError(
-        f"Data set {builder.name} must be written to {builder.data_dir}. Received: {_one_line(error)}. "
-        "Free some space there or give another data folder."
+        f"Data set {builder.name} could not be written to {builder.data_dir}. Received: {_one_line(error)}. Free some "
+        "space there, or give another data folder."
     )
 
 

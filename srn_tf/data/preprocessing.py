@@ -12,7 +12,7 @@ BACKGROUND = 255.0  # what transparent pixels are laid over: white
 _KIND_RULE = (
     "An image must be a JPEG, PNG, BMP or GIF by its first bytes. Received: another kind. Save it as one of them"
 )
-_BMP_RULE = "A BMP must have 24 or 32 bits a pixel, not compressed, or 256 greys. Received: another. Save it as PNG"
+_BMP_RULE = "A BMP must have 24 or 32 bits per pixel, not compressed, or 256 greys. Received: another. Save it as PNG"
 _GIF_RULE = "The first frame of a GIF must cover it and have no transparent colour. Received: another. Save it as PNG"
 
 

@@ -87,13 +87,15 @@ def check_source_dir(source_dir, layout):
         InputError: it is not.
     """
     if not os.path.isdir(source_dir):
-        raise InputError(f"source_dir must be a folder. Received: {source_dir}. Give a folder with {layout}.")
+        raise InputError(
+            f"source_dir must be a folder with {layout}. Received: {source_dir}, which is not a folder. Check the path."
+        )
     if not os.access(source_dir, os.R_OK | os.X_OK):
         raise InputError(f"source_dir must be readable. Received: {source_dir}. Check its permissions.")
     if not os.listdir(source_dir):
         raise InputError(
-            f"source_dir must hold the downloaded files. Received: {source_dir}, which is empty. "
-            f"Unpack them there, to {layout}."
+            f"source_dir must be a folder with {layout}. Received: {source_dir}, which is empty. Unpack the download "
+            "there."
         )
 
 
@@ -112,7 +114,7 @@ def option_file(path, source_dir):
         if os.path.isfile(candidate):
             return candidate
     raise InputError(
-        f"{path} must be a file, here or in {source_dir}. Received: no such file. Check the path that was given."
+        f"{path} must be a file in the current folder or in {source_dir}. Received: no such file. Check the path."
     )
 
 

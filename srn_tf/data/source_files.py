@@ -90,8 +90,8 @@ def changed_files(folder, source_dir):
         is_whole = False
     if not is_whole:
         raise InputError(
-            f"{folder / LIST} must list the images the data set was prepared from. Received: a file that is missing or "
-            "damaged. Remove the data set and prepare it again."
+            f"{folder / LIST} must list the images that the data set was prepared from. Received: a missing or "
+            "damaged file. Remove the data set and prepare it again."
         )
     for path, num_bytes, changed_ns, content in rows:
         try:

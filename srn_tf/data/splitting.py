@@ -32,7 +32,7 @@ def split_photos(photos, labels, seed, test_fraction, validation_fraction=0.0):
         fractions["validation"] = validation_fraction
     if len(photos) < len(fractions):
         raise InputError(
-            f"The splits {', '.join(fractions)} need an image each. Received: {len(photos)} image(s). Add images."
+            f"The splits {', '.join(fractions)} need one image each. Received: {len(photos)} image(s). Add images."
         )
     indices = stratified_split(labels, list(fractions.values()), seed)
     return {split: [photos[i] for i in chosen] for split, chosen in zip(fractions, indices)}

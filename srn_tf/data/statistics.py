@@ -130,7 +130,9 @@ def summarize(counts, labels, is_zero_unspecified):
         InputError: there is no image.
     """
     if counts.images == 0:
-        raise InputError("A split must have at least one image to be described. Received: none. Prepare it again.")
+        raise InputError(
+            "A split must have at least one image to be described. Received: no image. Prepare the data set again."
+        )
     positives = counts.positives
     unspecified = counts.zeros if is_zero_unspecified else np.zeros_like(counts.zeros)
     specified = counts.images - unspecified
@@ -215,7 +217,7 @@ def _size_px(record):
     except OSError:  # Pillow's UnidentifiedImageError is one.
         raise InputError(
             f"The image of record {record['name'].decode()} must be a JPEG, PNG or BMP. Received: "
-            f"{len(record['image'])} bytes that are none. Prepare the data set again."
+            f"{len(record['image'])} bytes of another kind. Prepare the data set again."
         ) from None
 
 

@@ -191,7 +191,10 @@ def _read_list(path):
             )
         image_id = fields[0]
         if image_id in values:
-            raise InputError(f"{path}, line {number}: an image must be listed once. Received {image_id} twice.")
+            raise InputError(
+                f"{path}, line {number}: every image must be listed once. Received: {image_id} twice. Unpack the "
+                "official archive again."
+            )
         photo_path(image_id, f"{path}, line {number}")
         values[image_id] = int(fields[1])
     if not values:
@@ -206,8 +209,8 @@ def _check_disjoint(values):
         for image_id in values[part]:
             if image_id in part_of:
                 raise InputError(
-                    f"An image must be in one of ImageSets/Main/*_train.txt, *_val.txt and *_test.txt. Received: "
-                    f"{image_id} in {part_of[image_id]} and {part}. Unpack the official archives again."
+                    "Every image must be in only one of ImageSets/Main/*_train.txt, *_val.txt and *_test.txt. "
+                    f"Received: {image_id} in {part_of[image_id]} and {part}. Unpack the official archives again."
                 )
             part_of[image_id] = part
 

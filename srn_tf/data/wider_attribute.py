@@ -106,8 +106,8 @@ class WiderAttribute(SourceBuilder):
         for split, photos in splits.items():
             if not photos:
                 raise InputError(
-                    f"Split {split} must have at least one person. Received: no person in the annotation files. "
-                    "Use the official files."
+                    f"Split {split} must have at least one person. Received: annotation files without persons. Use "
+                    "the official files."
                 )
         return Source(LABEL_NAMES, splits, tuple(counts), tuple(notes))
 

@@ -88,8 +88,8 @@ class Rows:
             folder = self._folder or tempfile.gettempdir()
             size = self._shape[0] * self._shape[1] * self._dtype.itemsize / 1e9
             raise InputError(
-                f"A temporary file of {size:.1f} GB must fit into {folder}. Received: {error.strerror or error}. "
-                "Make room there."
+                f"A temporary file of {size:.1f} GB must fit into {folder}. Received: {error.strerror or error}. Free "
+                "some space there."
             ) from None
 
 

@@ -124,7 +124,7 @@ def _checked_boxes(boxes, box_labels, num_labels):
     if is_bad_box.any():
         first = boxes[is_bad_box][0].tolist()
         raise InputError(
-            f"a box must be ymin, xmin, ymax, xmax, finite, each maximum >= its minimum. Received: {first}."
+            f"Boxes must be finite ymin, xmin, ymax, xmax, each maximum at least its minimum. Received: {first}."
         )
     # An empty list of labels arrives as float64: its type says nothing.
     is_bad_label = (box_labels < 0) | (box_labels >= num_labels)

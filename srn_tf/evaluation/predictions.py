@@ -66,7 +66,10 @@ def save_predictions(path, predictions):
     except OSError as error:
         with contextlib.suppress(OSError):
             os.remove(f"{path}.writing")
-        raise InputError(f"Predictions must be written to {path}. Received: {error.strerror}.") from None
+        raise InputError(
+            f"Predictions must be written to {path}. Received: {error.strerror}. Check the folder's permissions and "
+            "free space."
+        ) from None
 
 
 def load_predictions(path):
@@ -97,7 +100,7 @@ def load_predictions(path):
     except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} must hold the predictions of a run. Received: {reason}. Evaluate the run again."
+            f"{path} must be the predictions of a run. Received: {reason}. Evaluate the run again."
         ) from None
 
 

@@ -12,16 +12,19 @@ from srn_tf.evaluation.ranking import mean_of_blocks, ranking_metrics
 
 _TOP = 3  # labels per image in the papers' second table
 _AP = (
-    "AP is the all-points area under the interpolated precision-recall curve (VOC 2010 on, equal scores in file "
-    "order) and mAP its plain mean over the labels that have positives; mAP_by_definition has also rank (mean "
-    "precision at the ranks of the positives), sklearn (change of recall x precision over distinct scores) and "
-    "voc_11_point (mean over the recalls 0, 0.1 ... 1 of the highest precision from there on)"
+    "AP: all-points area under the interpolated precision-recall curve (VOC 2010 on). Equal scores are ranked in file "
+    "order.",
+    "mAP: plain mean of AP over the labels that have positives.",
+    "mAP_by_definition: the same, and mAP by three other definitions. rank: mean precision at the ranks of the "
+    "positives. sklearn: change of recall x precision over distinct scores. voc_11_point: mean over the recalls 0, 0.1 "
+    "... 1 of the highest precision from there on.",
 )
 _RATES = (
-    "F1-C is the mean over labels of F1 and F1-C-harmonic the harmonic mean of P-C and R-C; a label never predicted "
-    "has P = 1 and one without positives R = 1, as in the authors' code, but 0 in the tables named plain"
+    "F1-C: mean of F1 over labels. F1-C-harmonic: harmonic mean of P-C and R-C.",
+    "A label that is never predicted has P = 1, and a label without positives has R = 1, as in the authors' code. In "
+    "the tables named plain both are 0.",
 )
-_CALIBRATION = "ECE is the expected calibration error over 15 equal bins of all pairs of image and label"
+_CALIBRATION = "ECE: expected calibration error over 15 equal bins of all pairs of image and label."
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,25 @@ class Protocol:
 
     @property
     def definition(self):
-        """str, one sentence that goes into every output."""
-        return f"{self._labels()}; {_AP}; {self._predicted()}; {_RATES}; {_CALIBRATION}."
+        """str, what the numbers mean, one thing per line; it goes into every output."""
+        return "\n".join([self._labels(), *_AP, self._predicted(), *_RATES, _CALIBRATION])
 
     def _labels(self):
         if not self.is_zero_unspecified:
-            return "Label 1 is positive, 0 and -1 are negative"
+            return "Labels: 1 is positive, 0 and -1 are negative."
         treated = {"excluded": "left out of", "negative": "negative in"}
         return (
-            f"Label 1 is positive, -1 negative and 0 {self.zero_means}, which is {treated[self.zero_in_ap]} AP and "
-            f"calibration and {treated[self.zero_in_rates]} precision, recall and F1"
+            f"Labels: 1 is positive, -1 is negative, 0 is {self.zero_means}. 0 is {treated[self.zero_in_ap]} AP and "
+            f"calibration, and {treated[self.zero_in_rates]} precision, recall and F1."
         )
 
     def _predicted(self):
-        rule = "a label is predicted where sigmoid(score) > threshold (all)"
+        rule = "Predicted labels: in all, those with sigmoid(score) > threshold."
         if not self.use_top3:
             return rule
         if self.top3_min_probability is None:
-            return f"{rule} or as one of exactly the three highest of its image (top3)"
-        least = f"sigmoid(score) >= {self.top3_min_probability:g}"
-        return f"{rule} or as one of the three highest of its image if also {least} (top3)"
+            return f"{rule} In top3, exactly the three highest of each image."
+        return f"{rule} In top3, those of the three highest with sigmoid(score) >= {self.top3_min_probability:g}."
 
 
 # NUS-WIDE: 1 positive, 0 and -1 negative; top-3 predicts exactly three labels for every image.
@@ -156,8 +158,8 @@ def evaluate(scores, labels, protocol, label_names=None, thresholds=None, rankin
     num_labels = scores.shape[1]
     if label_names is not None and len(label_names) != num_labels:
         raise InputError(
-            f"label_names must have one name per column of scores. Received: {len(label_names)} names for "
-            f"{num_labels} columns."
+            f"There must be one label name per column of scores. Received: {len(label_names)} names for {num_labels} "
+            "columns."
         )
     thresholds = _checked_thresholds(thresholds, num_labels)
     _check_negatives(labels, protocol)
@@ -242,10 +244,9 @@ def _check_negatives(labels, protocol):
     left_out = [what for what, policy in policies.items() if policy == "excluded"]
     if left_out and not _labels_with(labels, -1).any() and all(_labels_with(labels, value).any() for value in (0, 1)):
         raise InputError(
-            f"labels must be -1 where a label is known to be absent: in protocol {protocol.name} 0 means "
-            f"{protocol.zero_means} and is left out of {' and of '.join(left_out)}, which would be 100 whatever the "
-            "scores. Received: only 0 and 1. Write -1 for what is absent, or use a protocol whose 0 is negative: coco, "
-            "nus_wide."
+            f"In protocol {protocol.name}, absent labels must be -1. 0 means {protocol.zero_means} and is left out of "
+            f"{' and of '.join(left_out)}, which would be 100 whatever the scores. Received: only 0 and 1. Write -1 "
+            "for absent labels, or use a protocol in which 0 is negative: coco, nus_wide."
         )
 
 
@@ -332,7 +333,9 @@ def _checked_scores_and_labels(scores, labels):
             f"labels {labels.shape}."
         )
     if scores.size == 0:
-        raise InputError(f"there must be at least one image and one label. Received: shape {scores.shape}.")
+        raise InputError(
+            f"scores and labels must have at least one image and one label. Received: shape {scores.shape}."
+        )
     bad_scores, bad_labels = _Bad(), _Bad()
     for rows in row_blocks(scores, labels):
         bad_scores.add(rows, scores[rows], np.isfinite(scores[rows]))
@@ -378,7 +381,7 @@ def _as_matrix(values, name):
     except ValueError:  # NumPy's error for rows of different lengths
         raise InputError(f"{name} must be a matrix, images x labels. Received: rows of different lengths.") from None
     if values.dtype.kind not in "fiub":
-        raise InputError(f"{name} must be real numbers. Received: values of type {values.dtype}.")
+        raise InputError(f"{name} must be real numbers. Received: type {values.dtype}.")
     if values.ndim != 2:
         raise InputError(f"{name} must be a matrix, images x labels. Received: shape {values.shape}.")
     return values

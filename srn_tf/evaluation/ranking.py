@@ -24,7 +24,7 @@ def ranking_metrics(scores, positives, predicted):
     from sklearn import metrics  # here: it takes a second to load
 
     if scores.shape[1] < 2:
-        raise InputError("ranking metrics need at least two labels. Received: 1 label. Leave them out.")
+        raise InputError("Ranking metrics need at least two labels. Received: 1 label. Leave them out.")
     return {
         "LRAP": float(100 * metrics.label_ranking_average_precision_score(positives, scores)),
         "coverage_error": float(metrics.coverage_error(positives, scores)),

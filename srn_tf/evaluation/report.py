@@ -147,7 +147,7 @@ def _notes(definition, output):
     """Lines of text on what the numbers mean, the threshold and the labels left out of mAP."""
     threshold = output["threshold"]
     shown = "one per label" if isinstance(threshold, list) else f"{threshold:g}"
-    notes = [f"{definition} Threshold: {shown}."]
+    notes = [*definition.splitlines(), f"Threshold: {shown}."]
     if "ranking" in output:
         notes.append(f"Ranking: {output['ranking']['note']}")
     if "sizes" in output:
@@ -219,7 +219,7 @@ def _spaced(tables):
 
 
 def _filled(note):
-    return textwrap.fill(note, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(note, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _tables(result):

@@ -47,7 +47,8 @@ def evaluate_score_files(scores_path, labels_path, protocol, scores_are=None, **
         evaluated = protocols.evaluate(logits, labels, protocol, table and table.labels, **options)
         if len(evaluated["ties"]["constant_labels"]) == logits.shape[1]:
             raise InputError(
-                "scores must tell images apart. Received: the same scores for every image. Check how they were written."
+                "scores must differ between images. Received: the same scores for every image. Check how they were "
+                "written."
             )
     except InputError as error:
         raise InputError(f"{scores_path} with {labels_path}: {error}") from None
@@ -90,15 +91,15 @@ def as_logits(scores, scale):
     if scale == "probabilities":
         if lowest < 0 or highest > 1:
             raise InputError(
-                f"probabilities must be from 0 to 1. Received: {lowest:g} to {highest:g}. Give --scores_are=logits if "
-                "they are logits; divide by 100 what is in percent."
+                f"probabilities must be from 0 to 1. Received: {lowest:g} to {highest:g}. If they are logits, set "
+                "scores_are=logits. If they are in percent, divide them by 100."
             )
         return log_odds(scores)
     if scale is None and lowest >= 0:
         raise InputError(
-            f"scores must be known to be logits. Received: {lowest:g} to {highest:g}, none below 0, so that logits "
-            "would predict every label of every image. Give --scores_are=probabilities (0 to 1), or "
-            "--scores_are=logits if they are."
+            "The scale of scores is unclear without a value below 0: as logits they would predict every label of "
+            f"every image. Received: {lowest:g} to {highest:g}. Set scores_are=probabilities, or scores_are=logits if "
+            "they are."
         )
     return scores
 
@@ -119,18 +120,23 @@ def read_matrix(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} must be a file of numbers. Received: no such file; check the path.")
+        raise InputError(f"{path} must be a file of numbers. Received: no such file. Check the path.")
     try:
         if path.suffix.lower() in (".npy", ".npz"):
             matrix = _read_array_file(path)
         else:
             matrix = _read_text_file(path)
     except UnicodeDecodeError:
-        raise InputError(f"{path} must be text (csv or whitespace-separated), .npy or .npz; it is not text.") from None
+        raise InputError(
+            f"{path} must be .npy, .npz or text (CSV, or separated by spaces). Received: a file that is not UTF-8 "
+            "text. Convert it."
+        ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            f"{path} must be readable. Received: {error.strerror or error}. Check its permissions."
+        ) from None
     if matrix.size == 0:
-        raise InputError(f"{path} must have at least one row of numbers. Received: an empty file.")
+        raise InputError(f"{path} must have at least one row of numbers. Received: an empty file. Write it again.")
     return matrix
 
 
@@ -148,7 +154,7 @@ def _read_text_file(path):
             if rows and row.size != rows[0].size:
                 raise InputError(
                     f"{path}: every row must have as many values as the first. Received: {row.size} on line "
-                    f"{line_number}, {rows[0].size} on line {first_line}."
+                    f"{line_number}, {rows[0].size} on line {first_line}. Correct the row."
                 )
             rows.append(row)
     return np.stack(rows) if rows else np.empty((0, 0))
@@ -161,9 +167,8 @@ def _parse_row(path, line_number, fields):
     except ValueError:
         entry = next(index for index, field in enumerate(fields) if not _is_number(field))
         raise InputError(
-            f"{path}: every entry must be a number, with no header line but one that begins with "
-            f"{' or '.join(IMAGE_COLUMNS)}. Received: {fields[entry].strip()[:40]!r} on line {line_number}, entry "
-            f"{entry + 1}."
+            f"{path}: every entry must be a number. A header must begin with {' or '.join(IMAGE_COLUMNS)}. Received: "
+            f"{fields[entry].strip()[:40]!r} on line {line_number}, entry {entry + 1}."
         ) from None
 
 
@@ -182,15 +187,17 @@ def _read_array_file(path):
             with content:
                 if len(content.files) != 1:
                     names = ", ".join(content.files) or "none"
-                    raise InputError(f"{path} must hold exactly one array. Received: {names}.")
+                    raise InputError(f"{path} must have exactly one array. Received: {names}. Save one array alone.")
                 content = content[content.files[0]]
     except InputError:
         raise
     except (*DAMAGE, MemoryError) as error:
         # NumPy's own messages may span lines; a user's error is one line.
         reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} must be a NumPy array file without pickled objects; NumPy says: {reason}.") from None
+        raise InputError(
+            f"{path} must be a NumPy file without pickled objects. Received: {reason}. Save it again with numpy.save."
+        ) from None
     if not isinstance(content, np.ndarray) or content.dtype.kind not in "fiub" or content.ndim != 2:
         received = f"shape {content.shape}, type {content.dtype}" if isinstance(content, np.ndarray) else "raw bytes"
-        raise InputError(f"{path} must hold a matrix of real numbers, images x labels. Received: {received}.")
+        raise InputError(f"{path} must be a matrix of real numbers, images x labels. Received: {received}.")
     return content

@@ -58,14 +58,17 @@ def read_named_table(path):
         found = read(path) if read else None
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise InputError(
-            f"{path} must be a table of scores or truth. Received: {' '.join(str(error).split())}. Write it again."
+            f"{path} must be a table of scores or true labels. Received: {' '.join(str(error).split())}. Write it "
+            "again."
         ) from None
     if found is None:
         return None
     columns, rows = found
     if not rows or len(columns) < 2:
         received = "no row" if len(columns) > 1 else "no label"
-        raise InputError(f"{path} must have a row per image and a column per label. Received: {received}.")
+        raise InputError(
+            f"{path} must have a row per image and a column per label. Received: {received}. {_make_it()}."
+        )
     return _table(str(path), columns, rows)
 
 
@@ -100,8 +103,8 @@ def _places(what, scores, ours, truth, theirs):
             if only:
                 parts.append(f"{len(only)} only in {table.path}, such as {only[0]!r}")
         raise InputError(
-            f"scores and truth must have the same {what}, spelled alike, in any order. Received: {'; '.join(parts)}. "
-            "Correct the names, or remove what the other file lacks."
+            f"scores and labels must have the same {what}, spelled alike, in any order. Received: {'; '.join(parts)}. "
+            "Correct the names, or remove those that the other file does not have."
         )
     place = {name: index for index, name in enumerate(theirs)}
     return [place[name] for name in ours]
@@ -121,8 +124,8 @@ def _table(path, columns, rows):
         failed = [row for row in rows if row[-1]]
         if failed:
             raise InputError(
-                f"{path} must have an answer for every image. Received: {len(failed)} without, the first "
-                f"{failed[0][0]}: {failed[0][-1]} Remove these rows from scores and truth, or mend the images and "
+                f"{path} must have an answer for every image. Received: {len(failed)} without one, the first "
+                f"{failed[0][0]}: {failed[0][-1]} Remove these rows from both files, or replace the images and "
                 "predict again."
             )
     values = np.empty((len(rows), len(labels)))
@@ -133,7 +136,7 @@ def _table(path, columns, rows):
             place = next(place for place in range(len(labels)) if not _is_number(row[1 + place]))
             raise InputError(
                 f"{path} must have a number for every image and label. Received: {str(row[1 + place])[:40]!r} for "
-                f"{labels[place]!r} of {row[0]}. Columns are those of labels alone; {_make_it()}."
+                f"{labels[place]!r} of {row[0]}. All columns but the first must be labels; {_make_it()}."
             ) from None
     return NamedTable(path, images, labels, values, is_of_predict)
 
@@ -160,8 +163,8 @@ def _read_csv(path):
                 continue
             if len(cells) != len(header):
                 raise InputError(
-                    f"{path}, line {lines.line_num}: a row must have {len(header)} cells, as the header has. Received: "
-                    f"{len(cells)}. Correct the row; a cell that holds a comma needs quotes."
+                    f"{path}, line {lines.line_num}: a row must have {len(header)} cells, like the header. Received: "
+                    f"{len(cells)}. Correct the row. A cell that holds a comma needs quotes."
                 )
             found.append(cells)
     return header, found
@@ -189,7 +192,7 @@ def _read_json_lines(path):
             image_column = image_column or (names[0] if names else "")
             if image_column.lower() not in IMAGE_COLUMNS or image_column not in names:
                 raise InputError(
-                    f"{path}, line {number}: a line must be an object that names its image. Expected: a first key "
+                    f"{path}, line {number}: a line must be an object whose first key is "
                     f"{' or '.join(IMAGE_COLUMNS)}, the same in every line. Received: {line.strip()[:40]!r}. "
                     f"{_make_it()}."
                 )
@@ -199,8 +202,8 @@ def _read_json_lines(path):
                 columns = columns or list(record)
                 if set(record) != set(columns):
                     raise InputError(
-                        f"{path}, line {number}: every line must have the same labels. Expected: {', '.join(columns)}. "
-                        f"Received: {', '.join(record)}."
+                        f"{path}, line {number}: every line must have the same labels. Expected: "
+                        f"{', '.join(columns)}. Received: {', '.join(record)}. Correct the line."
                     )
             rows.append([image, *(record.get(name) for name in columns or ()), error])
     # Where no line has an error, the image's column tells: predict.py names it `path`.

@@ -67,23 +67,23 @@ class Thresholds:
         expected = digest_of(weights_path)
         if self.weights != expected:
             raise InputError(
-                f"{self.path} must be tuned on the predictions of the same weights. Expected: weights "
-                f"{expected[:12]}, of {weights_path}. Received: {self.origin}. {_make_it()}"
+                f"{self.path} must be tuned on predictions of the same weights. Expected: weights {expected[:12]}, of "
+                f"{weights_path}. Received: {self.origin}. {_make_it()}"
             )
 
     @property
     def origin(self):
         """str, what they were tuned on."""
         if not self.weights:
-            return "thresholds that do not say on which weights they were tuned"
-        return f"thresholds of the weights {self.weights[:12]}, of the run {self.run}"
+            return "thresholds tuned on unknown weights"
+        return f"thresholds tuned on weights {self.weights[:12]}, of the run {self.run}"
 
     @property
     def statement(self):
         """str, what is decided by them, for the user."""
         lowest, highest = self.values.min(), self.values.max()
         span = f"{lowest:.4g}" if lowest == highest else f"{lowest:.4g} to {highest:.4g}"
-        return f"{self.output} is decided by the thresholds of {self.path} ({span}) instead of 0.5"
+        return f"{self.output} uses the thresholds of {self.path} ({span}) instead of 0.5"
 
 
 def tune_run(work_dir, split, metric, per_label):
@@ -108,8 +108,8 @@ def tune_run(work_dir, split, metric, per_label):
     """
     if split == "test":
         raise InputError(
-            "Thresholds must not be tuned on test: what is then measured there says nothing about other images. "
-            "Received: --split=test. Tune on validation."
+            "Thresholds must not be tuned on the test split, because its metrics would then say nothing about other "
+            "images. Received: --split=test. Tune on validation."
         )
     if metric not in METRICS:
         raise InputError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}.")
@@ -161,8 +161,8 @@ def tune(scores, labels, protocol, metric, per_label):
         has_positives |= (labels[rows] == 1).any(axis=0)
     if not has_positives.any():
         raise InputError(
-            f"Thresholds need a positive label to be tuned on. Received: none in {len(labels)} images. "
-            "Use a split with labels."
+            f"Thresholds need a positive label to be tuned on. Received: {len(labels)} images without one. Use a "
+            "split with labels."
         )
     excludes = protocol.zero_in_rates == "excluded"
     if not per_label:

@@ -2,6 +2,9 @@
 
 from srn_tf.errors import InputError
 
+USE_RANDOM_WEIGHTS = "use random weights (--backbone_weights=none; weights=None of create_model)"
+"""What a message advises where the pre-trained weights of a backbone cannot be had."""
+
 
 def assign_arrays(weights, arrays, source):
     """Gives variables the arrays of the same names; every name and shape must match, on both sides.
@@ -15,7 +18,9 @@ def assign_arrays(weights, arrays, source):
     """
     misfits = misfits_of(weights, arrays)
     if misfits:
-        raise InputError(f"The weights in {source} belong to another architecture: {misfits}.")
+        raise InputError(
+            f"The weights in {source} must fit the model. Received: {misfits}. Use weights of the same architecture."
+        )
     for name, weight in weights.items():
         weight.assign(arrays[name])
 

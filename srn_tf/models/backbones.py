@@ -11,6 +11,7 @@ import re
 
 from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
+from srn_tf.models.assigning import USE_RANDOM_WEIGHTS
 from srn_tf.models.efficientnet_lite import SCALES, build_efficientnet_lite, load_pretrained
 from srn_tf.models.finite import check_finite
 from srn_tf.models.resnet_torch import RESNET_TORCH, build_resnet_torch, load_torchvision
@@ -203,8 +204,8 @@ def build_trunk(name, image_size, weights="none"):
         raise InputError(f"image_size must be a multiple of {units} for backbone {name}. Received: {image_size}.")
     if name == "small" and weights != "none":
         raise InputError(
-            "Backbone small has no pre-trained weights: use --backbone_weights=none, or --init_from to start "
-            f"from a run of this project. Received: {weights!r}."
+            f"Backbone small has no pre-trained weights. Received: {weights!r}. Start from a run with --init_from, or "
+            f"{USE_RANDOM_WEIGHTS}."
         )
     if name == "small":
         network = _build_small(image_size)
@@ -304,8 +305,8 @@ def _load_application(application, scaled, weights):
     build = getattr(keras.applications, application.builder_name)
     if weights not in ("imagenet", "none") and not os.path.isfile(weights):
         raise InputError(
-            f"backbone_weights must be imagenet, none or a file. Received: {weights!r}, which is not a file; "
-            f"expected a copy of {application.weights_file}."
+            f"backbone_weights must be imagenet, none or a copy of {application.weights_file}. Received: {weights!r}, "
+            "which is not a file. Check the path."
         )
     try:
         return build(
@@ -318,15 +319,15 @@ def _load_application(application, scaled, weights):
         reason = " ".join(str(error).split())[:300]
         if weights == "imagenet":
             raise InputError(
-                f"The ImageNet weights {application.weights_file} could not be downloaded ({reason}). Bring the "
-                "file from a machine with network and pass --backbone_weights=FILE, or start from random "
-                "weights with --backbone_weights=none."
+                f"The ImageNet weights {application.weights_file} could not be downloaded. Received: {reason}. Copy "
+                "the file from a machine with network access and give --backbone_weights=FILE, or "
+                f"{USE_RANDOM_WEIGHTS}."
             ) from error
         if weights == "none":
             raise
         raise InputError(
-            f"The weight file {weights} does not fit {application.builder_name} without its classifier ({reason}). "
-            f"Expected a copy of {application.weights_file}."
+            f"backbone_weights must fit {application.builder_name} without its classifier. Received: {weights} "
+            f"({reason}). Use a copy of {application.weights_file}."
         ) from error
 
 

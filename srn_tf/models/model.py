@@ -252,7 +252,7 @@ class MultiLabelModel:
             InputError: it is none of them.
         """
         if name not in self.logits:
-            raise InputError(f"The output to serve must be one of {', '.join(self.logits)}. Received: {name!r}.")
+            raise InputError(f"The served output must be one of {', '.join(self.logits)}. Received: {name!r}.")
         others = (other for other in self.logits if other != name)
         return dataclasses.replace(self, logits=(name, *others))
 

@@ -85,7 +85,8 @@ class ModelConfig:
             return cls(**{**record, "settings": settings})
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"The run's model must be one of this version of srn_tf. Received: {record} ({error}). Train it again."
+                f"The run's model must be one of this version of srn_tf. Received: {record} ({error}). Train the run "
+                "again, or use the version that wrote it."
             ) from None
 
 

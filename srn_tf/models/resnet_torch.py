@@ -8,7 +8,7 @@ import logging
 
 from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
-from srn_tf.models.assigning import assign_arrays
+from srn_tf.models.assigning import USE_RANDOM_WEIGHTS, assign_arrays
 from srn_tf.models.finite import check_finite
 from srn_tf.models.published import in_keras_axes, is_weight, trunk_address
 from srn_tf.models.torch_file import read_torch_file
@@ -103,9 +103,9 @@ def load_torchvision(network, path):
     """
     if path == "imagenet":
         raise InputError(
-            f"The ImageNet weights of {RESNET_TORCH} are a file of torchvision, which is not downloaded. Fetch "
-            "resnet101-63fe2227.pth from download.pytorch.org/models and pass --backbone_weights=FILE, or start from "
-            "random weights: --backbone_weights=none."
+            f"The ImageNet weights of {RESNET_TORCH} are torchvision's. srn_tf does not download them. Download "
+            "resnet101-63fe2227.pth from download.pytorch.org/models and give --backbone_weights=FILE, or "
+            f"{USE_RANDOM_WEIGHTS}."
         )
     published = read_torch_file(path)
     prefixes = [name.removesuffix(_FIRST) for name in published if name.endswith(_FIRST)]

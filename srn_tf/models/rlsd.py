@@ -144,8 +144,8 @@ def build(trunk, labels, settings):
     num_anchors = height * width * proposals.output["objectness"].shape[3]
     if settings.regions > num_anchors:
         raise InputError(
-            f"regions must not exceed the {num_anchors} anchors of a map of {height} x {width}. Received: "
-            f"{settings.regions}. Use fewer, or a larger --image_size."
+            f"regions must be at most {num_anchors}, the anchors of a map of {height} x {width}. Received: "
+            f"{settings.regions}. Use fewer regions, or a larger --image_size."
         )
     num_samples = settings.region_grid**2 * channels
     region_net = build_region_net(settings.regions, num_samples, settings.region_width, settings.region_dropout)

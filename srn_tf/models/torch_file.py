@@ -45,7 +45,9 @@ def read_torch_file(path):
         InputError: no such file; it is damaged or no state dict; or it asks for anything but tensors.
     """
     if not os.path.isfile(path):
-        raise InputError(f"A PyTorch file was expected. Received: {path!r}, not a file.")
+        raise InputError(
+            f"backbone_weights must be a PyTorch file. Received: {path!r}, which is not a file. Check the path."
+        )
     try:
         with open(path, "rb") as file:
             is_archive = zipfile.is_zipfile(file)
@@ -58,13 +60,13 @@ def read_torch_file(path):
         return {_checked_name(name): _strided(tensor, arrays) for name, tensor in state.items()}
     except _ForbiddenError as error:
         raise InputError(
-            f"{path} asks for {error}, which is no tensor: it could run any program, and is not read. Take the weights "
-            "from a source you trust, saved as a state dict."
+            f"{path} must hold tensors only. Received: {error}, which could run any code. The file was not loaded. "
+            "Use weights from a source you trust, saved as a state dict."
         ) from error
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path} is damaged or is not a PyTorch file of weights ({reason}). Fetch it again."
+            f"{path} must be an undamaged PyTorch file of weights. Received: {reason}. Download it again."
         ) from error
 
 

@@ -22,8 +22,8 @@ def list_inputs(arguments, list_file=None):
         arguments, list_file = [], "-"
     if bool(arguments) == bool(list_file):
         raise InputError(
-            "Images must be given either as arguments (images, folders, patterns) or in one list. Received: "
-            f"{'both' if list_file else 'none'}."
+            "Images must be given either as arguments (images, folders, patterns) or in a list (--list_file). "
+            f"Received: {'both' if list_file else 'none'}."
         )
     return read_list(list_file) if list_file else list_images(arguments)
 
@@ -47,10 +47,10 @@ def read_list(path):
             paths = [line.removesuffix("\n") for line in lines if line != "\n"]
     except OSError as error:
         raise InputError(
-            f"A list of images must be a file that can be read. Received: {path} ({error.strerror})."
+            f"list_file must be a readable file. Received: {path} ({error.strerror}). Check the path."
         ) from None
     if not paths:
-        raise InputError(f"A list of images must have at least one path, one a line. Received: {path}, which has none.")
+        raise InputError(f"list_file must have at least one path, one per line. Received: {path}, which has none.")
     if any("\0" in path for path in paths):
-        raise InputError(f"A list of images must be text, one path a line. Received: {path}, which has zero bytes.")
+        raise InputError(f"list_file must be text, one path per line. Received: {path}, which has zero bytes.")
     return paths

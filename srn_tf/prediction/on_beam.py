@@ -85,7 +85,7 @@ def predict_on_beam(model, paths, output, settings, write="probabilities", top_k
         summary = _run(pipeline, type(settings["beam_runner"]).__name__)
     if summary.failed == summary.images:
         raise InputError(
-            f"At least one image must be usable. Received: {summary.images} that are not. The reasons are in "
+            f"At least one image must be readable. Received: {summary.images} unreadable images. The reasons are in "
             f"{prefix}-*-of-*{suffix}."
         )
     return summary
@@ -98,16 +98,16 @@ def _listed(paths, prefix, suffix):
     try:
         if FileSystems.match([f"{prefix}-*-of-*{suffix}"])[0].metadata_list:
             raise InputError(
-                f"The output must be new. Received: {prefix}{suffix}, of which there are files "
-                f"{prefix}-*-of-*{suffix}. Remove them, or give another output."
+                f"output must not exist yet. Received: {prefix}{suffix}, whose files {prefix}-*-of-*{suffix} exist. "
+                "Remove them, or give another output."
             )
         with FileSystems.create(list_path) as file:
             for path in paths:
                 file.write(f"{json.dumps(path)}\n".encode())
     except OSError as error:
         raise InputError(
-            f"The output must be files that can be written. Received: {prefix}{suffix} ({_one_line(error)}). Check its "
-            "folder's permissions and free space."
+            f"output must be writable. Received: {prefix}{suffix} ({_one_line(error)}). Check its folder's "
+            "permissions and free space."
         ) from None
     try:
         yield list_path
@@ -125,8 +125,8 @@ def _run(pipeline, runner):
     except Exception as error:  # runners and their services fail with errors of any type
         reason = _one_line(find_input_error(error) or error)[:1000]
         raise InputError(
-            f"Beam runner {runner} must be able to predict. Received: {reason}. Check --beam_runner, --beam_options "
-            "and that all machines reach the images, the model and the output."
+            f"Beam runner {runner} could not predict. Received: {reason}. Check --beam_runner and --beam_options. All "
+            "machines must reach the images, the model and the output."
         ) from error
     counts = {counter.key.metric.name: counter.result for counter in counters}
     return Summary(counts["images"], counts["failed"])

@@ -23,7 +23,7 @@ def check_output(output):
     """
     output = os.path.realpath(output)
     if os.path.exists(output) and not os.path.isfile(output):
-        raise InputError(f"The output must be a file. Received: {output}, which is something else.")
+        raise InputError(f"output must be a file. Received: {output}, which is something else. Give another path.")
     folder = os.path.dirname(output)
     trial = os.path.join(folder, f".{os.path.basename(output)}.{os.getpid()}.tmp")
     with _written(output):
@@ -119,8 +119,8 @@ def open_parts(output, plan, restart=False):
             stack.callback(os.close, descriptor)
             if lock(descriptor) is False:
                 raise InputError(
-                    f"Only one process can write an output. Received: {output}, at which another one is at work. Wait "
-                    "until it is done, or give another output."
+                    f"Only one process can write an output. Received: {output}, which another process is writing. "
+                    "Wait until it is done, or give another output."
                 )
             stored = _read_plan(folder)
             if restart or stored is None:
@@ -149,9 +149,8 @@ def _read_plan(folder):
 def _other_plan(output, stored, plan):
     different = ", ".join(name for name in plan if stored.get(name) != plan[name])
     return (
-        f"Rows of one output must come of one model, the same inputs and options. Received: {output}, of which a part "
-        f"differs in: {different}. Finish it with the command that began it, or drop that part and begin "
-        "anew with --restart."
+        f"The rows of an output must come from one model, with the same inputs and options. Received: {output}, begun "
+        f"with another {different}. Finish it with the command that began it, or start again with --restart."
     )
 
 
@@ -162,6 +161,6 @@ def _written(output):
         yield
     except OSError as error:
         raise InputError(
-            f"The output must be a file that can be written. Received: {output} ({error.strerror or error}). Check its "
-            "folder's permissions and free space."
+            f"output must be a writable file. Received: {output} ({error.strerror or error}). Check its folder's "
+            "permissions and free space."
         ) from error

@@ -65,12 +65,12 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
             first_error = _fill(parts, predictor, paths, batch_size, columns, row_format)
         except BaseException:
             if parts.done:
-                logger.info("The answers so far are kept; the same command continues.")
+                logger.info("The answers so far are kept. The same command continues.")
             raise
         if parts.failed == len(paths):
             parts.remove()
             raise InputError(
-                f"At least one image must be usable. Received: {len(paths)} that are not; nothing was written."
+                f"At least one image must be readable. Received: {len(paths)} unreadable images. Nothing was written."
                 + (f" The first: {first_error}" if first_error else "")
             )
         parts.join(row_format)

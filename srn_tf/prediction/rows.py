@@ -55,8 +55,8 @@ class Columns:
         repeated = [name for name, count in collections.Counter(self.names).items() if count > 1]
         if repeated:
             raise InputError(
-                f"Columns must have different names. Received: two named {repeated[0]!r}, one for a label. Write the "
-                "labels or the top_k in place of the probabilities."
+                f"Columns must have different names. Received: two named {repeated[0]!r}, one of them for a label. "
+                "Use --write=labels or --write=top_k."
             )
 
     def row(self, answer):
@@ -101,7 +101,7 @@ class Csv(_Text):
         unclear = [label for label in columns.labels if ";" in label]
         if columns.write == "labels" and unclear:
             raise InputError(
-                f'CSV separates the predicted names by ";", so none may hold one. Received: {unclear[0]!r}. '
+                f"CSV separates the predicted names by ';', so no name may contain it. Received: {unclear[0]!r}. "
                 "Write to a file that ends in .jsonl or .parquet."
             )
         self.header = _csv_line(columns.names)
@@ -177,7 +177,7 @@ def format_of(output):
     """Returns the class of `FORMATS` for an output file; InputError for another ending."""
     extension = os.path.splitext(output)[1]
     if extension not in FORMATS:
-        raise InputError(f"The output must end in {', '.join(FORMATS)}. Received: {output}.")
+        raise InputError(f"output must end in {', '.join(FORMATS)}. Received: {output}.")
     return FORMATS[extension]
 
 

@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from srn_tf.errors import InputError
+from srn_tf.errors import InputError, not_written
 from srn_tf.files import DAMAGE, written_whole
 from srn_tf.labels import check_same_labels
 from srn_tf.models.assigning import assign_arrays, misfits_of
@@ -44,13 +44,10 @@ def save_arrays(path, arrays, meta):
             file.flush()
             with zipfile.ZipFile(file.name) as archive:
                 if archive.testzip() is not None:
-                    raise OSError(errno.EIO, "it reads otherwise than it was written")
+                    raise OSError(errno.EIO, "it reads back differently")
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"The checkpoint {path} could not be written ({getattr(error, 'strerror', None) or error}); what was saved "
-            "before is untouched. Make sure of free space and of the permission to write there, then give the same "
-            "command again: it continues."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(not_written(f"The checkpoint {path}", reason)) from error
 
 
 def copy_file(source, target):
@@ -107,13 +104,18 @@ def digest_of(path):
 def _reading(path):
     """Opens a file of `save_arrays`, and turns whatever is wrong with it into one InputError."""
     if not os.path.isfile(path):
-        raise InputError(f"A weight file of this project (.npz) was expected. Received: {path!r}, not a file.")
+        raise InputError(
+            f"Weights must be a file (.npz) written by srn_tf. Received: {path!r}, which is not a file. Check the path."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except DAMAGE as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is damaged or is not a weight file of this project ({reason}).") from error
+        raise InputError(
+            f"{path} must be an undamaged weight file (.npz) written by srn_tf. Received: {reason}. Use another file, "
+            "or a copy."
+        ) from error
 
 
 def _array(archive, name):
@@ -165,7 +167,10 @@ def _load_weight_arrays(path):
     """(arrays, meta) of a file of weights; InputError for the state of a run."""
     arrays, meta = load_arrays(path)
     if "schedule" in meta:
-        raise InputError(f"{path} is the state of a run in training. Give its work folder, or the .npz of a stage.")
+        raise InputError(
+            f"{path} must be a file of weights. Received: the state of a run in training. Give its work folder, or "
+            "the .npz of a stage."
+        )
     return arrays, meta
 
 
@@ -195,7 +200,7 @@ def load_fitting_parts(path, model, labels):
         if part == "trunk":  # which ends where the model needs no more of it
             found = _beginning(found, weights)
         if not has_same_labels and part not in model.label_free:
-            left[part] = "it belongs to other labels"
+            left[part] = "other labels"
         elif misfits := misfits_of(weights, found):
             left[part] = misfits
         else:
@@ -205,7 +210,8 @@ def load_fitting_parts(path, model, labels):
         reasons = "; ".join(f"{part}: {why}" for part, why in left.items())
         raise InputError(
             f"The weights in {path} must fit a part of the model. Expected one of: {', '.join(model.parts)}. "
-            f"Received: {', '.join(there)}{f' ({reasons})' if reasons else ''}."
+            f"Received: {', '.join(there)}{f' ({reasons})' if reasons else ''}. Use a run of the same method or "
+            "backbone."
         )
     for weights, found in taken.values():
         assign_arrays(weights, found, path)

@@ -17,6 +17,6 @@ def check_format(record, source):
     received = record.get("format", 1) if isinstance(record, dict) else 1
     if received != FORMAT:
         raise InputError(
-            f"{source} must be of this version of srn_tf, format {FORMAT}. Received: format {received}. Train the run "
-            "again, or use the version that wrote it."
+            f"{source} must have format {FORMAT}, of this version of srn_tf. Received: format {received}. Train the "
+            "run again, or use the version that wrote it."
         )

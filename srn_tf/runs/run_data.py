@@ -27,16 +27,20 @@ def open_run_data(work, data_dir, prepared_dir=""):
     check_same_labels(run["labels"], dataset.labels, f"The data set in {data_dir}")
     folder = str(dataset.builder.data_path)
     if os.path.commonpath(map(os.path.realpath, (data_dir, folder))) != os.path.realpath(data_dir):
-        logger.info("The images are those prepared in %s; %s itself is not read again.", folder, data_dir)
+        logger.info("Images are read from the prepared data in %s, not from %s.", folder, data_dir)
     expected = run.get("fingerprint")
     if not expected:
-        logger.warning("%s has no fingerprint of the run's data set: %s is taken to be it.", work.run, data_dir)
+        logger.warning(
+            "%s has no fingerprint of the run's data set. The data set in %s is assumed to be the same.",
+            work.run,
+            data_dir,
+        )
         return dataset, True
     is_own = dataset.fingerprint == expected
     if not is_own:
         logger.warning(
-            "WARNING: the data set in %s is not the one that %s was trained on (fingerprint %.12s, the run's is "
-            "%.12s): what follows is not of the run's own images.",
+            "WARNING: the data set in %s is not the one that %s was trained on (fingerprint %.12s, the run's: "
+            "%.12s). The results are for other images.",
             folder,
             work.path,
             dataset.fingerprint,

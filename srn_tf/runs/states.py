@@ -63,12 +63,12 @@ class States:
                 reasons.append(str(error))
                 continue
             for reason in reasons:
-                logger.warning("%s It is left out; %s is used in its place.", reason, path)
+                logger.warning("%s The state is skipped; %s is used instead.", reason, path)
             return arrays, meta
         if reasons:
             raise InputError(
-                f"One of the states in {self._folder} must be readable. Received: {len(reasons)}, all damaged, the "
-                f"newest so: {reasons[0]} Bring one back from a copy, or begin anew with --restart."
+                f"At least one saved state in {self._folder} must be readable. Received: {len(reasons)}, all damaged. "
+                f"The newest: {reasons[0]} Restore one from a copy, or start again with --restart."
             )
         return None
 

@@ -12,7 +12,7 @@ import tempfile
 from srn_tf.errors import InputError
 from srn_tf.files import lock, write_json
 from srn_tf.labels import check_same_labels
-from srn_tf.program import tool
+from srn_tf.program import command, tool
 from srn_tf.runs.format import FORMAT, check_format
 
 logger = logging.getLogger("srn_tf")
@@ -84,8 +84,8 @@ class WorkDir:
         versions = self.export_versions()
         if not versions:
             raise InputError(
-                f"A run must have an exported model. Received: {self.export}, which holds none. Make one with "
-                f"{tool('export')}."
+                f"The run must have an exported model. Received: no export in {self.export}. Make one: "
+                f"{command('export')} --work_dir={self.path}"
             )
         return os.path.join(self.export, str(versions[-1]))
 
@@ -105,8 +105,8 @@ class WorkDir:
             os.makedirs(self.path, exist_ok=True)
             if not is_claimed and set(os.listdir(self.path)) - {"dataset", _LOCK}:
                 raise InputError(
-                    f"work_dir must be a new folder or one of this run. Received: {self.path!r}, "
-                    "which holds other files."
+                    f"work_dir must be new, empty or the folder of this run. Received: {self.path!r}, which has other "
+                    "files. Give another --work_dir."
                 )
             self._lock()
             if is_claimed and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
@@ -131,8 +131,8 @@ class WorkDir:
             return False
         if not os.path.isfile(self.flags) or "model" not in self.read_flags():
             raise InputError(
-                f"--restart empties the work folder of a run. Received: {self.path!r}, which has no flags.txt of one. "
-                "Give another --work_dir, or empty it yourself."
+                f"--restart needs the work folder of a run. Received: {self.path!r}, which has no flags.txt of a run. "
+                "Give another --work_dir, or empty the folder yourself."
             )
         try:
             self._lock()
@@ -173,12 +173,12 @@ class WorkDir:
             holder = " ".join(file.read(200).split()) or "another process"
             file.close()
             raise InputError(
-                f"One run at a time can be at work in work_dir {self.path!r}. Received: a second one; the first is "
-                f"{holder}. Wait for it or stop it, or give another --work_dir."
+                f"Only one run can use work_dir {self.path!r} at a time. Received: a second run. The first is "
+                f"{holder}. Wait for it, stop it, or give another --work_dir."
             )
         if is_locked is None:
             logger.warning(
-                "%s cannot be locked on this file system: make sure that no other run has this work_dir.", file.name
+                "%s cannot be locked on this file system. Make sure that no other run uses this work_dir.", file.name
             )
         file.truncate(0)
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
@@ -188,7 +188,8 @@ class WorkDir:
 
     def _not_writable(self, error):
         return InputError(
-            f"work_dir must be writable. Received: {self.path!r} ({error.strerror}). Make it so, or give another."
+            f"work_dir must be writable. Received: {self.path!r} ({error.strerror}). Check its permissions and free "
+            "space, or give another --work_dir."
         )
 
     def _check_same_flags(self, before, now, defaults):
@@ -199,8 +200,9 @@ class WorkDir:
         added = [line for line in added if line.split("=")[0] in known or line not in defaults]
         if removed or added:
             raise InputError(
-                f"work_dir {self.path!r} holds a run with other flags: it has {' '.join(removed) or 'none of them'}, "
-                f"received {' '.join(added) or 'nothing in their place'}. Use another --work_dir, or the run's flags."
+                f"work_dir {self.path!r} must be used with the flags of its run. Expected: "
+                f"{' '.join(removed) or 'none of these'}. Received: {' '.join(added) or 'none of these'}. Use the "
+                "run's flags, or another --work_dir."
             )
 
     def write_run(self, description):
@@ -220,8 +222,8 @@ class WorkDir:
         expected, received = (run.get("fingerprint") for run in (before, description))
         if expected and received and expected != received:
             raise InputError(
-                f"The data set for work_dir {self.path!r} must be the one its run began with. Expected: fingerprint "
-                f"{expected}. Received: {received}. Give the --data_dir of that time, or another --work_dir."
+                f"The data set must be the one that the run in {self.path!r} started with. Expected: fingerprint "
+                f"{expected}. Received: {received}. Give the original --data_dir, or another --work_dir."
             )
 
     def add_to_run(self, **values):
@@ -240,7 +242,7 @@ class WorkDir:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise InputError(
-                f"{self.flags} must hold the run's flags. Received: {reason}. Give a run of {tool('train')}."
+                f"{self.flags} must have the run's flags. Received: {reason}. Give a run of {tool('train')}."
             ) from None
         return dict(line[2:].split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
@@ -256,7 +258,9 @@ class WorkDir:
             with open(self.metrics, encoding="utf-8") as file:
                 return json.load(file)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.metrics} cannot be read ({error}). Evaluate the run again.") from error
+            raise InputError(
+                f"{self.metrics} must be readable JSON. Received: {error}. Evaluate the run again."
+            ) from error
 
     def read_run(self):
         """Reads run.json.
@@ -266,13 +270,16 @@ class WorkDir:
         """
         if not os.path.isfile(self.run):
             raise InputError(
-                f"A work folder of {tool('train')} was expected. Received: {self.path!r}, which has no run.json."
+                f"work_dir must be a run of {tool('train')}. Received: {self.path!r}, which has no run.json. Check "
+                "the path."
             )
         try:
             with open(self.run, encoding="utf-8") as file:
                 run = json.load(file)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.run} cannot be read ({error}).") from error
+            raise InputError(
+                f"{self.run} must be readable JSON. Received: {error}. Restore it from a copy, or train the run again."
+            ) from error
         check_format(run, self.run)
         return run
 

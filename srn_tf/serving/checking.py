@@ -43,7 +43,7 @@ def known_operations(what, who, advice):
         raise
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{what} must have operations that {who} know. Received: {reason} {advice}") from error
+        raise InputError(f"{what} must use only operations that {who} support. Received: {reason} {advice}") from error
 
 
 def compare(model, answer, labels, thresholds, signatures, precision, rounding=None):
@@ -80,11 +80,11 @@ def compare(model, answer, labels, thresholds, signatures, precision, rounding=N
     if rounding is not None:
         tolerances = {key: max(value, _ROUNDING_MARGIN * rounding[key]) for key, value in tolerances.items()}
     remedy = (
-        "Its weights are finite and rounding does not explain it: this is a defect, please report it."
+        "Rounding does not explain this. It is a defect: please report it."
         if precision == "float32"
-        else f"{precision} costs this model too much: export it in float32."
+        else f"{precision} changes this model too much. Export it in float32."
     )
-    largest = check_differences(differences.parts, tolerances, "A written model", remedy)
+    largest = check_differences(differences.parts, tolerances, "The exported model", remedy)
     return {"largest_difference": largest, "tolerance": tolerances}
 
 
@@ -138,8 +138,8 @@ def check_differences(differences, tolerances, what, remedy):
     for key, value in largest.items():
         if not value <= tolerances[key]:  # so written that NaN is refused
             raise DifferenceError(
-                f"{what} must answer as the one in memory, its {key} within {tolerances[key]:g}. Received: a largest "
-                f"difference of {value:g}. Nothing was exported. {remedy}"
+                f"{what} must agree with the model in memory: {key} within {tolerances[key]:g}. Received: a difference "
+                f"of {value:g}. Nothing was exported. {remedy}"
             )
     return largest
 
@@ -159,13 +159,11 @@ def check_finite(model, answers):
     weights = (name for name, weight in model.weights.items() if not np.isfinite(weight.numpy()).all())
     culprit = next(weights, None)
     reason = (
-        f"the weight {culprit} holds values that are not"
-        if culprit
-        else "all weights are, but so large that products overflow"
+        f"the weight {culprit} has NaN or infinity" if culprit else "the weights are so large that products overflow"
     )
     raise InputError(
-        f"A model must answer in finite numbers to be exported. Received: its {bad} is not finite; {reason}. "
-        "Nothing was exported. Train it again with a lower --learning_rate, or from other weights."
+        f"A model must give finite outputs to be exported. Received: {bad} is not finite, because {reason}. Nothing "
+        "was exported. Train the model again with a lower --learning_rate, or start from other weights."
     )
 
 

@@ -26,15 +26,15 @@ _ADDRESS = re.compile(rf"(https?://{_HOST}(:\d{{1,5}})?|grpc://{_HOST}:\d{{1,5}}
 # What to tell the user: the kind of a ServerError -> the rule, and what to do.
 _NO_ANSWER = {
     "unavailable": (
-        "A server must answer",
-        "Check that TensorFlow Serving runs there (http:// is usually port 8501, grpc:// 8500) and has capacity, allow "
-        "more time or more tries, or ask for fewer images at once.",
+        "The server did not answer",
+        "Check that TensorFlow Serving runs there (http:// is usually port 8501, grpc:// 8500) and has "
+        "capacity. Allow more time (--timeout_s), or send fewer images per request (--batch_size).",
     ),
     "not_found": (
-        "A server must serve the model and version that it is asked for",
-        "Check the model's name; if another version has taken its place, start the prediction again.",
+        "The server does not have the requested model and version",
+        "Check the model's name. If another version has replaced this one, start the prediction again.",
     ),
-    "other": ("A server must answer", "Check that it is TensorFlow Serving, and read its log."),
+    "other": ("The server gave no usable answer", "Check that it is TensorFlow Serving, and read its log."),
 }
 
 
@@ -74,7 +74,7 @@ class ServerPredictor:
             inputs, outputs = self._connection.signature(self.version)
             if inputs != {"image_bytes"} or not {"probabilities", "labels"} <= outputs:
                 raise InputError(
-                    f"A served model must be an export of this project. Received: {model_name} on {server}, a model "
+                    f"The served model must be an export of srn_tf. Received: {model_name} on {server}, a SavedModel "
                     "of another kind (its serving_default must take image_bytes and give probabilities and labels). "
                     "Check the model's name and what is served."
                 )
@@ -140,21 +140,21 @@ class ServerPredictor:
         if labels is None or probabilities is None:
             fault = f"an answer without labels or probabilities: {', '.join(outputs)}"
         elif labels.shape != shape:
-            fault = f"labels of shape {labels.shape} in place of {shape}"
+            fault = f"labels of shape {labels.shape} instead of {shape}"
         elif (labels != self.labels).any():
             row, label = np.argwhere(labels != self.labels)[0]
-            fault = f"label {label} (from 0) is {str(labels[row, label])!r} in place of {self.labels[label]!r}"
+            fault = f"label {label} (from 0) is {str(labels[row, label])!r} instead of {self.labels[label]!r}"
         elif probabilities.shape != shape:
-            fault = f"probabilities of shape {probabilities.shape} in place of {shape}"
+            fault = f"probabilities of shape {probabilities.shape} instead of {shape}"
         elif not ((probabilities >= 0) & (probabilities <= 1)).all():  # so written that NaN is found
             fault = "probabilities that are not numbers from 0 to 1"
         else:
             predicted = outputs.get("predicted", probabilities > 0.5)  # exports of earlier versions do not decide
             if predicted.shape == shape:
                 return {"probabilities": probabilities, "predicted": predicted}
-            fault = f"decisions of shape {predicted.shape} in place of {shape}"
+            fault = f"decisions of shape {predicted.shape} instead of {shape}"
         raise InputError(
-            f"A server must answer with the model it began with. Received from {self._model_name} on {self._server}: "
+            f"The server must keep serving the same model. Received from {self._model_name} on {self._server}: "
             f"{fault}. Check what is served there, and start the prediction again."
         )
 
@@ -168,8 +168,8 @@ def _connect(server, model_name, timeout_s, retries):
     """A connection by the protocol that an address names; nothing is sent yet."""
     if not _ADDRESS.fullmatch(server):
         raise InputError(
-            "A server must be given as http://HOST:8501 (REST) or grpc://HOST:8500 (gRPC). "
-            f"Received: {server!r}. Check the address."
+            f"server must be http://HOST:8501 (REST) or grpc://HOST:8500 (gRPC). Received: {server!r}. Check the "
+            "address."
         )
     parts = urlsplit(server)
     if parts.scheme == "grpc":

@@ -99,4 +99,4 @@ def _documented_form():
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ServerError("other", f"an answer in another form than TensorFlow Serving's, {reason}") from error
+        raise ServerError("other", f"an answer that is not in TensorFlow Serving's format, {reason}") from error

@@ -40,7 +40,7 @@ class Patience(urllib3.Retry):
         """Logs why a request is sent again, and waits."""
         last = self.history[-1]
         reason = _one_line(str(last.error or f"HTTP status {last.status}"), 200)
-        logger.warning("The server gave no answer (%s); tries left: %d.", reason, self.total + 1)
+        logger.warning("The server did not answer (%s). Tries left: %d.", reason, self.total + 1)
         super().sleep(response)
 
 

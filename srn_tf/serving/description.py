@@ -147,7 +147,7 @@ def _numbers(metrics, output):
     return (
         f"{metrics['images']} images of the split {metrics['split']}, protocol {metrics['protocol']}, percent; "
         f"measured with the model in memory before the export, labels decided by {decided}.\n\n"
-        f"{_table(rows, ['', *COLUMNS])}\n\n{metrics['definition']}"
+        f"{_table(rows, ['', *COLUMNS])}\n\n{_list(metrics['definition'])}"
     )
 
 
@@ -233,6 +233,10 @@ def _values(specs):
 
 def _percent(value):
     return "-" if value is None else f"{value:.2f}"
+
+
+def _list(text):
+    return "\n".join(f"- {line}" for line in text.splitlines())
 
 
 def _table(rows, headers):

@@ -71,7 +71,9 @@ def export(
     """
     labels = [str(label) for label in labels]
     if len(labels) != model.num_labels:
-        raise InputError(f"An export needs one name a label. Expected: {model.num_labels}. Received: {len(labels)}.")
+        raise InputError(
+            f"labels must have one name per label of the model. Expected: {model.num_labels}. Received: {len(labels)}."
+        )
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
     if weights not in WEIGHTS:
@@ -81,7 +83,7 @@ def export(
     thresholds = np.broadcast_to(np.float64(0.5 if thresholds is None else thresholds), [model.num_labels])
     path = os.path.abspath(path)
     if os.path.lexists(path):
-        raise InputError(f"An export must go to a new folder. Received: {path}, which exists. Use the next version.")
+        raise InputError(f"The export must go to a new folder. Received: {path}, which exists. Use the next version.")
     base, version = os.path.split(path)
     temporary = os.path.join(base, f".writing-{version}")
     try:
@@ -93,14 +95,14 @@ def export(
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise InputError(
-            f"An export must go to a folder that can be written. Received: {path} ({reason}). "
-            "Check its parent's permissions and free space."
+            f"The export must go to a writable folder. Received: {path} ({reason}). Check its parent's permissions "
+            "and free space."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for name, check in checks.items():
         logger.info(
-            "Exported %s; loaded again, its probabilities differ by at most %.1e from the model in memory.",
+            "Exported %s. Its probabilities differ by at most %.1e from those of the model in memory.",
             os.path.join(path, name) if name else path,
             check["largest_difference"]["probabilities"],
         )
@@ -135,8 +137,8 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
             loaded, check = write(exact, effect_of_rounding(model, exact))
             if folded:
                 logger.warning(
-                    "BatchNorm stays beside the convolutions: folded into them, it would change this model's answers "
-                    "by more than rounding may. The export is right, and somewhat slower on CPUs."
+                    "BatchNorm is not folded into the convolutions, because that would change this model's answers "
+                    "by more than rounding. The export is correct, but somewhat slower on CPUs."
                 )
             graph, folded = exact, 0
         batch_norms = {"folded": folded, "kept": _batch_norms_in(model) - folded}

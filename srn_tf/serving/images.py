@@ -38,8 +38,8 @@ def to_image_files(images):
     """
     if not isinstance(images, (list, tuple)):
         raise InputError(
-            "Images must be a list, also where there is one: paths, bytes of image files, uint8 (H, W, 3) arrays or "
-            f"PIL images. Received: {_shown(images)}."
+            "Images must be a list, even of one image: paths, bytes of image files, uint8 (H, W, 3) arrays or PIL "
+            f"images. Received: {_shown(images)}."
         )
     return [_to_file(image, position) for position, image in enumerate(images)]
 
@@ -55,10 +55,10 @@ def refusal(position, count, error, by=""):
         errors.ImageError.
     """
     rule = _RULE.search(error)
-    reason = rule[1] if rule else "It is damaged, the decoder says. Replace it"
+    reason = rule[1] if rule else "The decoder reports damage. Replace it"
     return ImageError(
         "Every image must be a JPEG, PNG, BMP or GIF that can be decoded. "
-        f"Received{by and f' by {by}'}: one that cannot, {position} (from 0) of {count}. {reason}.",
+        f"Received{by and f' by {by}'}: image {position} (from 0) of {count}, which cannot be decoded. {reason}.",
         reason,
     )
 
@@ -77,7 +77,7 @@ def _to_file(image, position):
         _check_size(image.size, position)
         return _encode(to_upright_rgb(_loaded(image, position)))
     raise InputError(
-        "An image must be a path, the bytes of an image file, a uint8 (H, W, 3) array or a PIL image of 8 bits a "
+        "An image must be a path, the bytes of an image file, a uint8 (H, W, 3) array or a PIL image of 8 bits per "
         f"channel. Received: {_shown(image)}, image {position} (from 0)."
     )
 
@@ -111,7 +111,8 @@ def _loaded(image, position):
     except Exception as error:  # damaged data surfaces as nearly any type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"A PIL image must be whole. Received: one that cannot be decoded ({reason}), image {position} (from 0)."
+            f"A PIL image must be undamaged. Received: image {position} (from 0), which cannot be decoded ({reason}). "
+            "Replace it."
         ) from error
     return image
 

@@ -24,7 +24,7 @@ def check_onnx_installed():
         import tf2onnx  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"ONNX files need packages of their own. Received: no {error.name}. "
+            f"Export to ONNX needs further packages. Received: no package {error.name}. Install them: "
             f"{install('requirements-onnx.txt', 'tf2onnx onnx onnxruntime')}"
         ) from None
 

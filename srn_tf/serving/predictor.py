@@ -1,7 +1,6 @@
 """Asks an exported SavedModel for predictions. Needs TensorFlow and the folder, no model code."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.errors import InputError
+from srn_tf.labels import label_index
 from srn_tf.models.model import Map, Regions
 from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir, versions_in
@@ -20,7 +20,7 @@ from srn_tf.serving.images import refusal, to_image_files
 DESCRIPTION = os.path.join("assets.extra", "export.json")
 """Where an export describes itself, below its folder."""
 
-_EXPECTED = "An exported model is a SavedModel folder such as RUN/export/1."
+_EXPECTED = "An exported model must be a SavedModel folder, such as RUN/export/1."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +116,7 @@ class Predictor:
         Raises:
             InputError: as `answer`; no such label; or the model has nothing that explains its answer.
         """
-        if label not in self.labels:
-            near = difflib.get_close_matches(str(label), self.labels) or self.labels[:3]
-            raise InputError(
-                f"label must be one of the model's {len(self.labels)}. Received: {label!r}. "
-                f"Some of them: {', '.join(near)}."
-            )
-        index = self.labels.index(label)
+        index = label_index(label, self.labels)
         answer = self.explain_batch([image])
         regions = {one.name: one.of_label(answer, 0, index) for one in self.regions}
         of_regions = {name for one in self.regions for name in one.outputs}
@@ -151,7 +145,7 @@ class Predictor:
         Raises:
             InputError: as `answer`, or the model has nothing that explains its answer.
         """
-        return self._ask("explain", images, "Only a model with maps or regions can explain its answer", "Export an SRN")
+        return self._ask("explain", images, "Only a model with maps or regions can explain its answers", "Use an SRN")
 
     def embed(self, images):
         """Gives the pooled features of the main net, by which images can be compared.
@@ -197,7 +191,9 @@ class Predictor:
 def _load(path):
     """Loads a SavedModel and checks that it is one of this project's; InputError otherwise."""
     if not os.path.isdir(path):
-        raise InputError(f"{_EXPECTED} Received: {path}, which is not a folder. Make one with {tool('export')}.")
+        raise InputError(
+            f"{_EXPECTED} Received: {path}, which is not a folder. Check the path, or make one with {tool('export')}."
+        )
     if not tf.saved_model.contains_saved_model(path):
         raise InputError(f"{_EXPECTED} Received: {path}, {_what_lies_in(path)}")
     try:
@@ -242,6 +238,6 @@ def _read_description(path):
         return labels, thresholds, int(description["image_size"]), maps, regions, trained_on
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} cannot be used ({type(error).__name__}: {error}). "
-            "Copy the whole folder, or export it again."
+            f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} is unusable ({type(error).__name__}: {error}). Copy "
+            "the whole folder, or export the run again."
         ) from error

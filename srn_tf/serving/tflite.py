@@ -76,5 +76,5 @@ def _largest_difference(content, model, answer, kind):
     expected = answer(images)["probabilities"]
     counts = (len(images), 1)  # a batch, and then a smaller one
     differences = [run(image=images[:count])["probabilities"] - expected[:count] for count in counts]
-    remedy = f"The weights of {kind} files cost this model too much: export it without --tflite={kind}."
-    return check_differences({"probabilities": differences}, TOLERANCES[kind], f"A {kind} TFLite model", remedy)
+    remedy = f"{kind} weights change this model too much. Export it without --tflite={kind}."
+    return check_differences({"probabilities": differences}, TOLERANCES[kind], f"The {kind} TFLite model", remedy)

@@ -30,18 +30,22 @@ def check_plan(plan, model, strategy, dataset):
     for flag in ("rate_scales", "frozen_parts", "frozen_norms"):
         unknown = [name for name in getattr(plan, flag) if name not in model.parts]
         if unknown:
-            raise InputError(f"{flag} must name parts, of {', '.join(model.parts)}. Received: {unknown[0]!r}.")
+            raise InputError(
+                f"{flag} must name parts of the model: {', '.join(model.parts)}. Received: {unknown[0]!r}."
+            )
     _check_something_trains(plan, model)
     if plan.cache == "features":
         check_features(model, plan)
     if plan.batch_size % (strategy.num_replicas_in_sync * plan.accumulation_steps):
         raise InputError(
-            f"batch_size must be a multiple of {strategy.num_replicas_in_sync} devices x {plan.accumulation_steps} "
-            f"accumulation_steps. Received: {plan.batch_size}."
+            f"batch_size must be a multiple of devices x accumulation_steps, {strategy.num_replicas_in_sync} x "
+            f"{plan.accumulation_steps}. Received: {plan.batch_size}."
         )
     num_images = dataset.num_images("train")
     if num_images < plan.batch_size:
-        raise InputError(f"batch_size must not exceed the {num_images} training images. Received: {plan.batch_size}.")
+        raise InputError(
+            f"batch_size must be at most the number of training images, {num_images}. Received: {plan.batch_size}."
+        )
     for index in range(len(plan.stages)):
         make_schedule(plan, index, num_images // plan.batch_size)
     _check_labels(dataset)
@@ -55,9 +59,9 @@ def _check_something_trains(plan, model):
         stage = planned_stage(model.stages[name], plan)
         if plan.frozen_parts and not any(model.parts[part].weights for part in stage.trains):
             raise InputError(
-                f"Stage {name} must have weights to train, of its parts {', '.join(model.stages[name].trains)}. "
-                f"Received: --frozen_parts={','.join(plan.frozen_parts)}. Freeze fewer parts, or leave the stage out "
-                "of --stages."
+                f"Stage {name} must train at least one of its parts {', '.join(model.stages[name].trains)}. Received: "
+                f"--frozen_parts={','.join(plan.frozen_parts)}. Freeze fewer parts, or leave the stage out of "
+                "--stages."
             )
 
 
@@ -69,8 +73,8 @@ def _check_boxes(name, stage, model, dataset):
         has_boxes = dataset.records(role).map(lambda record: tf.size(record["objects"]["label"]) > 0)
         if not any(has_boxes.as_numpy_iterator()):
             raise InputError(
-                f"Stage {name} learns from boxes. Received: {dataset.name}, none of whose {dataset.num_images(role)} "
-                f"{role} images has one. Use a data set with boxes, or leave the stage out of --stages."
+                f"Stage {name} needs boxes. Received: {dataset.name}, with no box on its {dataset.num_images(role)} "
+                f"{role} images. Use a data set with boxes, or leave the stage out of --stages."
             )
 
 
@@ -79,8 +83,8 @@ def _check_labels(dataset):
     in_train = _labelled_positions(dataset.records("train"), 2)
     if not in_train:
         raise InputError(
-            f"Training images must carry labels. Received: none on {dataset.num_images('train')}. Check the truth that "
-            "the data set was prepared from, and --validation_fraction."
+            f"Training images must have labels. Received: no label on {dataset.num_images('train')} images. Check the "
+            "labels that the data set was prepared from, and --validation_fraction."
         )
     if _labelled_positions(dataset.records("validation"), 1):
         return
@@ -88,15 +92,16 @@ def _check_labels(dataset):
     if dataset.splits["validation"] == "validation":
         advice = "Prepare the data set with labelled validation images"
     elif len(in_train) < 2:
-        advice = "Prepare the data set with more labelled images: only one of those for training has a label"
+        advice = "Prepare the data set with more labelled images, because only one training image has a label"
     else:
         fraction = (held_out + in_train[0] + 1) / (held_out + num_train)
         advice = (
-            f"Use --validation_fraction={fraction:.6g}, with which one has a label; for a run that has begun, "
-            "together with --restart or another --work_dir"
+            f"Use --validation_fraction={fraction:.6g}, which holds out a labelled image. A run that has begun also "
+            "needs --restart or another --work_dir"
         )
     raise InputError(
-        f"Validation images must carry labels, to choose the best epoch by. Received: none on {held_out}. {advice}."
+        "Validation images must have labels, because the best epoch is chosen by them. Received: no label on "
+        f"{held_out} images. {advice}."
     )
 
 
@@ -122,9 +127,9 @@ def check_same_stack(work, meta):
     weights = glob.glob(os.path.join(glob.escape(work.checkpoints), "*.npz"))
     start = f" and --init_from={max(weights, key=os.path.getmtime)}" if weights else ""
     raise InputError(
-        f"The interrupted run in {work.path} must be continued with the stack that it began with. "
-        f"Expected: {stack.in_words(began)}. Received: {stack.in_words(here)}. Give the same command with that Python, "
-        f"or start a new run with another --work_dir{start}."
+        f"The interrupted run in {work.path} must be continued with the versions it began with. Expected: "
+        f"{stack.in_words(began)}. Received: {stack.in_words(here)}. Use that Python with the same command, or start "
+        f"a new run with another --work_dir{start}."
     )
 
 
@@ -140,8 +145,8 @@ def warn_of_untrained(plan, model, trained):
         for part, source in stage.copied_parts(trained).items():
             if source not in trained:
                 logger.warning(
-                    "Stage %s starts %s from the random weights of %s, which has never been trained. Start from a "
-                    "trained run with --init_from, or name a stage that trains it in --stages before.",
+                    "Stage %s copies into %s the weights of %s, which are random and were never trained. Start from "
+                    "a trained run with --init_from, or train them in an earlier stage of --stages.",
                     name,
                     part,
                     source,
@@ -150,8 +155,8 @@ def warn_of_untrained(plan, model, trained):
         untrained = untrained_parts(model, stage.reads, trained)
         if untrained:
             logger.warning(
-                "Stage %s trains %s on top of random weights: %s stay as they are and have never been trained. Start "
-                "from a trained run with --init_from, or name the stages that train them in --stages before.",
+                "Stage %s trains %s on top of random weights: %s were never trained. Start from a trained run with "
+                "--init_from, or train them in an earlier stage of --stages.",
                 name,
                 ", ".join(stage.trains),
                 ", ".join(untrained),
@@ -159,8 +164,8 @@ def warn_of_untrained(plan, model, trained):
     untrained = untrained_parts(model, [model.final], trained)
     if untrained:
         logger.warning(
-            "After the last stage the answer %s still comes in part of random weights: %s will not have been trained. "
-            "Do not use it before they are; read the outputs that the stages train.",
+            "After the last stage, the answer %s still depends on random weights: %s will not be trained. Use only "
+            "the outputs that the stages train.",
             model.final,
             ", ".join(untrained),
         )

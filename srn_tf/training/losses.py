@@ -51,7 +51,10 @@ def make_loss(
     if name not in LOSSES:
         raise InputError(f"loss must be one of {', '.join(LOSSES)}. Received: {name!r}.")
     if positive_weights is not None and name != "sigmoid":
-        raise InputError(f"positive_weights belong to --loss=sigmoid. Received: --loss={name}. Use none.")
+        raise InputError(
+            f"positive_weights must be none unless loss is sigmoid. Received: --loss={name}. Use "
+            "--positive_weights=none."
+        )
     return {
         "sigmoid": functools.partial(sigmoid_loss, positive_weights=positive_weights),
         "softmax": softmax_loss,

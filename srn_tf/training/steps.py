@@ -35,8 +35,8 @@ class _Batch(dict):
 
     def __missing__(self, name):
         raise InputError(
-            f"Term {self._term.name} must read what is in a batch: {', '.join(self)}. Received: {name!r}. With "
-            "--cache=features there are no images: use another --cache, or leave the stage out of --stages."
+            f"Loss term {self._term.name} must read what is in a batch: {', '.join(self)}. Received: {name!r}. With "
+            "--cache=features there are no images. Use another --cache, or leave the stage out of --stages."
         )
 
 

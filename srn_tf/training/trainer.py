@@ -100,7 +100,7 @@ class Trainer:
         asked = self._interruption.signal
         if asked is not None:
             raise Stopped(
-                asked, f"Stopped by {asked.name} before all features were computed: the same command does so."
+                asked, f"Stopped by {asked.name} before all features were computed. The same command computes them."
             )
 
     def _validation_records(self):
@@ -254,13 +254,15 @@ class Trainer:
             if run.skipped > self._plan.max_skipped_steps:
                 if run.skipped_in_row == run.total_steps:
                     advice = (
-                        "No step has moved a weight of this stage yet, so it is not the learning rate: give other "
-                        "weights to start from (--init_from, --backbone_weights)."
+                        "No step of this stage has changed a weight yet, so the learning rate is not the cause. "
+                        "Start from other weights (--init_from, --backbone_weights)."
                     )
                 else:
-                    advice = "Use a smaller --learning_rate, or --clip_norm, or --max_skipped_steps if it is rare."
-                raise InputError(f"Loss and gradient must be finite. Received: one that is not in {where}. {advice}")
-            logger.warning("Skipped a step without a finite gradient in %s.", where)
+                    advice = (
+                        "Use a smaller --learning_rate or --clip_norm. If it happens rarely, use --max_skipped_steps."
+                    )
+                raise InputError(f"Loss and gradients must be finite. Received: NaN or infinity in {where}. {advice}")
+            logger.warning("Skipped a step with a gradient that is not finite in %s.", where)
 
     def _save_if_due(self, run, is_due=False):
         """Saves if `is_due`, if it is time, or if the program must stop; in the last case it stops."""
@@ -272,12 +274,12 @@ class Trainer:
             if distribution.any_worker(self._strategy, is_asked):
                 self._stop(run, self._interruption.signal.name if is_asked else "another worker")
         if self._notice.save_if_due(run):
-            self._stop(run, "the platform, which takes this machine away")
+            self._stop(run, "a preemption notice of the platform")
 
     def _stop(self, run, name):
         where = f"stage {run.name}, epoch {run.epoch + (run.steps > 0)}, step {run.total_steps} of the stage"
         raise Stopped(
-            self._interruption.signal, f"Stopped by {name} in {where}: all is saved; the same command continues."
+            self._interruption.signal, f"Stopped by {name} in {where}. Everything is saved. The same command continues."
         )
 
     def _finish_epoch(self, run, validate):
@@ -357,8 +359,8 @@ class Trainer:
 
     def _not_finite(self, run):
         return (
-            f"The weights give no finite {run.stage.watched} after stage {run.name}, epoch {run.epoch}. "
-            "Use a smaller --learning_rate."
+            f"Validation values must be finite. Received: NaN or infinity in {run.stage.watched} after stage "
+            f"{run.name}, epoch {run.epoch}. Use a smaller --learning_rate."
         )
 
     def _validate(self, run, evaluator):
@@ -372,10 +374,13 @@ class Trainer:
         protocol = protocol_named(self._dataset.protocol)
         values = validation_metrics(logits, labels, protocol, self._loss, self._dataset.ignores_unspecified)
         if values["mAP"] is None:
-            raise InputError("The validation images carry no label at all: use another --validation_fraction.")
+            raise InputError(
+                f"Validation images must have labels. Received: no label on {len(labels)} images. Use another "
+                "--validation_fraction."
+            )
         if is_constant(logits).all():
             logger.warning(
-                "Validation: %s is the same for every image after stage %s, epoch %d; its mAP says nothing.",
+                "Validation: %s is the same for every image after stage %s, epoch %d. Its mAP is meaningless.",
                 run.stage.watched,
                 run.name,
                 run.epoch,

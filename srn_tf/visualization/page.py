@@ -115,7 +115,7 @@ def _metrics(scores):
     return {
         "AP": scores.AP,
         "mAP": scores.mAP,
-        "definition": f"{scores.definition} {_notes(scores)}",
+        "definition": f"{scores.definition}\n{_notes(scores)}",
         "positive": scores.positive.tolist(),
         "predicted": _base64(scores.predicted, np.int32),
         "right": _base64(scores.right, np.int32),

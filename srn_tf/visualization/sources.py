@@ -28,8 +28,8 @@ class ImageFiles:
         missing = [path for path in self._paths if not os.path.exists(path)]
         if missing:
             raise InputError(
-                f"Every image must exist. Received: {missing[0]}, which does not, and {len(missing) - 1} more of "
-                f"{len(self._paths)}. Check the paths."
+                f"Every image must exist. Received: {len(missing)} of {len(self._paths)} missing, the first "
+                f"{missing[0]}. Check the paths."
             )
         is_folder = len(paths) == 1 and os.path.isdir(paths[0])
         self.names = [os.path.relpath(path, paths[0]) for path in self._paths] if is_folder else self._paths
@@ -77,7 +77,10 @@ class DataSplit:
         self._dataset, self._role = dataset, role
         self.names = dataset.image_names(role).tolist()
         if not self.names:
-            raise InputError(f"A split must hold an image to look at. Received: {role} of {dataset.name}, with none.")
+            raise InputError(
+                f"The split must have images. Received: {role} of {dataset.name}, which has none. Choose another "
+                "--split."
+            )
         self.title = f"{dataset.name}, {role} split{note}"
         self.protocol = protocol_named(dataset.protocol)
 

@@ -1,10 +1,9 @@
 """From a model and images to pictures: drawings of attention, and the page of all answers."""
 
-import difflib
-
 import numpy as np
 
 from srn_tf.errors import InputError
+from srn_tf.labels import label_index
 from srn_tf.visualization import attention, explained, scores
 from srn_tf.visualization.page import PHOTO_PX, Page, render
 
@@ -28,14 +27,7 @@ def label_indices(predictor, names):
     Raises:
         InputError: the model has no such label.
     """
-    for name in names:
-        if name not in predictor.labels:
-            near = difflib.get_close_matches(name, predictor.labels) or predictor.labels[:3]
-            raise InputError(
-                f"Labels must be among the model's {len(predictor.labels)}. Received: {name!r}. "
-                f"Some of them: {', '.join(near)}."
-            )
-    return list(dict.fromkeys(map(predictor.labels.index, names)))
+    return list(dict.fromkeys(label_index(name, predictor.labels, "labels") for name in names))
 
 
 def chosen_maps(predictor, names):
@@ -52,7 +44,9 @@ def chosen_maps(predictor, names):
     known = [one.name for one in (*predictor.maps, *predictor.regions)]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"Maps must be among the model's: {', '.join(known) or 'none'}. Received: {unknown[0]!r}.")
+        raise InputError(
+            f"maps must be among those of the model: {', '.join(known) or 'none'}. Received: {unknown[0]!r}."
+        )
     maps, regions = (
         [one for one in of_model if one.name in (names or known)] for of_model in (predictor.maps, predictor.regions)
     )
@@ -63,8 +57,8 @@ def check_can_draw(predictor, model_name):
     """Raises InputError if a model does not say where it looked."""
     if not (predictor.maps or predictor.regions):
         raise InputError(
-            f"Only a model with maps or regions can be drawn. Received: {model_name}, a model without. Export one that "
-            "has, such as an SRN, or write the page of its answers."
+            f"Only a model with maps or regions can be drawn. Received: {model_name}, a model without. Export one "
+            "that has, such as an SRN, or use --page."
         )
 
 
@@ -162,7 +156,8 @@ def _chosen(source, num_images, order, answers):
         return list(range(len(source)))[:num_images], "the first ones stored"
     if source.protocol is None:
         raise InputError(
-            "The most wrong images are known only where the truth is. Received: image files. Show the first."
+            "--order=wrong needs true labels, which image files do not have. Give a split with --data_dir, or use "
+            "--order=first."
         )
     wrongness = scores.wrongness(answers.probabilities, answers.labels, source.protocol)
     return np.argsort(-wrongness, kind="stable")[:num_images].tolist(), "those with the highest cross-entropy"

@@ -82,7 +82,7 @@ def test_neurons_that_are_asked_for():
 @pytest.mark.parametrize(
     ("neurons", "split", "message"),
     [
-        ([0, 32], "test", "--neurons must be numbers from 0 to 31, the channels of conv4. Received: 32."),
+        ([0, 32], "test", "--neurons must be numbers from 0 to 31, channels of conv4. Received: 32."),
         ([-1], "test", "Received: -1."),
         ([], "val", "split must be one of train, validation, test. Received: 'val'."),
     ],
@@ -119,11 +119,13 @@ def test_what_the_regularizer_of_a_run_reads(run, tiny_scenes_dir, tmp_path, mon
 def test_a_model_without_a_regularizer(run, tiny_scenes_dir, tmp_path):
     text = (run / "run.json").read_text().replace('"model": "srn"', '"model": "main_net"')
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(InputError, match=r"Only a run of --model=srn or srn_att .* Received: .*, a run of main_net\."):
+    with pytest.raises(
+        InputError, match=r"work_dir must be a run of --model=srn or srn_att, .* Received: .*, a run of main_net\."
+    ):
         regularizer.explain_regularizer(str(tmp_path), tiny_scenes_dir, "test")
 
 
 def test_an_untrained_run(run, tiny_scenes_dir, tmp_path):
     shutil.copyfile(run / "run.json", tmp_path / "run.json")
-    with pytest.raises(InputError, match="has no final weights yet"):
+    with pytest.raises(InputError, match="which has no final weights"):
         regularizer.explain_regularizer(str(tmp_path), tiny_scenes_dir, "test")

@@ -76,5 +76,5 @@ def test_a_split_whose_last_batch_is_filled_up(with_boxes):
 
 def test_no_image():
     records, _, _ = spots.spot_records(1, True)
-    with pytest.raises(InputError, match="without images"):
+    with pytest.raises(InputError, match="Received: no image"):
         read_responses(spots.build_model(), "A", records.take(0))

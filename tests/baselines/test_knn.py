@@ -161,10 +161,10 @@ def test_of_equal_shares_the_more_frequent_label_is_higher():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], "k must be whole numbers above 0, each once, separated by commas. Received: ''"),
+        ([], "k must be different whole numbers above 0, separated by commas. Received: ''"),
         ([0, 5], "Received: '0,5'"),
-        ([5, 1, 5], "each once, .* Received: '5,1,5'"),
-        ([1, 65], "k must be at most the number of training images, 64. Received: 1,65. Give smaller ones."),
+        ([5, 1, 5], "different whole numbers .* Received: '5,1,5'"),
+        ([1, 65], "k must be at most the number of training images, 64. Received: 1,65. Remove the larger values."),
     ],
 )
 def test_bad_k(values, message):

@@ -112,11 +112,11 @@ def test_the_same_again_and_something_else_in_the_folder(tmp_path):
     with pytest.raises(InputError, match="Expected: fingerprint 12ab. Received: 34cd"):
         evaluate_knn(other, [1, 3], 0.0, out)
     assert load_predictions(WorkDir(out).predictions("test")).names[0] == "test/0"
-    with pytest.raises(InputError, match="output_dir becomes a work_dir: .* it has --k=1,3, received --k=1. "):
+    with pytest.raises(InputError, match="output_dir becomes the work folder .* Expected: --k=1,3. Received: --k=1. "):
         evaluate_knn(Source(), [1], 0.0, out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
-    with pytest.raises(InputError, match="output_dir becomes a work_dir: .* holds other files"):
+    with pytest.raises(InputError, match="output_dir becomes the work folder .* has other files"):
         evaluate_knn(Source(), [1], 0.0, str(tmp_path / "other"))
 
 
@@ -128,5 +128,5 @@ def test_too_many_neighbours_leave_no_folder(tmp_path):
 
 def test_validation_without_a_positive(tmp_path):
     source = Source(validation=images("validation", [-1, 99], [0, -1]))
-    with pytest.raises(InputError, match="Validation images must have a positive label, to choose k by mAP"):
+    with pytest.raises(InputError, match="Validation images must have labels, because k is chosen by validation mAP"):
         evaluate_knn(source, [1], 0.0, str(tmp_path / "out"))

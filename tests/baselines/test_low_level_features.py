@@ -110,7 +110,7 @@ def test_features_of_another_list(folder):
 def test_one_training_image(folder):
     for path in [folder / "ImageList" / "TrainImagelist.txt", *(folder / "Groundtruth").rglob("*_Train.txt")]:
         path.write_text(path.read_text().splitlines()[0] + "\n")
-    with pytest.raises(InputError, match="TrainImagelist.txt must list at least two images. Received: 1."):
+    with pytest.raises(InputError, match="TrainImagelist.txt must list at least two images. Received: 1 image."):
         LowLevelFeatures(folder, folder)
 
 

@@ -46,17 +46,17 @@ def refuse(message, tmp_path, tiny_scenes_dir):
 
 
 def test_folders_that_are_no_trained_runs(tiny_scenes_dir, tmp_path):
-    refuse("A work folder of tools/train.py was expected", tmp_path, tiny_scenes_dir)
+    refuse("work_dir must be a run of tools/train.py", tmp_path, tiny_scenes_dir)
     write_run(tmp_path)
     (tmp_path / "flags.txt").unlink()
-    refuse("flags.txt must hold the run's flags. Received: No such file or directory", tmp_path, tiny_scenes_dir)
+    refuse("flags.txt must have the run's flags. Received: No such file or directory", tmp_path, tiny_scenes_dir)
     (tmp_path / "checkpoints" / "final.npz").unlink()
-    refuse("no final weights yet", tmp_path, tiny_scenes_dir)
+    refuse("which has no final weights", tmp_path, tiny_scenes_dir)
     run = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**run, "labels": ["zebra", *LABELS[1:]]}))
-    refuse("other labels, first at position 0. Expected: 'zebra'", tmp_path, tiny_scenes_dir)
+    refuse("Expected at position 0: 'zebra'", tmp_path, tiny_scenes_dir)
     (tmp_path / "run.json").write_text(json.dumps({**run, "model": {"model": "knn"}}))
-    refuse("work_dir must be a network's run. Received: .*, which is a result of KNN", tmp_path, tiny_scenes_dir)
+    refuse("work_dir must be the run of a network. Received: .*, a result of KNN", tmp_path, tiny_scenes_dir)
 
 
 def test_validation_must_not_be_training(tiny_scenes_dir, tmp_path, monkeypatch):
@@ -69,4 +69,4 @@ def test_validation_must_not_be_training(tiny_scenes_dir, tmp_path, monkeypatch)
 
     write_run(tmp_path)
     monkeypatch.setattr(run_data, "open_dataset", open_without_validation)
-    refuse("must not be training images. Received: .*, a run that held none out", tmp_path, tiny_scenes_dir)
+    refuse("that are not training images. Received: .*, a run that held out no image", tmp_path, tiny_scenes_dir)

@@ -124,14 +124,16 @@ def test_rows_of_the_paper_are_of_the_test_split(tmp_path):
 
 
 def test_notes(tmp_path):
-    found = notes(compared(tmp_path, *RUNS))
+    comparison = compared(tmp_path, *RUNS)
+    found = notes(comparison)
     assert found[:3] == [
         "Scores are those of each model's final output: y_hat of weak, y_hat of srn.",
         "The highest value of our rows in each column is marked (bold or *).",
         "± is the standard deviation over seeds (n - 1).",
     ]
-    assert found[3].startswith("Protocol scenes. Label 1 is positive") and len(found) == 4
-    assert [note[:6] for note in notes(compared(tmp_path / "alone", RUNS[0]))] == ["Scores", "Protoc"]
+    assert found[3] == "Protocol: scenes." and found[4].startswith("Labels: 1 is positive")
+    assert found[4:] == comparison.protocol.definition.splitlines()
+    assert [note[:6] for note in notes(compared(tmp_path / "alone", RUNS[0]))[:2]] == ["Scores", "Protoc"]
 
 
 def test_blocks(tmp_path):

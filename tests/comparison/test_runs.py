@@ -55,9 +55,9 @@ def test_each_split_has_its_own_predictions(tmp_path):
 
 
 def test_no_run(tmp_path):
-    with refused("A work folder of tools/train.py was expected", str(tmp_path), "no run.json"):
+    with refused("work_dir must be a run of tools/train.py", str(tmp_path), "no run.json"):
         read_run(str(tmp_path), "test")
-    with refused("A work folder of tools/train.py was expected", "nowhere"):
+    with refused("work_dir must be a run of tools/train.py", "nowhere"):
         read_run(str(tmp_path / "nowhere"), "test")
 
 
@@ -74,7 +74,7 @@ def test_no_predictions(tmp_path):
 def test_a_run_of_another_version(tmp_path, content):
     path = write_run(tmp_path, FLAGS)
     (tmp_path / "run.json").write_text(content)
-    with refused("run.json must be of this version of srn_tf, format 2. Received: format 1. Train the run again"):
+    with refused("run.json must have format 2, of this version of srn_tf. Received: format 1. Train the run again"):
         read_run(path, "test")
 
 
@@ -94,15 +94,15 @@ def test_unknown_protocol(tmp_path):
 def test_no_flags(tmp_path):
     path = write_run(tmp_path, FLAGS)
     (tmp_path / "flags.txt").write_bytes(b"\xff\xfe--seed=1")
-    with refused("flags.txt must hold the run's flags. Received: not text"):
+    with refused("flags.txt must have the run's flags. Received: not text"):
         read_run(path, "test")
     (tmp_path / "flags.txt").unlink()
-    with refused("flags.txt must hold the run's flags. Received: No such file"):
+    with refused("flags.txt must have the run's flags. Received: No such file"):
         read_run(path, "test")
 
 
 def test_final_output_not_there(tmp_path):
-    with refused("test.npz must hold the run's final output y_sr. Received: y_hat, y_other."):
+    with refused("test.npz must have the run's final output y_sr. Received: y_hat, y_other."):
         read_run(write_run(tmp_path, FLAGS, final="y_sr"), "test")
 
 
@@ -110,12 +110,12 @@ def test_final_output_not_there(tmp_path):
     ("change", "parts"),
     [
         ({"scores": PERFECT[:, :2]}, ("(4, 3)", "y_hat (4, 2)")),
-        ({"labels": TRUTH[:3]}, ("(4, 3)", "truth (3, 3)")),
-        ({"names": ["a", "b"]}, ("(2, 3)", "truth (4, 3), y_hat (4, 3)")),
+        ({"labels": TRUTH[:3]}, ("(4, 3)", "labels (3, 3)")),
+        ({"names": ["a", "b"]}, ("(2, 3)", "labels (4, 3), y_hat (4, 3)")),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, change, parts):
-    with refused("test.npz must hold a truth and a score for every image and label", *parts):
+    with refused("test.npz must have a true label and a score for every image and label", *parts):
         read_run(write_run(tmp_path, FLAGS, **change), "test")
 
 
@@ -128,8 +128,8 @@ def changed_truth():
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"dataset": "csv"}, ("one data set", "scenes in ", "csv in ")),
-        ({"protocol": "nus_wide"}, ("one protocol", "scenes in ", "nus_wide in ")),
+        ({"dataset": "csv"}, ("same data set", "scenes in ", "csv in ")),
+        ({"protocol": "nus_wide"}, ("same protocol", "scenes in ", "nus_wide in ")),
         (
             {"label_names": ("disk", "star", "ring")},
             ("same labels in the same order", "in another order, label 1 (from 0) is 'ring' in ", "'star' in "),
@@ -148,7 +148,7 @@ def changed_truth():
             {"names": IMAGES[:3], "labels": TRUTH[:3], "scores": PERFECT[:3]},
             ("same images in the same order", "4 in ", "3 in "),
         ),
-        ({"labels": changed_truth()}, ("same truth", "'disk' of c is 0 in ", "1 in ")),
+        ({"labels": changed_truth()}, ("same true labels", "'disk' of c is 0 in ", "1 in ")),
     ],
 )
 def test_runs_that_differ_show_both_sides(tmp_path, change, parts):

@@ -127,7 +127,7 @@ def test_unknown_folder(folder, name):
     (folder / name).mkdir()
     with pytest.raises(InputError) as error:
         read(folder)
-    assert f"Folders of {folder} must be named <colour>_<type>, of black, blue, " in str(error.value)
+    assert f"Folders of {folder} must be named <colour>_<type>, with a colour of black, blue, " in str(error.value)
     assert f"Received: '{name}'" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -137,10 +137,10 @@ def test_nothing_to_read(tmp_path):
     with pytest.raises(InputError, match="which is empty"):
         read(tmp_path)
     (tmp_path / "apparel.zip").touch()
-    with pytest.raises(InputError, match="must hold a folder <colour>_<type> .* Received: 0 such folder"):
+    with pytest.raises(InputError, match="must have a folder <colour>_<type> .* Received: 0 such folder"):
         read(tmp_path)
     (tmp_path / "black_shoes").mkdir()
-    with pytest.raises(InputError, match="Received: 1 such folder.*no image in them"):
+    with pytest.raises(InputError, match="Received: 1 such folder.* without any image"):
         read(tmp_path)
 
 

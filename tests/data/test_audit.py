@@ -80,7 +80,8 @@ def test_labels_that_look_alike_and_what_a_source_warns_of(messages):
     make_audit(**made).check_counts()
     assert messages("WARNING") == [
         "Warning: some_data: a doubt",
-        "Warning: some_data: Labels look alike and are kept apart: 'Cat', 'cat'. If two are one, give them one name.",
+        "Warning: some_data: Labels that look alike are kept separate: 'Cat', 'cat'. If two mean the same, give them "
+        "the same name.",
     ]
     with pytest.raises(InputError, match="a doubt .*--fail_on_mismatch makes this an error"):
         make_audit(**made, fail_on_mismatch=True).check_counts()
@@ -156,7 +157,7 @@ def test_overlap_is_an_error():
         with_overlap().finish()
     assert str(error.value) == (
         "some_data: 1 images are in two splits (equal pixels), the first: train/0 (train) and test/1 (test). Training "
-        "on test images makes results worthless: remove one of each pair, or keep them with --allow_overlap."
+        "on test images makes results worthless. Remove one of each pair, or keep them with --allow_overlap."
     )
 
 
@@ -229,8 +230,8 @@ def test_the_message_about_damaged_images():
     with pytest.raises(InputError) as error:
         audit.add("train", damaged("train/9"))
     assert str(error.value) == (
-        "At most 0.10% of the 1,000 images of some_data may be damaged (--max_rejected). Received: 2 so far, "
-        "the first train/7 (train/7 must be an image.)"
+        "At most 0.10% of the 1,000 images of some_data may be damaged. Received: 2 damaged so far, "
+        "the first train/7 (train/7 must be an image.). Replace them, or raise --max_rejected."
     )
 
 
@@ -240,7 +241,9 @@ def test_a_split_of_damaged_images_is_an_error():
         audit.add("train", report(f"train/{index}"))
     for index in range(2):
         audit.add("test", damaged(f"test/{index}"))
-    with pytest.raises(AuditStop, match="^Split test of some_data must keep at least one image. Received: all"):
+    with pytest.raises(
+        AuditStop, match="^Split test of some_data must keep at least one image. Received: only damaged"
+    ):
         audit.finish()
 
 

@@ -131,7 +131,7 @@ def test_equal_images_in_two_splits(source, tmp_path):
 @pytest.mark.parametrize("runner", ["NoRunner", "os.path", "no_module.Runner"])
 def test_unknown_runner(source, tmp_path, runner):
     message = message_of(tmp_path / "data", source, runner=runner)
-    assert message.startswith("beam_runner must be the name of a Beam runner, such as DirectRunner, FlinkRunner")
+    assert message.startswith("beam_runner must be a Beam runner, such as DirectRunner, FlinkRunner")
     assert f"Received: {runner!r} (" in message
     assert left_in(tmp_path / "data") == []
 
@@ -142,7 +142,9 @@ def test_the_tool_says_one_line(source, tmp_path):
     command += [f"--source_dir={source}", f"--data_dir={tmp_path}/data"]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (process.returncode, process.stdout) == (1, "")
-    assert len(process.stderr.splitlines()) == 1 and process.stderr.startswith("error: beam_runner must be the name")
+    assert len(process.stderr.splitlines()) == 1 and process.stderr.startswith(
+        "error: beam_runner must be a Beam runner"
+    )
     assert left_in(tmp_path / "data") == []
 
 
@@ -170,8 +172,8 @@ def test_a_runner_that_fails(source, tmp_path, monkeypatch, failure):
     monkeypatch.setattr(RefusingRunner, "failure", failure)
     runner = f"{__name__}.RefusingRunner"
     assert message_of(tmp_path / "data", source, runner=runner) == (
-        f"Beam runner {runner} must be able to prepare folder_of_images. Received: Service not found. Check "
-        "--beam_runner and --beam_options, and that all machines reach the source and the data folder."
+        f"Beam runner {runner} could not prepare folder_of_images. Received: Service not found. Check "
+        "--beam_runner and --beam_options. All machines must reach the source and the data folder."
     )
     assert left_in(tmp_path / "data") == []
 
@@ -179,7 +181,7 @@ def test_a_runner_that_fails(source, tmp_path, monkeypatch, failure):
 def test_without_beam(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)  # as if it were not installed
     assert message_of(tmp_path / "data", source) == (
-        "Beam runner DirectRunner needs Apache Beam. Received: it is not installed. "
+        "beam_runner DirectRunner needs Apache Beam. Received: no package apache-beam. "
         "Install it: pip install -r requirements-beam.txt"
     )
     assert left_in(tmp_path / "data") == []

@@ -91,7 +91,9 @@ def test_a_file_option_is_recorded_by_its_content(source, data_dir, tmp_path, mo
     monkeypatch.chdir(tmp_path)  # where there is one of that name, too, and it counts
     assert builder.recorded_options()["list"] == "names.txt (sha256 3d973a381ac86cff)"
     absent = FolderOfImages(data_dir=data_dir, source_dir=source, options={"list": "absent.txt"})
-    with pytest.raises(InputError, match="absent.txt must be a file, here or in .*source. Received: no such file"):
+    with pytest.raises(
+        InputError, match="absent.txt must be a file in the current folder or in .*source. Received: no such file"
+    ):
         absent.recorded_options()
 
 
@@ -130,8 +132,9 @@ def test_label_names_of_the_source(source, data_dir, monkeypatch):
     with pytest.raises(InputError) as error:
         FolderNames(data_dir=data_dir)
     assert str(error.value) == (
-        f"Data set folder_names is not prepared in {data_dir / 'folder_names' / '1.0.0'}. Prepare it first: python "
-        f"tools/prepare_data.py --dataset=folder_names --source_dir=DOWNLOADED --data_dir={data_dir}"
+        f"Data set folder_names must be prepared in {data_dir}. Received: no {data_dir / 'folder_names' / '1.0.0'}. "
+        "Prepare it: python tools/prepare_data.py --dataset=folder_names --source_dir=DOWNLOADED "
+        f"--data_dir={data_dir}"
     )
     builder = prepared(FolderNames, data_dir, source)
     assert examples.label_names(builder) == ["sky", "sea"]
@@ -355,8 +358,8 @@ def test_too_many_damaged_images(source, data_dir):
     first, second = damage(source, TRAIN_ORDER[1]), damage(source, TEST_ORDER[0])
     message = message_of(FolderOfImages, data_dir, source, max_rejected=0.2)
     assert message.startswith(
-        "At most 20.00% of the 5 images of folder_of_images may be damaged (--max_rejected). Received: 2 so far, the "
-        f"first {TRAIN_ORDER[1]} ({first} must be an image. Received 15 bytes "
+        "At most 20.00% of the 5 images of folder_of_images may be damaged. Received: 2 damaged so far, the "
+        f"first {TRAIN_ORDER[1]} ({first} must be an image. Received: 15 bytes "
     )
     stopped_csv = data_dir / "folder_of_images_rejected.csv"
     assert message.endswith(f"Those found so far are listed in {stopped_csv}.")
@@ -380,7 +383,9 @@ def test_a_split_of_damaged_images(source, data_dir):
     for name in TEST_ORDER:
         damage(source, name)
     message = message_of(FolderOfImages, data_dir, source, max_rejected=1.0)
-    assert message.startswith("Split test of folder_of_images must keep at least one image. Received: all damaged.")
+    assert message.startswith(
+        "Split test of folder_of_images must keep at least one image. Received: only damaged images."
+    )
     assert left_in(data_dir) == ["folder_of_images_rejected.csv"]
     assert len((data_dir / "folder_of_images_rejected.csv").read_text().splitlines()) == 3
 
@@ -411,7 +416,7 @@ def test_a_mismatch_is_found_before_an_image_is_opened(source, data_dir, monkeyp
 
 def test_a_split_without_images(source, data_dir):
     message = message_of(FolderOfImages, data_dir, source, {"prefix": "none"})
-    assert message.startswith("Split test of folder_of_images must have at least one image. Received: none with the")
+    assert message.startswith("Split test of folder_of_images must have at least one image. Received: none with these")
     assert left_in(data_dir) == []
 
 

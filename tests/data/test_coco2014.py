@@ -344,10 +344,10 @@ BAD_TRAIN = {
         changed(["annotations", 1, "image_id"], 31),
         "annotations[1]: 'image_id' must be that of a listed image. Received: 31",
     ),
-    "image id twice": (changed(["images", 2, "id"], 9), "images[2]: an image id must be unique. Received 9 twice"),
+    "image id twice": (changed(["images", 2, "id"], 9), "images[2]: image ids must be unique. Received: 9 twice"),
     "file twice": (
         changed(["images", 2, "file_name"], "./COCO_train2014_000000000009.jpg"),
-        "images[2]: a file must be listed once. Received train2014/COCO_train2014_000000000009.jpg twice",
+        "images[2]: every file must be listed once. Received: train2014/COCO_train2014_000000000009.jpg twice",
     ),
     "climbing": (changed(["images", 0, "file_name"], "../a.jpg"), "images[0]: 'file_name' must stay inside train2014"),
     "absolute": (changed(["images", 0, "file_name"], "/a.jpg"), "must stay inside train2014", "'/a.jpg'"),
@@ -392,14 +392,14 @@ def test_images_missing(source, tmp_path):
 
 def test_source_missing_or_empty(tmp_path):
     source = tmp_path / "coco"
-    assert_refused(source, tmp_path, f"source folder of coco2014 must exist. Received: {source}", "train2014.zip")
-    with pytest.raises(InputError, match="must be a folder. Received: .*coco. Give a folder with annotations"):
+    assert_refused(source, tmp_path, f"source_dir of coco2014 must exist. Received: {source}", "train2014.zip")
+    with pytest.raises(InputError, match="must be a folder with annotations.* Received: .*coco, which is not a folder"):
         read_annotations(source, "train")
     source.mkdir()
     assert_refused(source, tmp_path, f"must not be empty. Received: {source}")
-    with pytest.raises(InputError, match="must hold the downloaded files. Received: .*coco, which is empty. Unpack"):
+    with pytest.raises(InputError, match="source_dir must be a folder with .*coco, which is empty. Unpack"):
         read_annotations(source, "train")
-    assert_refused(None, tmp_path, "source folder of coco2014 is needed", "Received: none")
+    assert_refused(None, tmp_path, "source_dir of coco2014 must be given", "Received: none")
 
 
 def test_split_must_be_known(source):
@@ -410,7 +410,9 @@ def test_split_must_be_known(source):
 def test_damaged_image(source, tmp_path):
     damaged = source / "val2014" / "COCO_val2014_000000000073.jpg"
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    with pytest.raises(InputError, match=f"1 so far, .*{damaged} must be a whole image. It is truncated"):
+    with pytest.raises(
+        InputError, match=f"1 damaged so far, .*{damaged} must be an undamaged image. Received: a truncated"
+    ):
         prepared(Coco2014, tmp_path / "data", source)
     assert left_in(tmp_path / "data") == ["coco2014_rejected.csv"]
     Image.new("RGB", (48, 48)).save(damaged)

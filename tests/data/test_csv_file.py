@@ -82,7 +82,7 @@ def test_a_label_without_image_is_noted(folder):
 def test_names_by_the_case_are_different_and_noted(folder):
     source = read(folder, csv="image,labels,split\na.jpg,Cat;cat,train\nb.jpg,Cat;cat,test\n")
     assert source.labels == ("Cat", "cat")
-    assert source.notes == ("Every image has: Cat, cat. From that nothing can be learnt.",)
+    assert source.notes == ("Every image has: Cat, cat. Nothing can be learned from these labels.",)
 
 
 @pytest.mark.parametrize("values", [(1, 0), (7, "x")])
@@ -112,7 +112,7 @@ def test_a_missing_separator_is_warned_of_and_can_be_given(folder):
     source = read(folder, csv=content)
     assert source.labels == ("cat", "cat dog", "dog")
     assert len(source.warnings) == 1
-    assert "labels are made of other labels' names: 'cat dog'. If these cells" in source.warnings[0]
+    assert "some labels consist of other labels' names: 'cat dog'. If these cells" in source.warnings[0]
     assert "--separator=' '" in source.warnings[0]
     listed = read(folder, csv=content, labels_file="cat\ncat dog\ndog\n")
     assert (listed.labels, listed.warnings) == (source.labels, ())
@@ -184,7 +184,7 @@ def test_stratified_split_of_fifty_photographs(folder):
     positives = {split: np.sum(list(photos.values()), axis=0).tolist() for split, photos in found.items()}
     assert positives == {"train": [20, 8, 1], "test": [5, 2, 0]}  # 25, 10 and 1, by 4 to 1
     assert source.notes == (
-        f"{folder}/csv.txt: every column but the path and a split is a label (3). To leave columns out, list the "
+        f"{folder}/csv.txt: every column except the path and a split is a label (3). To ignore columns, list the "
         "labels in a file for --labels_file.",
         "No image of test has: emu.",
     )
@@ -205,13 +205,13 @@ PLAIN = "image,labels\na.jpg,cat\nb.jpg,dog\n"
 
 BAD = {
     "no csv": ({}, "csv must name the file", "--csv=labels.csv"),
-    "csv missing": ({"csv": "none.csv"}, "none.csv must be a file, here or in {folder}"),
+    "csv missing": ({"csv": "none.csv"}, "none.csv must be a file in the current folder or in {folder}"),
     "test_csv missing": ({"csv": PLAIN, "test_csv": "none.csv"}, "none.csv must be a file"),
     "labels_file missing": ({"csv": PLAIN, "labels_file": "none.txt"}, "none.txt must be a file"),
     "no label at all": ({"csv": "image,labels\na.jpg,\nb.jpg,\n"}, "csv.txt must name at least one label"),
     "names by commas": (
         {"csv": 'image,labels\na.jpg,"cat,dog"\n'},
-        "csv.txt, line 2: names must be separated by ';'. Received: 'cat,dog'",
+        "csv.txt, line 2: label names must be separated by ';'. Received: 'cat,dog'",
         "--labels_file",
     ),
     "names by bars": ({"csv": "image,labels\na.jpg,cat|dog\n"}, "must be separated by ';'. Received: 'cat|dog'"),
@@ -224,8 +224,8 @@ BAD = {
     "unlike all labels": ({"csv": PLAIN, "labels_file": "dog\n"}, "Received: 'cat'. Correct the name"),
     "column of another name": (
         {"csv": "image,cat,dogs\na.jpg,1,0\n", "labels_file": "cat\ndog\n"},
-        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: none for dog, but columns "
-        "'dogs'. Add or rename",
+        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: no column for dog, but "
+        "columns 'dogs'. Add or rename",
     ),
     "what programs write for nothing": (
         {"csv": "image,labels\na.jpg,cat\nb.jpg,nan\n"},
@@ -233,16 +233,19 @@ BAD = {
         "--labels_file",
     ),
     "None among names": ({"csv": "image,labels\na.jpg,cat;None\n"}, "must be empty. Received: 'None'"),
-    "a list of Python": ({"csv": "image,labels\na.jpg,['cat']\n"}, "a name must be written as it is. Received: \"['"),
+    "a list of Python": (
+        {"csv": "image,labels\na.jpg,['cat']\n"},
+        "must be written without brackets or quotes. Received: \"['",
+    ),
     "semicolons with another separator": (
         {"csv": "image,labels\na.jpg,cat;dog\n", "separator": " "},
         "names must be separated by ' '. Received: 'cat;dog'",
     ),
-    "no separator": ({"csv": PLAIN, "separator": ""}, "separator must be what separates label names"),
+    "no separator": ({"csv": PLAIN, "separator": ""}, "separator must not be empty"),
     "separator of columns": ({"csv": COLUMNS, "separator": " "}, "separator is for a column 'labels'"),
     "column missing": (
         {"csv": "image,dog\na.jpg,1\n", "labels_file": "cat\ndog\ncow\n"},
-        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: none for cat, cow",
+        "csv.txt must have a column for every label of {folder}/labels_file.txt. Received: no column for cat, cow",
     ),
     "test columns differ": (
         {"csv": "image,cat,dog\na.jpg,1,0\n", "test_csv": "image,cat,cow\nb.jpg,1,0\n"},
@@ -250,9 +253,9 @@ BAD = {
     ),
     "test column missing": (
         {"csv": "image,cat,dog\na.jpg,1,0\n", "test_csv": "image,cat\nb.jpg,1\n"},
-        "test_csv.txt must have a column for every label of {folder}/csv.txt. Received: none for dog",
+        "test_csv.txt must have a column for every label of {folder}/csv.txt. Received: no column for dog",
     ),
-    "label file empty": ({"csv": PLAIN, "labels_file": "\n \n"}, "labels_file.txt must hold label names"),
+    "label file empty": ({"csv": PLAIN, "labels_file": "\n \n"}, "labels_file.txt must have one label name per line"),
     "label twice": ({"csv": PLAIN, "labels_file": "cat\ndog\ncat \n"}, "must differ. Received: 'cat' twice"),
     "image with other labels": (
         {"csv": "image,labels\na.jpg,cat\nb.jpg,cat\na.jpg,dog\n"},
@@ -260,12 +263,12 @@ BAD = {
     ),
     "image in two splits": (
         {"csv": "image,labels,split\na.jpg,cat,train\nb.jpg,cat,test\na.jpg,cat,test\n"},
-        "csv.txt, line 4: an image must be in one split. Received: a.jpg in test, but in train in {folder}/csv.txt, "
-        "line 2",
+        "csv.txt, line 4: an image must be in one split. Received: a.jpg in test here, and in train in "
+        "{folder}/csv.txt, line 2",
     ),
     "image in two files": (
         {"csv": PLAIN, "test_csv": "image,labels\nc.jpg,cat\n./b.jpg,dog\n"},
-        "test_csv.txt, line 3: an image must be in one split. Received: b.jpg in test, but in train in "
+        "test_csv.txt, line 3: an image must be in one split. Received: b.jpg in test here, and in train in "
         "{folder}/csv.txt, line 3",
     ),
     "image missing": (
@@ -275,25 +278,25 @@ BAD = {
     ),
     "split column and test_csv": (
         {"csv": COLUMNS, "test_csv": "image,dog,cat\ne.jpg,1,0\n"},
-        "either by a column 'split' or by test_csv. Received: {folder}/csv.txt with that column, and test_csv",
+        "by a column 'split' or by test_csv, not by both. Received: test_csv, and that column in {folder}/csv.txt",
     ),
     "split column in test_csv": (
         {"csv": PLAIN, "test_csv": "image,labels,split\ne.jpg,cat,test\n"},
-        "either by a column 'split' or by test_csv. Received: {folder}/test_csv.txt with that column",
+        "by a column 'split' or by test_csv, not by both. Received: test_csv, and that column in {folder}/test_csv.txt",
     ),
     "no test rows": ({"csv": "image,labels,split\na.jpg,cat,train\nb.jpg,cat,val\n"}, "no row with split test"),
     "no train rows": ({"csv": "image,labels,split\na.jpg,cat,test\n"}, "no row with split train"),
-    "validation_csv alone": ({"csv": PLAIN, "validation_csv": PLAIN}, "validation_csv needs a test_csv"),
+    "validation_csv alone": ({"csv": PLAIN, "validation_csv": PLAIN}, "validation_csv needs test_csv"),
     "fraction and split column": (
         {"csv": COLUMNS, "validation_fraction": 0.1},
-        "validation_fraction is for a stratified split. Received: 0.1, and a column split",
+        "validation_fraction is for images that srn_tf splits. Received: 0.1 together with a column split",
     ),
     "fraction and files": (
         {"csv": PLAIN, "test_csv": "image,labels\nc.jpg,cat\n", "validation_fraction": 0.1},
-        "validation_fraction is for a stratified split. Received: 0.1, and test_csv",
+        "validation_fraction is for images that srn_tf splits. Received: 0.1 together with test_csv",
     ),
     "fraction of 1": ({"csv": PLAIN, "test_fraction": 1.0}, "test_fraction must be above 0", "Received: 1.0"),
-    "one image": ({"csv": "image,labels\na.jpg,cat\n"}, "The splits train, test need an image each. Received: 1"),
+    "one image": ({"csv": "image,labels\na.jpg,cat\n"}, "The splits train, test need one image each. Received: 1"),
 }
 
 
@@ -309,10 +312,12 @@ def test_bad_input(folder, kind):
 
 
 def test_source_folder_missing_or_empty(tmp_path):
-    with pytest.raises(InputError, match="source_dir must be a folder. Received: .*photos. Give a folder with"):
+    with pytest.raises(
+        InputError, match="source_dir must be a folder with .* Received: .*photos, which is not a folder"
+    ):
         read(tmp_path / "photos")
     (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match="source_dir must hold .* which is empty"):
+    with pytest.raises(InputError, match="source_dir must be a folder with .* which is empty"):
         read(tmp_path / "photos")
 
 

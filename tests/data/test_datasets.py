@@ -217,7 +217,7 @@ def test_a_size_that_is_not_stored_is_refused(tmp_path, open_folder):
         dataset.check_size("train", 17)
     assert str(error.value) == (
         "The train images of csv must be stored with at least 17 x 17 pixels for this image size. Received: 17 of "
-        f"16 x 16 in {dataset.builder.data_dir}. Prepare them anew: python tools/prepare_data.py --dataset=csv "
+        f"16 x 16 in {dataset.builder.data_dir}. Prepare them again: python tools/prepare_data.py --dataset=csv "
         "--source_dir=DOWNLOADED --data_dir=ANOTHER --store_size=17 --csv=labels.csv. Or use a smaller --image_size."
     )
     more = open_dataset("csv", str(tmp_path / "data"), "", 0.5)
@@ -241,7 +241,7 @@ def test_the_fingerprint_of_a_data_set_that_lacks_a_file(open_coco, tmp_path, na
     with pytest.raises(InputError) as error:
         _ = copy.fingerprint
     assert str(error.value) == (
-        f"Data set coco2014 in {folder} must be whole. Received: No such file or directory: {name}. "
+        f"Data set coco2014 in {folder} must be complete. Received: No such file or directory: {name}. "
         "Copy the data set there again, or remove the folder and prepare it again."
     )
 
@@ -250,7 +250,7 @@ def test_the_fingerprint_of_records_that_were_cut(open_coco, tmp_path):
     copy, folder = copy_of(open_coco(0.34), tmp_path / "copy")
     path = record_file(folder, "train")
     os.truncate(path, path.stat().st_size // 2)
-    expected = f"The train records of coco2014 in {folder} must be whole. Expected: at least .* Received: "
+    expected = f"The train records of coco2014 in {folder} must be complete. Expected: at least .* Received: "
     with pytest.raises(InputError, match=expected + rf"{path.stat().st_size}\. Copy the data set there again"):
         _ = copy.fingerprint
 
@@ -289,10 +289,12 @@ def test_the_builder_of_csv_reads_its_source(tmp_path):
     (source / "labels.csv").write_text("\n".join(["image,labels", *rows]))
     builder = make_builder("csv", tmp_path / "data", source, {"csv": "labels.csv"})
     assert builder.name == "csv" and builder.info.features["objects"]["label"].names == ["blue", "red"]
-    with pytest.raises(InputError, match="Data set csv is not prepared in .*data/csv/1.0.0. Prepare it first: python"):
+    with pytest.raises(
+        InputError, match="Data set csv must be prepared in .* Received: no .*data/csv/1.0.0. Prepare it: python"
+    ):
         open_prepared("csv", tmp_path / "data")
     with pytest.raises(
-        InputError, match="Data set csv is not prepared in .*source/csv/1.0.0. Prepare it first: python"
+        InputError, match="Data set csv must be prepared in .* Received: no .*source/csv/1.0.0. Prepare it: python"
     ):
         open_dataset("csv", str(source), str(tmp_path / "prepared"))
     assert not (tmp_path / "data").exists()
@@ -328,8 +330,8 @@ def test_open_stored(source, tmp_path):  # noqa: F811
     with pytest.raises(InputError) as error:
         open_stored("coco2014", data_dir, "validation")
     assert str(error.value) == (
-        "split must be one of train, test, as coco2014 is stored. Received: 'validation'. A split that a run held out "
-        "is known to its --work_dir."
+        "split must be one of train, test for data set coco2014. Received: 'validation'. For images that a run held "
+        "out, give its --work_dir."
     )
     with pytest.raises(InputError, match="must be prepared in .*nowhere.*--dataset=scenes --data_dir="):
         open_stored("scenes", str(tmp_path / "nowhere"), "test")
@@ -380,10 +382,13 @@ def test_options_must_be_known(tmp_path):
 def test_folder_missing_or_empty(tmp_path):
     missing = str(tmp_path / "missing")
     rule = "data_dir must be a folder with the data set coco2014."
-    assert message_of("coco2014", missing, str(tmp_path / "prepared")) == f"{rule} Received: {missing!r}, not a folder."
+    assert (
+        message_of("coco2014", missing, str(tmp_path / "prepared"))
+        == f"{rule} Received: {missing!r}, which is not a folder. Check the path."
+    )
     empty = tmp_path / "empty"
     empty.mkdir()
-    expected = f"{rule} Received: {str(empty)!r}, which is empty."
+    expected = f"{rule} Received: {str(empty)!r}, which is empty. Check the path."
     assert message_of("coco2014", str(empty), str(tmp_path / "prepared")) == expected
     assert not (tmp_path / "prepared").exists()
 

@@ -111,21 +111,21 @@ def test_stored_metadata(builder):
 @pytest.mark.parametrize("read", [examples.label_names, examples.stored_metadata])
 def test_metadata_needs_a_prepared_data_set(builder, tmp_path, read):
     unprepared = TwoRecords(data_dir=tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="two_records must be prepared, with its label names in metadata.json"):
+    with pytest.raises(InputError, match="two_records.* must have a metadata.json with label names"):
         read(unprepared)
     for text in ("{}", "not JSON", '{"labels": []}', '{"labels": "sky"}'):
         (builder.data_path / "metadata.json").write_text(text)
-        with pytest.raises(InputError, match="two_records must be prepared"):
+        with pytest.raises(InputError, match="must have a metadata.json with label names"):
             read(builder)
 
 
 @pytest.mark.parametrize(
     "names, message",
     [
-        ([], "at least one label. Received no label names"),
+        ([], "at least one label. Received: no label names"),
         (["sky", " "], "must be one line of text. Received: ' '"),
         (["sky", "two\nlines"], "must be one line of text"),
-        (["sky", "sea", "sky"], "must differ. Received twice: sky"),
+        (["sky", "sea", "sky"], "must differ. Received: sky twice"),
     ],
 )
 def test_bad_label_names(names, message):

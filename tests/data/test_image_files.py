@@ -290,16 +290,16 @@ def with_png_size(data, width, height):
 
 
 BAD = {
-    "empty": (b"", "must be an image. Received a file of 0 bytes"),
-    "text": (b"This is not a picture.\n" * 20, "must be an image. Received 460 bytes that none of the readers"),
-    "half_jpeg": (PLAIN["jpeg"][: len(PLAIN["jpeg"]) // 2], "must be a whole image. It is truncated"),
-    "jpeg_without_end": (PLAIN["jpeg"][:-2], "must be a whole image. It is truncated"),
-    "half_progressive": (PLAIN["jpeg_progressive"][:-150], "must be a whole image. It is truncated"),
-    "half_png": (PLAIN["png"][: len(PLAIN["png"]) // 2], "must be a whole image. It is truncated"),
-    "png_without_end": (PLAIN["png"][:-12], "must be a whole image. It is truncated"),
-    "png_end_cut": (PLAIN["png"][:-2], "must be a whole image. It is truncated"),
-    "half_bmp": (PLAIN["bmp"][: len(PLAIN["bmp"]) // 2], "must be a whole image. It is truncated"),
-    "half_gif": (encode(RGB, "GIF")[:-200], "must be a whole image. It is truncated"),
+    "empty": (b"", "must be an image. Received: an empty file"),
+    "text": (b"This is not a picture.\n" * 20, "must be an image. Received: 460 bytes of none of the formats"),
+    "half_jpeg": (PLAIN["jpeg"][: len(PLAIN["jpeg"]) // 2], "must be an undamaged image. Received: a truncated"),
+    "jpeg_without_end": (PLAIN["jpeg"][:-2], "must be an undamaged image. Received: a truncated"),
+    "half_progressive": (PLAIN["jpeg_progressive"][:-150], "must be an undamaged image. Received: a truncated"),
+    "half_png": (PLAIN["png"][: len(PLAIN["png"]) // 2], "must be an undamaged image. Received: a truncated"),
+    "png_without_end": (PLAIN["png"][:-12], "must be an undamaged image. Received: a truncated"),
+    "png_end_cut": (PLAIN["png"][:-2], "must be an undamaged image. Received: a truncated"),
+    "half_bmp": (PLAIN["bmp"][: len(PLAIN["bmp"]) // 2], "must be an undamaged image. Received: a truncated"),
+    "half_gif": (encode(RGB, "GIF")[:-200], "must be an undamaged image. Received: a truncated"),
     "half_webp": (encode(RGB, "WEBP")[:-40], "must be"),
     "too_large": (with_png_size(PLAIN["png"], 10_001, 10_000), "at most 100000000 pixels. Received: 10001 x 10000"),
     "bomb": (with_png_size(PLAIN["png"], 100_000, 100_000), "must have at most 100000000 pixels. Received: over"),
@@ -323,7 +323,7 @@ def test_ordinary_jpeg_can_be_left_undecoded(tmp_path):
     jpeg = PLAIN["jpeg"]
     path.write_bytes(jpeg[:-40] + b"\xff\xd8" + jpeg[-38:])  # in its middle it begins again
     assert read_image_file(path, check_jpeg=False) == path.read_bytes()
-    with pytest.raises(InputError, match="must be a whole image"):
+    with pytest.raises(InputError, match="must be an undamaged image"):
         read_image_file(path)
     rotated = encode(RGB, "JPEG", exif=orientation_exif(6))
     cmyk = encode(Image.new("CMYK", (8, 8)), "JPEG")
@@ -352,7 +352,7 @@ def test_heic_and_avif_name_their_reader(tmp_path, monkeypatch):
     path = tmp_path / "a.heic"
     for data, needed in ((HEIC, "HEIC, which needs pillow-heif"), (encode(RGB, "AVIF"), "AVIF, which needs Pillow")):
         path.write_bytes(data)
-        with pytest.raises(InputError, match=f"a.heic must be an image that can be read. Received: {needed}"):
+        with pytest.raises(InputError, match=f"a.heic must be a readable image. Received: {needed}"):
             read_image_file(path)
 
 
@@ -396,8 +396,8 @@ def test_what_is_left_out_of_a_folder_is_counted(tmp_path, caplog):
     caplog.set_level("INFO", "srn_tf")
     assert list_images(inside) == [f"{inside}/{name}" for name in ("a.HEIC", "b.jpg", "e.jpg")]
     assert [record.getMessage() for record in caplog.records] == [
-        f"Left out of {inside}: 3 with another ending than an image's (such as {inside}/b), 1 linked folders (such as "
-        f"{inside}/link), 2 hidden (such as {inside}/.DS_Store). Give them by name to have them read."
+        f"Skipped in {inside}: 3 files with other endings (such as {inside}/b), 1 linked folders (such as "
+        f"{inside}/link), 2 hidden files or folders (such as {inside}/.DS_Store). To read them, give their paths."
     ]
     caplog.clear()
     assert list_images([inside / "b", inside / "link"]) == [f"{inside}/b", f"{inside}/link/d.jpg"]
@@ -430,7 +430,7 @@ def test_bad_lists(tmp_path):
     for empty in (tmp_path / "only", tmp_path / "*.png"):
         with pytest.raises(InputError) as error:
             list_images([tmp_path / "a.jpg", empty])
-        assert f"must have an image. Received: {empty}, which has none" in str(error.value)
+        assert f"must have at least one image. Received: {empty}, which has no file" in str(error.value)
         assert ".jpeg, .jpg" in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match="an empty list of paths"):
         list_images([])

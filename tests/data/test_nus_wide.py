@@ -408,8 +408,8 @@ def test_user_tags_instead_of_the_ground_truth(source, folder):
     assert_refused(
         source,
         {},
-        "Labels_airport_Train.txt must exist: it holds the ground truth",
-        "Train_Tags81.txt, which has the tags users gave on Flickr and is not the ground truth",
+        "Labels_airport_Train.txt must exist: it has the ground truth",
+        "Train_Tags81.txt, with the tags that Flickr users gave",
     )
 
 
@@ -422,7 +422,7 @@ def test_user_tags_beside_the_ground_truth_do_not_matter(source):
 def test_user_tags_as_a_list(source, variant, option):
     write(source / "Test_Tags81.txt", "0 " * 81)
     options = {"variant": variant, option: str(source / "Test_Tags81.txt")}
-    assert_refused(source, options, "Test_Tags81.txt must not be a file of user tags", "is not the ground truth")
+    assert_refused(source, options, "Test_Tags81.txt must not be a file of user tags", "They are not the ground truth")
 
 
 BAD_LISTS = {
@@ -489,7 +489,7 @@ BAD_CSVS = {
     "label not quoted": (
         HEADER + "images/0_1.jpg,['sky', 'cat'],train\n",
         "line 2: a row must have 3 columns.",
-        "a list of several labels stands in double quotes",
+        "A list of several labels needs double quotes",
     ),
     "short row": (HEADER + "images/0_1.jpg,['sky']\n", "line 2: a row must have 3 columns."),
     "unknown split": (
@@ -547,7 +547,10 @@ BAD_OPTIONS = {
     "no list": ({"variant": "list"}, "variant list needs list_file"),
     "missing list": ({"variant": "list", "list_file": "x.txt"}, "x.txt must be a file", "no such file"),
     "missing csv": ({"variant": "csv", "csv_file": "x.csv"}, "x.csv must be a file", "no such file"),
-    "list of another variant": ({"list_file": "x.txt"}, "list_file is for variant list. Received: variant official."),
+    "list of another variant": (
+        {"list_file": "x.txt"},
+        "list_file is for variant list. Received: list_file with variant official.",
+    ),
     "csv of another variant": ({"csv_file": "x.csv", "variant": "labelled"}, "csv_file is for variant csv."),
 }
 
@@ -562,7 +565,7 @@ def test_bad_options(source, kind):
 def test_source_missing_or_empty(tmp_path, variant, layout):
     assert_refused(tmp_path / "nus", {"variant": variant}, "source_dir must be a folder", layout)
     (tmp_path / "nus").mkdir()
-    assert_refused(tmp_path / "nus", {"variant": variant}, "source_dir must hold the downloaded files", layout)
+    assert_refused(tmp_path / "nus", {"variant": variant}, "source_dir must be a folder with", layout)
 
 
 # From end to end.

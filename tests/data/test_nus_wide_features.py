@@ -80,11 +80,11 @@ def changed(line, entry, text):
 
 
 BAD = {
-    "too few entries": (changed(2, 7, ""), "line 2: an image must have 225 numbers. Received: 224."),
-    "too many entries": (changed(3, 7, "1 2"), "line 3: an image must have 225 numbers. Received: 226."),
+    "too few entries": (changed(2, 7, ""), "line 2: a line must have 225 numbers. Received: 224."),
+    "too many entries": (changed(3, 7, "1 2"), "line 3: a line must have 225 numbers. Received: 226."),
     "blank line": (
         [*lines_of("Train_Normalized_CM55.dat")[:1], "", *lines_of("Train_Normalized_CM55.dat")[1:]],
-        "line 2: an image must have 225 numbers. Received: 0.",
+        "line 2: a line must have 225 numbers. Received: 0.",
     ),
     "a word": (changed(1, 225, "abc"), "line 1: every entry must be a finite number. Received: 'abc'."),
     "commas": (changed(1, 5, "0,5"), "line 1: every entry must be a finite number. Received: '0,5'."),

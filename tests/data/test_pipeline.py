@@ -413,7 +413,7 @@ def test_evaluation_shares_of_all_workers_are_the_batches_of_one(records, batch_
 
 @pytest.mark.parametrize("batches_of", [lambda *a, **k: training_batches(*a, 0, 0, **k), evaluation_batches])
 def test_workers_must_share_a_batch_evenly(records, batches_of):
-    with pytest.raises(InputError, match="batch_size must be a multiple of the 3 workers. Received: 4"):
+    with pytest.raises(InputError, match="batch_size must be a multiple of the number of workers, 3. Received: 4"):
         batches_of(records, S_PX, 4, share=(0, 3))
 
 

@@ -127,7 +127,7 @@ def test_a_prepared_data_set_needs_no_source(source, data_dir, monkeypatch):
 def test_another_source_is_noticed(source, data_dir, monkeypatch):
     made = prepared(FolderOfImages, data_dir, source)
     path, before = source / "train" / "none_2.png", left_in(data_dir)
-    rule = f"{made.data_dir} must be prepared from what is in {source} now. Received: "
+    rule = f"{made.data_dir} must be prepared from the present content of {source}. Received: "
     advice = ". Remove it and prepare it again, or give another data folder."
     content = path.read_bytes()
     path.write_bytes(content)  # at another time
@@ -139,14 +139,14 @@ def test_another_source_is_noticed(source, data_dir, monkeypatch):
     assert path.stat().st_size == len(content)
     with pytest.raises(InputError) as error:
         prepare(make(data_dir, source))
-    assert str(error.value) == f"{rule}1 image(s) with other content than then, the first train/none_2.png{advice}"
+    assert str(error.value) == f"{rule}1 changed image(s), the first train/none_2.png{advice}"
     prepare(FolderOfImages(data_dir=data_dir, source_dir=source))  # nobody asked to prepare
     path.write_bytes(content)
 
     monkeypatch.setattr(FolderOfImages, "LABELS", ("blue", "red"))
     with pytest.raises(InputError) as error:
         prepare(make(data_dir, source))
-    assert str(error.value) == f"{rule}other labels, boxes or splits than then, or other images listed{advice}"
+    assert str(error.value) == f"{rule}changed labels, boxes or splits, or another list of images{advice}"
     assert left_in(data_dir) == before
 
     (made.data_path / "source_files.csv").write_text("a")
@@ -258,20 +258,20 @@ def test_data_dir_that_is_a_file(source, tmp_path):
 
 def test_folder_that_is_not_a_data_set(source, data_dir):
     (data_dir / "folder_of_images" / "2.0.1").mkdir(parents=True)
-    with pytest.raises(InputError, match="must be a prepared data set. Received: no dataset_info.json"):
+    with pytest.raises(InputError, match="must be a prepared data set. Received: a folder without dataset_info.json"):
         prepare(make(data_dir, source))
 
 
 def test_source_is_checked(data_dir, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="source folder of folder_of_images is needed, .*Any folder of images.$"):
+    with pytest.raises(InputError, match="source_dir of folder_of_images must be given, .*Any folder of images.$"):
         prepare(make(data_dir, None))
-    with pytest.raises(InputError, match="source folder of folder_of_images must exist. Received: .*absent"):
+    with pytest.raises(InputError, match="source_dir of folder_of_images must exist. Received: .*absent"):
         prepare(make(data_dir, tmp_path / "absent"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="source folder of folder_of_images must not be empty. Received: .*empty"):
+    with pytest.raises(InputError, match="source_dir of folder_of_images must not be empty. Received: .*empty"):
         prepare(make(data_dir, tmp_path / "empty"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root everything is readable
-    with pytest.raises(InputError, match="source folder of folder_of_images must be readable. Received: .*empty"):
+    with pytest.raises(InputError, match="source_dir of folder_of_images must be readable. Received: .*empty"):
         prepare(make(data_dir, tmp_path / "empty"))
     assert not data_dir.exists()
 
@@ -283,7 +283,7 @@ def test_another_version(source, data_dir, monkeypatch):
     prepare(make(data_dir, source))
     monkeypatch.setattr(FolderOfImages, "VERSION", tfds.core.Version("2.1.0"))
     with pytest.raises(
-        InputError, match="must hold version 2.1.0 of folder_of_images.* Received: version 2.0.1. Remove it"
+        InputError, match="must have version 2.1.0 of folder_of_images.* Received: version 2.0.1. Remove it"
     ):
         prepare(make(data_dir, source))
     assert left_in(data_dir) == FINISHED
@@ -296,8 +296,8 @@ def test_other_options(source, data_dir):
         prepare(make(data_dir, source, store_size=32))
     folder = data_dir / "folder_of_images" / "2.0.1"
     assert str(error.value) == (
-        f"{folder} must be prepared with the options asked for. Received: store_size 0 there, 32 asked; "
-        "prefix 'red' there, '' asked. Remove it, or give another data folder."
+        f"{folder} must be prepared with the same options as given now. Received: store_size 0 there, 32 now; "
+        "prefix 'red' there, '' now. Remove it, or give another data folder."
     )
     prepare(make(data_dir, source, prefix="red"))
     prepare(FolderOfImages(data_dir=data_dir))  # without options: whatever is there

@@ -36,11 +36,10 @@ def test_check_source_dir(tmp_path, monkeypatch):
     file.touch()
     for path in (absent, file):
         assert message_of(source.check_source_dir, path, "Image/*.jpg") == (
-            f"source_dir must be a folder. Received: {path}. Give a folder with Image/*.jpg."
+            f"source_dir must be a folder with Image/*.jpg. Received: {path}, which is not a folder. Check the path."
         )
     assert message_of(source.check_source_dir, str(empty), "Image/*.jpg") == (
-        f"source_dir must hold the downloaded files. Received: {empty}, which is empty. Unpack them there, "
-        "to Image/*.jpg."
+        f"source_dir must be a folder with Image/*.jpg. Received: {empty}, which is empty. Unpack the download there."
     )
     source.check_source_dir(tmp_path, "Image/*.jpg")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root everything is readable
@@ -60,7 +59,7 @@ def test_option_file_is_here_or_in_the_source_folder(tmp_path, monkeypatch):
     assert source.option_file(str(here / "a.txt"), folder) == str(here / "a.txt")
     for path in ("c.txt", "sub"):  # which is a folder
         assert message_of(source.option_file, path, folder) == (
-            f"{path} must be a file, here or in {folder}. Received: no such file. Check the path that was given."
+            f"{path} must be a file in the current folder or in {folder}. Received: no such file. Check the path."
         )
 
 

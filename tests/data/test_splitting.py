@@ -151,8 +151,8 @@ def test_photos_go_to_named_splits_in_order():
         (20, 0, float("nan"), 0.0, "Received: nan and 0.0"),
         (20, -1, 0.5, 0.0, "split_seed must be a whole number from 0 to 4294967295. Received: -1"),
         (20, 2**32, 0.5, 0.0, "split_seed must be .* Received: 4294967296"),
-        (1, 0, 0.5, 0.0, "The splits train, test need an image each. Received: 1 image"),
-        (2, 0, 0.5, 0.2, "The splits train, test, validation need an image each. Received: 2 image"),
+        (1, 0, 0.5, 0.0, "The splits train, test need one image each. Received: 1 image"),
+        (2, 0, 0.5, 0.2, "The splits train, test, validation need one image each. Received: 2 image"),
     ],
 )
 def test_bad_options(number, seed, test_fraction, validation_fraction, message):

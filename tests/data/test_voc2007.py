@@ -215,7 +215,7 @@ BAD_LISTS = {
     "another image": ("000012  1\n000018 -1\n", "Received: 2 images and 2, 000017 in one of them only"),
     "an image twice": (
         "000012  1\n000012  1\n",
-        "chair_train.txt, line 2: an image must be listed once",
+        "chair_train.txt, line 2: every image must be listed once",
         "000012 twice",
     ),
     "empty": ("", "chair_train.txt must list at least one image"),
@@ -236,7 +236,7 @@ def test_an_image_in_two_sets(source, first, second):
     image_id = SETS[first][0]
     for name in CLASSES:
         write_list(source / "VOCdevkit" / "VOC2007", name, second, [*SETS[second], image_id])
-    assert_refused(source, "An image must be in one of", f"Received: {image_id} in {first} and {second}")
+    assert_refused(source, "Every image must be in only one of", f"Received: {image_id} in {first} and {second}")
 
 
 GOOD = ("cow", 0, 1, 1, 2, 2)

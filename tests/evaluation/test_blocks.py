@@ -59,7 +59,7 @@ def test_what_is_small_stays_in_memory(scores, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written(scores, tmp_path):
-    with pytest.raises(InputError, match=r"0.0 GB must fit into .*gone. Received: No such file.*Make room there"):
+    with pytest.raises(InputError, match=r"0.0 GB must fit into .*gone. Received: No such file.*Free some space there"):
         in_file(scores, tmp_path / "gone")
 
 

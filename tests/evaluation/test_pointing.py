@@ -46,8 +46,8 @@ def test_no_boxes():
     [
         (np.zeros((2, 3)), [0, 0], r"boxes must have shape \(K, 4\) .* Received: boxes \(2, 3\), box_labels \(2,\)"),
         (np.zeros((2, 4)), [0], r"Received: boxes \(2, 4\), box_labels \(1,\)"),
-        ([[0.5, 0.0, 0.4, 1.0]], [0], r"each maximum >= its minimum. Received: \[0.5, 0.0, 0.4, 1.0\]"),
-        ([[0.0, 0.0, np.nan, 1.0]], [0], r"finite, .* Received: \[0.0, 0.0, nan, 1.0\]"),
+        ([[0.5, 0.0, 0.4, 1.0]], [0], r"each maximum at least its minimum. Received: \[0.5, 0.0, 0.4, 1.0\]"),
+        ([[0.0, 0.0, np.nan, 1.0]], [0], r"finite .* Received: \[0.0, 0.0, nan, 1.0\]"),
         ([[0.0, 0.0, 1.0, 1.0]], [2], r"box_labels must be integers from 0 to 1. Received: \[2\]"),
         ([[0.0, 0.0, 1.0, 1.0]], [-1], r"box_labels must be integers from 0 to 1. Received: \[-1\]"),
         ([[0.0, 0.0, 1.0, 1.0]], [0.5], r"box_labels must be integers from 0 to 1. Received: \[0.5\]"),

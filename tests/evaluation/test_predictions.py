@@ -42,14 +42,14 @@ def test_missing(tmp_path):
 def test_something_else(predictions, tmp_path):
     path = tmp_path / "test.npz"
     path.write_text("no archive")
-    with pytest.raises(InputError, match="test.npz must hold the predictions of a run. Received: "):
+    with pytest.raises(InputError, match="test.npz must be the predictions of a run. Received: "):
         load_predictions(str(path))
     np.savez(path, other=np.zeros(2))
-    with pytest.raises(InputError, match="must hold the predictions of a run. Received: .*label_names"):
+    with pytest.raises(InputError, match="must be the predictions of a run. Received: .*label_names"):
         load_predictions(str(path))
     save_predictions(str(path), predictions)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match="must hold the predictions of a run"):
+    with pytest.raises(InputError, match="must be the predictions of a run"):
         load_predictions(str(path))
 
 

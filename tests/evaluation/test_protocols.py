@@ -28,7 +28,7 @@ def test_presets():
     for name, protocol in protocols.PROTOCOLS.items():
         assert protocol.name == name
         assert protocols.protocol_named(name) == protocol
-        assert protocol.definition.endswith(".") and "\n" not in protocol.definition
+        assert all(line.endswith(".") for line in protocol.definition.splitlines())
     with pytest.raises(dataclasses.FrozenInstanceError):
         protocols.COCO.use_top3 = False
 
@@ -36,15 +36,15 @@ def test_presets():
 @pytest.mark.parametrize(
     ("protocol", "parts"),
     [
-        (protocols.NUS_WIDE, ["0 and -1 are negative", "exactly the three highest of its image (top3)"]),
-        (protocols.COCO, ["0 and -1 are negative", "if also sigmoid(score) >= 0.5 (top3)"]),
+        (protocols.NUS_WIDE, ["0 and -1 are negative", "In top3, exactly the three highest of each image."]),
+        (protocols.COCO, ["0 and -1 are negative", "In top3, those of the three highest with sigmoid(score) >= 0.5."]),
         (
             protocols.WIDER_ATTRIBUTE,
-            ["0 unspecified, which is left out of AP and calibration and negative in precision"],
+            ["0 is unspecified. 0 is left out of AP and calibration, and negative in precision"],
         ),
-        (protocols.VOC2007, ["0 difficult, which is left out of AP and calibration and negative in precision"]),
+        (protocols.VOC2007, ["0 is difficult. 0 is left out of AP and calibration, and negative in precision"]),
         (dataclasses.replace(protocols.VOC2007, zero_in_rates="excluded"), ["and left out of precision"]),
-        (dataclasses.replace(protocols.VOC2007, zero_in_ap="negative"), ["0 difficult, which is negative in AP"]),
+        (dataclasses.replace(protocols.VOC2007, zero_in_ap="negative"), ["0 is difficult. 0 is negative in AP"]),
     ],
 )
 def test_the_definition_says_what_is_done(protocol, parts):
@@ -253,7 +253,7 @@ def test_labels_without_negatives_are_named():
 def test_zero_for_absent_where_it_is_excluded(protocol, policies):
     protocol = protocols.protocol_named(protocol, **policies)
     labels = (LABELS == 1).astype(int)
-    with pytest.raises(InputError, match=f"-1 where .* protocol {protocol.name} 0 means .*Received: only 0 and 1. Wri"):
+    with pytest.raises(InputError, match=f"protocol {protocol.name}, .* 0 means .*Received: only 0 and 1. Wri"):
         protocols.evaluate(SCORES, labels, protocol)
     negative = protocols.protocol_named(protocol.name, "negative", "negative")
     assert (
@@ -319,7 +319,7 @@ def _with_entry(matrix, row, column, value):
         (SCORES, _with_entry(LABELS, 0, 0, np.nan), "labels must be -1, 0 or 1. Received: nan in 1 entries"),
         (SCORES, np.arange(2, 11).reshape(3, 3), r"Received: 2, 3, 4, 5, 6, \.\.\. in 9 entries"),
         ([[1.0, 2.0], [1.0]], LABELS, "scores must be a matrix, images x labels. Received: rows of different lengths"),
-        ([["a", "b"]], LABELS, "scores must be real numbers. Received: values of type <U1"),
+        ([["a", "b"]], LABELS, "scores must be real numbers. Received: type <U1"),
     ],
 )
 def test_bad_input(scores, labels, message):
@@ -329,7 +329,7 @@ def test_bad_input(scores, labels, message):
 
 
 def test_label_names_must_fit():
-    with pytest.raises(InputError, match="one name per column of scores. Received: 2 names for 3 columns"):
+    with pytest.raises(InputError, match="one label name per column of scores. Received: 2 names for 3 columns"):
         protocols.evaluate(SCORES, LABELS, protocols.COCO, label_names=["dog", "cat"])
 
 

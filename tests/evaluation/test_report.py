@@ -41,7 +41,7 @@ def test_summary_table_contains_the_numbers():
         assert _rows(text, name)[:2] == tables
     assert text.splitlines()[0] == "scenes test: 20 images, 4 labels, protocol coco, percent"
     in_one_line = " ".join(text.split())
-    assert f"{metrics['definition']} Threshold: 0.5." in in_one_line
+    assert f"{' '.join(metrics['definition'].split())} Threshold: 0.5." in in_one_line
     assert "mAP covers 3 labels. Labels without positives are left out: 007." in in_one_line
     assert max(map(len, text.splitlines())) <= 100
     rows = [line.split()[0] for line in text.splitlines() if line.startswith("y_")]
@@ -128,8 +128,9 @@ def test_score_table():
     ]
     for name in ("wider", "wider_plain", "top_k", "top_k_plain"):
         assert _rows(text, name) == [[f"{result[name][column]:.2f}" for column in report.COLUMNS]]
-    assert text.splitlines()[-3:] == [
-        "All of it. Threshold: 0.5.",
+    assert text.splitlines()[-4:] == [
+        "All of it.",
+        "Threshold: 0.5.",
         "mAP covers 3 labels. Labels without positives are left out: 2.",
         "J.json",
     ]

@@ -96,16 +96,16 @@ def test_a_single_column_and_a_single_row(tmp_path):
     [
         ("empty.csv", b"", "at least one row of numbers. Received: an empty file"),
         ("blank.csv", b"\n  \n", "at least one row of numbers. Received: an empty file"),
-        ("header.csv", b"dog,cat\n1,2\n", "with no header line but .* Received: 'dog' on line 1, entry 1"),
-        ("word.csv", b"1,2\n\n3,x\n", "every entry must be a number, .* Received: 'x' on line 3, entry 2"),
-        ("hole.csv", b"1,2\n3,\n", "every entry must be a number, .* Received: '' on line 2, entry 2"),
+        ("header.csv", b"dog,cat\n1,2\n", "A header must begin with .* Received: 'dog' on line 1, entry 1"),
+        ("word.csv", b"1,2\n\n3,x\n", "every entry must be a number. .* Received: 'x' on line 3, entry 2"),
+        ("hole.csv", b"1,2\n3,\n", "every entry must be a number. .* Received: '' on line 2, entry 2"),
         ("semicolon.csv", b"1;2\n", "Received: '1;2' on line 1, entry 1"),
         ("ragged.csv", b"\n1,2\n3,4\n5,6,7\n", "as many values as the first. Received: 3 on line 4, 2 on line 2"),
         ("ragged.txt", b"1 2\n3\n", "as many values as the first. Received: 1 on line 2, 2 on line 1"),
-        ("binary.csv", b"\xff\xfe\x00\x01", "it is not text"),
-        ("empty.npy", b"", "must be a NumPy array file .*; NumPy says: No data left in file"),
-        ("text.npy", b"1,2\n3,4\n", "must be a NumPy array file without pickled objects"),
-        ("broken.npz", b"PK\x03\x04 and no more", "must be a NumPy array file .*; NumPy says: File is not a zip file"),
+        ("binary.csv", b"\xff\xfe\x00\x01", "a file that is not UTF-8 text"),
+        ("empty.npy", b"", "must be a NumPy file .* Received: No data left in file"),
+        ("text.npy", b"1,2\n3,4\n", "must be a NumPy file without pickled objects"),
+        ("broken.npz", b"PK\x03\x04 and no more", "must be a NumPy file .* Received: File is not a zip file"),
     ],
 )
 def test_bad_file(tmp_path, name, content, message):
@@ -124,7 +124,7 @@ def test_bad_file(tmp_path, name, content, message):
         (np.zeros((1, 1), dtype=complex), "Received: shape .* type complex128"),
         (np.array([["a"]]), "Received: shape .* type <U1"),
         (np.zeros((0, 3)), "at least one row of numbers"),
-        (np.array([[None]]), "without pickled objects; NumPy says: Object arrays cannot be loaded"),
+        (np.array([[None]]), "without pickled objects. Received: Object arrays cannot be loaded"),
     ],
 )
 def test_bad_array(tmp_path, array, message):
@@ -137,7 +137,7 @@ def test_bad_array(tmp_path, array, message):
 
 def test_archive_of_two_arrays(tmp_path):
     np.savez(tmp_path / "two.npz", scores=np.zeros((1, 1)), labels=np.zeros((1, 1)))
-    with pytest.raises(InputError, match="must hold exactly one array. Received: scores, labels"):
+    with pytest.raises(InputError, match="must have exactly one array. Received: scores, labels"):
         score_files.read_matrix(tmp_path / "two.npz")
 
 

@@ -61,7 +61,9 @@ def test_probabilities_without_names(tmp_path):
     np.savetxt(tmp_path / "P.csv", P, delimiter=",")
     np.savetxt(tmp_path / "L.csv", TRUTH, delimiter=",")
     files = (tmp_path / "P.csv", tmp_path / "L.csv", COCO)
-    with pytest.raises(InputError, match="known to be logits. Received: 0.1 to 0.9, .*--scores_are=probabilities"):
+    with pytest.raises(
+        InputError, match="scale of scores is unclear .* Received: 0.1 to 0.9. Set scores_are=probabilities"
+    ):
         evaluate_score_files(*files)
     found = evaluate_score_files(*files, scores_are="probabilities")
     assert found["all"] == pytest.approx(evaluate(LOGITS, TRUTH, COCO)["all"])
@@ -76,7 +78,7 @@ def test_probabilities_without_names(tmp_path):
 def test_scores_that_are_the_same_for_every_image(tmp_path):
     np.savetxt(tmp_path / "L.csv", TRUTH, delimiter=",")
     np.savetxt(tmp_path / "S.csv", np.tile(LOGITS[0], (4, 1)), delimiter=",")
-    with pytest.raises(InputError, match="tell images apart. Received: the same scores for every image"):
+    with pytest.raises(InputError, match="must differ between images. Received: the same scores for every image"):
         evaluate_score_files(tmp_path / "S.csv", tmp_path / "L.csv", COCO)
 
 
@@ -86,7 +88,7 @@ def test_scores_that_are_the_same_for_every_image(tmp_path):
     [
         ({"write": "labels"}, "a number for every image and label. Received: .*--write=probabilities"),
         ({"write": "top_k"}, "a number for every image and label. Received: 'dog, small'"),
-        ({"error": "It is damaged."}, "Received: 1 without, the first photos/d.jpg: It is damaged. Remove"),
+        ({"error": "It is damaged."}, "Received: 1 without one, the first photos/d.jpg: It is damaged. Remove"),
         ({"images": [*IMAGES[:3], IMAGES[0]]}, "every image once. Received: 'photos/a.jpg' twice"),
     ],
 )
@@ -103,12 +105,16 @@ def test_predictions_that_cannot_be_evaluated(tmp_path, ending, changes, message
         ("T.csv", "path,dog\na,1,0\n", "line 2: a row must have 2 cells, .* Received: 3"),
         ("T.csv", "path,dog\n", "a row per image and a column per label. Received: no row"),
         ("T.csv", "path\na\n", "Received: no label"),
-        ("T.csv", 'path,dog\n"a,1\n', "must be a table of scores or truth. Received: unexpected end of data"),
-        ("T.csv", "path,dog,split\na,1,test\n", "Received: 'test' for 'split' of a. Columns are those of labels alone"),
-        ("T.jsonl", "{", "must be a table of scores or truth. Received: Expecting"),
-        ("T.jsonl", '{"dog": 1}\n', "line 1: a line must be an object that names its image"),
+        ("T.csv", 'path,dog\n"a,1\n', "must be a table of scores or true labels. Received: unexpected end of data"),
+        (
+            "T.csv",
+            "path,dog,split\na,1,test\n",
+            "Received: 'test' for 'split' of a. All columns but the first must be labels",
+        ),
+        ("T.jsonl", "{", "must be a table of scores or true labels. Received: Expecting"),
+        ("T.jsonl", '{"dog": 1}\n', "line 1: a line must be an object whose first key is"),
         ("T.jsonl", '{"path": "a", "dog": 1}\n{"path": "b", "cat": 1}\n', "line 2: .* Expected: dog. Received: cat"),
-        ("T.jsonl", "[1, 2]\n", "line 1: a line must be an object that names its image"),
+        ("T.jsonl", "[1, 2]\n", "line 1: a line must be an object whose first key is"),
         ("T.jsonl", "", "Received: no label"),
         ("T.parquet", "no", "must be a Parquet file"),
     ],

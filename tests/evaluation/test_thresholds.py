@@ -210,7 +210,7 @@ def test_many_images_agree_with_brute_force():
 
 
 def test_no_positive_at_all():
-    with pytest.raises(InputError, match="need a positive label to be tuned on. Received: none in 4 images"):
+    with pytest.raises(InputError, match="need a positive label to be tuned on. Received: 4 images without one"):
         thresholds.tune(np.zeros((4, 2)), np.zeros((4, 2), np.int8), COCO, "F1-C", True)
 
 
@@ -271,7 +271,7 @@ def test_images_that_the_model_was_trained_on(tmp_path, description, split, expe
 
 def test_what_is_refused(tmp_path):
     path = write(tmp_path)
-    with pytest.raises(InputError, match="must not be tuned on test: .* says nothing about other images"):
+    with pytest.raises(InputError, match="must not be tuned on the test split, .* say nothing about other images"):
         thresholds.tune_run(path, "test", "F1-C", per_label=False)
     with pytest.raises(InputError, match="metric must be one of F1-C, F1-O. Received: 'mAP'"):
         thresholds.tune_run(path, "validation", "mAP", per_label=False)
@@ -292,7 +292,7 @@ def test_load(tmp_path):
     path = written(tmp_path)
     read = thresholds.load_thresholds(path)
     assert (read.labels, read.output, read.values.tolist()) == (("dog", "cat"), "y_hat", [0.25, 0.75])
-    assert read.statement == f"y_hat is decided by the thresholds of {path} (0.25 to 0.75) instead of 0.5"
+    assert read.statement == f"y_hat uses the thresholds of {path} (0.25 to 0.75) instead of 0.5"
     shared = thresholds.load_thresholds(written(tmp_path, values=0.4))
     assert shared.values.shape == () and shared.values == 0.4
     assert "(0.4)" in shared.statement
@@ -354,15 +354,16 @@ def test_thresholds_of_another_model(tmp_path):
     read = thresholds.load_thresholds(written(tmp_path, weights=digest, run="/runs/one"))
     read.check_fit(["dog", "cat"], ["y_cls", "y_hat"], weights)
     for recorded, received in (
-        ({"weights": "0" * 64, "run": "/runs/other"}, "of the weights 000000000000, of the run /runs/other"),
-        ({"weights": None}, "that do not say on which weights they were tuned"),
-        ({}, "that do not say on which weights they were tuned"),
+        ({"weights": "0" * 64, "run": "/runs/other"}, "tuned on weights 000000000000, of the run /runs/other"),
+        ({"weights": None}, "tuned on unknown weights"),
+        ({}, "tuned on unknown weights"),
     ):
         other = thresholds.load_thresholds(written(tmp_path, **recorded))
         with pytest.raises(InputError, match=f"Expected: weights {digest[:12]}, of .* Received: .* {received}. Make"):
             other.check_fit(["dog", "cat"], ["y_hat"], weights)
     with pytest.raises(
-        InputError, match="thresholds.json has other labels, first at position 1. Expected: 'cow'. Received: 'cat'"
+        InputError,
+        match="thresholds.json must have the same labels .* Expected at position 1: 'cow'. Received: 'cat'",
     ):
         read.check_fit(["dog", "cow"], ["y_hat"], weights)
     with pytest.raises(InputError, match=r"an output of the model \(y_cls\). Received: 'y_hat'"):

@@ -30,7 +30,7 @@ def test_another_output_is_served():
     model = dataclasses.replace(make_model(), logits=("y", "other"))
     assert (model.serving("other").logits, model.serving("other").final) == (("other", "y"), "other")
     assert model.serving("y").logits == model.logits
-    with pytest.raises(InputError, match="output to serve must be one of y, other. Received: 'z'"):
+    with pytest.raises(InputError, match="served output must be one of y, other. Received: 'z'"):
         model.serving("z")
 
 

@@ -158,7 +158,7 @@ def test_an_ordered_sequence_learns_its_own_loss():
 
 
 def test_more_regions_than_anchors():
-    expected = "regions must not exceed the 588 anchors of a map of 7 x 7. Received: 589. Use fewer, or a larger --im"
+    expected = "regions must be at most 588, the anchors of a map of 7 x 7. Received: 589. Use fewer regions, or a lar"
     with pytest.raises(InputError, match=expected):
         small_model("rlsd", C, **{**SMALL_RLSD, "regions": 589}, x_stride=32)
 

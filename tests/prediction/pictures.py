@@ -78,12 +78,12 @@ _JPEG = encode(Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).convert("RG
 _PNG = encode(Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50).convert("RGB"), "PNG")
 
 DAMAGED = {
-    "empty": (b"", "must be an image. Received a file of 0 bytes"),
-    "text": (b"This is not a picture.\n", "must be an image. Received 23 bytes that none of the readers"),
-    "half_jpeg": (_JPEG[: len(_JPEG) // 2], "must be a whole image. It is truncated"),
+    "empty": (b"", "must be an image. Received: an empty file"),
+    "text": (b"This is not a picture.\n", "must be an image. Received: 23 bytes of none of the formats"),
+    "half_jpeg": (_JPEG[: len(_JPEG) // 2], "must be an undamaged image. Received: a truncated"),
     # Its header and its end are those of a good file, but in its middle it begins again: only decoding shows that.
-    "spoilt_jpeg": (_JPEG[:-40] + b"\xff\xd8" + _JPEG[-38:], "must be a whole image. It is truncated"),
-    "half_png": (_PNG[: len(_PNG) // 2], "must be a whole image. It is truncated"),
+    "spoilt_jpeg": (_JPEG[:-40] + b"\xff\xd8" + _JPEG[-38:], "must be an undamaged image. Received: a truncated"),
+    "half_png": (_PNG[: len(_PNG) // 2], "must be an undamaged image. Received: a truncated"),
     "too_large": (_large_png(), "must have at most 100000000 pixels. Received: 20000 x 6000"),
     "missing": (None, "An image file must exist"),
 }

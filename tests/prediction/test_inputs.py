@@ -41,10 +41,10 @@ def test_arguments(tmp_path):
 @pytest.mark.parametrize(
     "data, message",
     [
-        (None, "must be a file that can be read. Received: .*list .No such file or directory."),
-        (b"", "must have at least one path, one a line. Received: .*list, which has none."),
+        (None, "list_file must be a readable file. Received: .*list .No such file or directory."),
+        (b"", "must have at least one path, one per line. Received: .*list, which has none."),
         (b"\n\n", "must have at least one path"),
-        (b"a.jpg\0b.jpg\0", "must be text, one path a line. Received: .*list, which has zero bytes."),
+        (b"a.jpg\0b.jpg\0", "must be text, one path per line. Received: .*list, which has zero bytes."),
     ],
 )
 def test_lists_that_cannot_be_used(tmp_path, data, message):
@@ -57,5 +57,5 @@ def test_lists_that_cannot_be_used(tmp_path, data, message):
 
 @pytest.mark.parametrize("arguments, list_file, received", [([], "", "none"), (["a.jpg"], "list", "both")])
 def test_one_source_of_images(arguments, list_file, received):
-    with pytest.raises(InputError, match=f"either as arguments .* or in one list. Received: {received}."):
+    with pytest.raises(InputError, match=f"either as arguments .* or in a list .--list_file.. Received: {received}."):
         list_inputs(arguments, list_file)

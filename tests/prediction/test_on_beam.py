@@ -88,13 +88,13 @@ def refused(tmp_path, paths, name="P.csv", model="colours", **options):
 def test_files_of_two_predictions_are_not_mixed(pictures, tmp_path):
     (tmp_path / "P-00000-of-00002.csv").touch()
     (tmp_path / "Q-00000-of-00002.csv").touch()
-    assert f"must be new. Received: {tmp_path}/P.csv, of which there are" in refused(tmp_path, pictures)
+    assert f"must not exist yet. Received: {tmp_path}/P.csv, whose files" in refused(tmp_path, pictures)
     assert not list(tmp_path.glob("*.list"))
 
 
 def test_refused_before_any_work(pictures, tmp_path):
     (tmp_path / "file").touch()
-    assert "must be files that can be written" in refused(tmp_path, pictures, "file/P.csv")
+    assert "output must be writable" in refused(tmp_path, pictures, "file/P.csv")
     assert "must end in .csv" in refused(tmp_path, pictures, "P.txt")
     assert "top_k must be 1 to 3" in refused(tmp_path, pictures, write="top_k", top_k=4)
     assert sorted(os.listdir(tmp_path)) == ["file", "images"]
@@ -102,7 +102,7 @@ def test_refused_before_any_work(pictures, tmp_path):
 
 def test_no_image_that_can_be_used(tmp_path):
     message = refused(tmp_path, ["a.jpg", "b.jpg"])
-    assert f"Received: 2 that are not. The reasons are in {tmp_path}/P-*-of-*.csv." in message
+    assert f"Received: 2 unreadable images. The reasons are in {tmp_path}/P-*-of-*.csv." in message
     (shard,) = tmp_path.iterdir()
     assert len(read_csv(shard)) == 3
 
@@ -113,5 +113,5 @@ def test_worker_that_cannot_answer(pictures, tmp_path, monkeypatch):
 
     monkeypatch.setattr(on_beam, "open_predictor", lambda model: ColourPredictor(gone))
     message = refused(tmp_path, pictures)
-    assert message.startswith("Beam runner ") and "must be able to predict. Received: A server must answer." in message
+    assert message.startswith("Beam runner ") and "could not predict. Received: A server must answer." in message
     assert not list(tmp_path.glob("P*"))

@@ -85,7 +85,7 @@ def test_another_plan_is_refused_until_restart(tmp_path, change, named):
     add_one(tmp_path / "P")
     with pytest.raises(InputError) as error:
         add_one(tmp_path / "P", plan={**PLAN, **change})
-    assert f"of which a part differs in: {named}." in str(error.value) and "--restart" in str(error.value)
+    assert f"begun with another {named}." in str(error.value) and "--restart" in str(error.value)
     assert "\n" not in str(error.value)
     with open_parts(tmp_path / "P", PLAN) as parts:
         assert parts.done == 1
@@ -118,7 +118,7 @@ def test_two_processes(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"open\n"
-        with pytest.raises(InputError, match="Only one process can write an output. Received: .*/P, at which another"):
+        with pytest.raises(InputError, match="Only one process can write an output. Received: .*/P, which another"):
             add_one(tmp_path / "P")
     finally:
         other.kill()  # which ends the lock
@@ -138,7 +138,7 @@ def test_full_disk_keeps_the_parts(tmp_path):
     output = tmp_path / "P"
     output.write_text("an older result")
     add_one(output)
-    message = "must be a file that can be written. Received: .*/P .No space left on device.. Check its folder's"
+    message = "must be a writable file. Received: .*/P .No space left on device.. Check its folder's"
     for write in (lambda parts: parts.add(["b"], 0, Full()), lambda parts: parts.join(Full())):
         with pytest.raises(InputError, match=message), open_parts(output, PLAN) as parts:
             write(parts)
@@ -160,5 +160,5 @@ def test_check_output(tmp_path):
     check_output(tmp_path / "P.csv")
     assert os.listdir(tmp_path) == []
     for bad, received in ((tmp_path, "something else"), ("/dev/null", "else"), (tmp_path / "no" / "P", "No such file")):
-        with pytest.raises(InputError, match=f"The output must be a file.*Received: {bad}.*{received}"):
+        with pytest.raises(InputError, match=f"output must be .*file.*Received: {bad}.*{received}"):
             check_output(bad)

@@ -78,7 +78,7 @@ def test_stopped_runs_continue_to_the_same_output(pictures, tmp_path, extension,
     for parts, error in ((1, KeyboardInterrupt()), (2, InputError("A server must answer."))):
         with pytest.raises(type(error)):
             predict_files(stopping(output, parts, error), pictures, output, batch_size=4)
-        assert "the same command continues" in caplog.text
+        assert "The same command continues" in caplog.text
         assert parts_folder(output).is_dir() and not os.path.exists(output)
     assert predict_files(predictor, pictures, output, batch_size=4) == Summary(40, 8)
     assert "of 40 images already have an answer" in caplog.text
@@ -158,7 +158,9 @@ def test_another_run_is_not_mixed_in(pictures, tmp_path, change, monkeypatch):
         options = {"batch_size": 4, "write": "labels"}
     else:
         monkeypatch.chdir(tmp_path / "images")  # the same words, but other files
-    with pytest.raises(InputError, match=f"differs in: {'images' if change == 'folder' else change}..*--restart"):
+    with pytest.raises(
+        InputError, match=f"begun with another {'images' if change == 'folder' else change}..*--restart"
+    ):
         predict_files(predictor, paths, output, **options)
     assert predictor.asked == []
     if change != "folder":
@@ -170,14 +172,16 @@ def test_no_image_that_can_be_used(tmp_path):
     output.write_text("an older result")
     with pytest.raises(InputError) as error:
         predict_files(ColourPredictor(), ["a.jpg"] * 20, str(output))
-    assert "Received: 20 that are not; nothing was written. The first: An image file must exist" in str(error.value)
+    assert "Received: 20 unreadable images. Nothing was written. The first: An image file must exist" in str(
+        error.value
+    )
     assert os.listdir(tmp_path) == ["P.csv"] and output.read_text() == "an older result"
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"output": "none/P.csv"}, "must be a file that can be written"),
+        ({"output": "none/P.csv"}, "must be a writable file"),
         ({"output": "P.txt"}, "must end in .csv"),
         ({"write": "top_k", "top_k": 4}, "top_k must be 1 to 3"),
     ],

@@ -90,8 +90,8 @@ def test_a_damaged_newest_is_left_out_and_told(folder, caplog, damage):
     with caplog.at_level("WARNING", "srn_tf"):
         assert_newest(states, 2)
     (message,) = caplog.messages
-    reason = "must be finite numbers" if damage is not_finite else "is damaged"
-    assert f"{folder}/state-3.npz {reason}" in message and f"{folder}/state-2.npz is used in its place" in message
+    reason = "must be finite numbers" if damage is not_finite else "must be an undamaged weight file"
+    assert f"{folder}/state-3.npz {reason}" in message and f"{folder}/state-2.npz is used instead" in message
     assert "\n" not in message
     assert [meta["number"] for meta in states.metas()] == ([1, 2, 3] if damage in (flip, not_finite) else [1, 2])
     save(states, 4)  # the damaged one goes, and counts for none of the three
@@ -115,7 +115,7 @@ def test_nothing_but_damage(folder):
     flip(folder / "state-1.npz")
     flip(folder / "state-2.npz")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(InputError, match="Received: 2, all damaged, the newest so: .*state-2.npz.*--restart") as raised:
+    with pytest.raises(InputError, match="Received: 2, all damaged. The newest: .*state-2.npz.*--restart") as raised:
         States(folder, 2).newest()
     assert "\n" not in str(raised.value)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
@@ -139,7 +139,7 @@ def test_a_full_disk_costs_no_state(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write_archive", fill)
-    with pytest.raises(InputError, match=r"state-2.npz could not be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"state-2.npz could not be written. Received: No space left on device"):
         save(states, 2)
     assert names(folder) == ["state-1.npz"]
     monkeypatch.undo()

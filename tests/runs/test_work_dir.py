@@ -36,7 +36,7 @@ def test_where_things_are(tmp_path):
 def test_versions_of_the_export(tmp_path):
     work = WorkDir(str(tmp_path))
     assert work.export_versions() == []
-    with pytest.raises(InputError, match="export, which holds none. Make one with tools/export.py"):
+    with pytest.raises(InputError, match="no export in .*export. Make one: python tools/export.py"):
         work.newest_export()
     for name in ("1", "9", "10", ".writing-11", "old"):
         os.makedirs(os.path.join(work.export, name))
@@ -62,13 +62,13 @@ def test_other_flags_are_shown_on_both_sides(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
     work.write_run({"labels": []})
-    with pytest.raises(InputError, match=r"--batch_size=8.*received --batch_size=16") as raised:
+    with pytest.raises(InputError, match=r"--batch_size=8.*Received: --batch_size=16") as raised:
         work.claim(FLAGS.replace("size=8", "size=16"))
     assert "--seed" not in str(raised.value) and "\n" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
-    with pytest.raises(InputError, match=r"it has none of them, received --new=1\."):
+    with pytest.raises(InputError, match=r"Expected: none of these. Received: --new=1\."):
         work.claim(FLAGS + "--new=1\n")
-    with pytest.raises(InputError, match=r"it has --seed=0, received nothing in their place\."):
+    with pytest.raises(InputError, match=r"Expected: --seed=0. Received: none of these\."):
         work.claim(FLAGS.replace("--seed=0\n", ""))
     assert Path(work.flags).read_text() == FLAGS
 
@@ -80,9 +80,9 @@ def test_a_run_continues_that_began_before_a_flag_was_there(tmp_path):
     defaults = "--model=srn\n--batch_size=96\n--seed=0\n--optimizer=sgd\n--xla=false\n"
     work.claim(FLAGS + "--optimizer=sgd\n--xla=false\n", defaults)
     assert Path(work.flags).read_text() == FLAGS
-    with pytest.raises(InputError, match=r"it has none of them, received --optimizer=adam\. Use"):
+    with pytest.raises(InputError, match=r"Expected: none of these. Received: --optimizer=adam\. Use"):
         work.claim(FLAGS + "--optimizer=adam\n--xla=false\n", defaults)
-    with pytest.raises(InputError, match=r"it has --batch_size=8, received --batch_size=96\. Use"):
+    with pytest.raises(InputError, match=r"Expected: --batch_size=8. Received: --batch_size=96\. Use"):
         work.claim(FLAGS.replace("size=8", "size=96"), defaults)  # its default, but the run has another
 
 
@@ -98,13 +98,13 @@ def test_flags_that_are_not_text(tmp_path):
     work.claim(FLAGS)
     work.write_run({"labels": []})
     Path(work.flags).write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="holds a run with other flags"):
+    with pytest.raises(InputError, match="must be used with the flags of its run"):
         work.claim(FLAGS)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="must be a new folder or one of this run.*holds other files"):
+    with pytest.raises(InputError, match="must be new, empty or the folder of this run.*has other files"):
         WorkDir(str(tmp_path)).claim(FLAGS)
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -169,7 +169,7 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path, holder, act
     work = WorkDir(str(tmp_path))
     (tmp_path / "log.jsonl").write_text("{}\n")
     who = f"process {holder.pid} on {re.escape(socket.gethostname())} since {datetime.date.today().year}-"
-    with pytest.raises(InputError, match=f"One run at a time.*{re.escape(str(tmp_path))}.*{who}") as raised:
+    with pytest.raises(InputError, match=f"Only one run can use.*{re.escape(str(tmp_path))}.*{who}") as raised:
         act(work)
     assert "\n" not in str(raised.value)
     assert (tmp_path / "log.jsonl").read_text() == "{}\n"
@@ -190,7 +190,7 @@ def test_one_process_may_claim_often(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert f"One run at a time can be at work in work_dir '{tmp_path}'" in refused.stderr
+    assert f"Only one run can use work_dir '{tmp_path}' at a time" in refused.stderr
     assert f"process {os.getpid()} on" in refused.stderr
 
 
@@ -202,7 +202,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     with caplog.at_level("WARNING", "srn_tf"):
         WorkDir(str(tmp_path)).claim(FLAGS)
     assert caplog.messages == [
-        f"{tmp_path}/.lock cannot be locked on this file system: make sure that no other run has this work_dir."
+        f"{tmp_path}/.lock cannot be locked on this file system. Make sure that no other run uses this work_dir."
     ]
 
 
@@ -243,7 +243,7 @@ def test_restart_of_a_folder_that_is_no_runs(tmp_path, flags):
     (tmp_path / "checkpoints" / "mine.npz").write_text("x")
     if flags:
         (tmp_path / "flags.txt").write_text(flags)
-    with pytest.raises(InputError, match="--restart empties the work folder of a run. Received: .*no flags.txt of one"):
+    with pytest.raises(InputError, match="--restart needs the work folder of a run. Received: .*no flags.txt of a run"):
         WorkDir(str(tmp_path)).restart()
     assert (tmp_path / "checkpoints" / "mine.npz").read_text() == "x"
 
@@ -256,7 +256,7 @@ def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     work.write_run({"labels": ["a", "b"], "seed": 1})
     work.write_run({"labels": ["a", "b"], "seed": 2})
     assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
-    with pytest.raises(InputError, match=r"other labels, first at position 1. Expected: 'b'. Received: 'c'"):
+    with pytest.raises(InputError, match=r"Expected at position 1: 'b'. Received: 'c'"):
         work.write_run({"labels": ["a", "c"]})
     assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
 
@@ -279,13 +279,13 @@ def test_a_run_that_began_before_fingerprints_were_kept_continues(tmp_path):
 
 def test_run_json_that_is_not_there_or_damaged(tmp_path):
     work = WorkDir(str(tmp_path))
-    with pytest.raises(InputError, match="A work folder of tools/train.py was expected.*has no run.json"):
+    with pytest.raises(InputError, match="work_dir must be a run of tools/train.py.*has no run.json"):
         work.read_run()
     (tmp_path / "run.json").write_text('{"labels": [')
-    with pytest.raises(InputError, match=r"run.json cannot be read \("):
+    with pytest.raises(InputError, match=r"run.json must be readable JSON. Received: "):
         work.read_run()
     (tmp_path / "run.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"run.json cannot be read \("):
+    with pytest.raises(InputError, match=r"run.json must be readable JSON. Received: "):
         work.read_run()
 
 

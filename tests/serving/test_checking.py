@@ -20,7 +20,8 @@ def test_the_largest_of_all_differences_is_told():
 def test_too_large_or_not_a_number_is_refused(bad):
     differences = {"probabilities": [np.array([0.0, bad, 0.0])]}
     with pytest.raises(
-        InputError, match=r"A thing must answer as the one in memory, its probabilities within 0\.02\. .* Do this\.$"
+        InputError,
+        match=r"A thing must agree with the model in memory: probabilities within 0\.02\. .* Do this\.$",
     ):
         check_differences(differences, {"probabilities": 0.02}, "A thing", "Do this.")
 

@@ -90,10 +90,12 @@ def test_an_answer_larger_than_the_usual_limit_of_a_message(served_model, expect
 def test_undecodable_image_is_named_by_its_position(server, bad, monkeypatch):
     monkeypatch.setattr(client, "MAX_BATCH_IMAGES", 3)
     served = ask(server)
-    with pytest.raises(InputError, match=r"^Every image must be .* that can be decoded. .* 4 \(from 0\) of 9\. ") as e:
+    with pytest.raises(
+        InputError, match=r"^Every image must be .* that can be decoded. .* 4 \(from 0\) of 9, which cannot"
+    ) as e:
         served.answer([*IMAGES[:4], bad, *IMAGES[4:]])
     assert server.address in str(e.value) and "\n" not in str(e.value)
-    assert e.value.reason.startswith("An image must be a JPEG" if len(bad) < 9 else "It is damaged, the decoder says")
+    assert e.value.reason.startswith("An image must be a JPEG" if len(bad) < 9 else "The decoder reports damage")
     assert server.requests == [3, 3, 1, 1]
 
 
@@ -129,13 +131,13 @@ def not_finite(value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (swap_labels, r"label 0 \(from 0\) is 'Straße' in place of 'dog'"),
-        (rename_label, r"label 1 \(from 0\) is 'lynx' in place of 'cat, small'"),
-        (last_row_of_another_model, r"label 2 \(from 0\) is 'lynx' in place of 'Straße'"),
-        (lambda o: {name: v[:, :2] for name, v in o.items()}, r"labels of shape \(8, 2\) in place of \(8, 3\)"),
-        (lambda o: {name: v[:7] for name, v in o.items()}, r"labels of shape \(7, 3\) in place of \(8, 3\)"),
+        (swap_labels, r"label 0 \(from 0\) is 'Straße' instead of 'dog'"),
+        (rename_label, r"label 1 \(from 0\) is 'lynx' instead of 'cat, small'"),
+        (last_row_of_another_model, r"label 2 \(from 0\) is 'lynx' instead of 'Straße'"),
+        (lambda o: {name: v[:, :2] for name, v in o.items()}, r"labels of shape \(8, 2\) instead of \(8, 3\)"),
+        (lambda o: {name: v[:7] for name, v in o.items()}, r"labels of shape \(7, 3\) instead of \(8, 3\)"),
         (lambda o: {**o, "probabilities": o["probabilities"][:, :2]}, r"probabilities of shape \(8, 2\)"),
-        (lambda o: {**o, "predicted": o["predicted"][:, :2]}, r"decisions of shape \(8, 2\) in place of \(8, 3\)"),
+        (lambda o: {**o, "predicted": o["predicted"][:, :2]}, r"decisions of shape \(8, 2\) instead of \(8, 3\)"),
         (lambda o: {"probabilities": o["probabilities"], "x": o["labels"]}, "an answer without labels"),
         (not_finite(np.nan), "probabilities that are not numbers from 0 to 1"),
         (not_finite(np.inf), "probabilities that are not numbers from 0 to 1"),
@@ -145,7 +147,9 @@ def not_finite(value):
 def test_the_answer_of_another_model(server, change, message):
     served = ask(server)
     server.change = change
-    with pytest.raises(InputError, match=f"the model it began with. Received from srn on {server.address}: {message}"):
+    with pytest.raises(
+        InputError, match=f"must keep serving the same model. Received from srn on {server.address}: {message}"
+    ):
         served.answer(IMAGES)
     assert server.requests == [8]
 
@@ -162,7 +166,8 @@ def test_another_version_takes_the_place_of_the_first(server):
     served = ask(server)
     server.versions = {1: "END", 2: "AVAILABLE"}
     with pytest.raises(
-        InputError, match=r"version that it is asked for. .*Specific\(srn, 1\).* start the prediction again"
+        InputError,
+        match=r"does not have the requested model and version. .*Specific\(srn, 1\).* start the prediction again",
     ):
         served.answer(IMAGES)
     assert ServerPredictor(server.address).version == 2
@@ -215,7 +220,7 @@ def test_models_of_another_kind(tmp_path):
         tf.saved_model.save(tf.Module(), str(tmp_path / name), signatures=signatures)
         for protocol in (RestServer, GrpcServer):
             server = protocol(ServedModel(tmp_path / name))
-            with pytest.raises(InputError, match=f"srn on {server.address}, a model of another kind"):
+            with pytest.raises(InputError, match=f"srn on {server.address}, a SavedModel of another kind"):
                 ServerPredictor(server.address)
             server.stop()
 
@@ -238,14 +243,14 @@ def test_models_of_another_kind(tmp_path):
     ],
 )
 def test_addresses_that_are_none(address):
-    with pytest.raises(InputError, match="^A server must be given as http://HOST:8501 .*Received: '.*'. Check"):
+    with pytest.raises(InputError, match="^server must be http://HOST:8501 .*Received: '.*'. Check"):
         ServerPredictor(address)
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), [("grpc", RestServer), ("http", GrpcServer)])
 def test_the_port_of_the_other_protocol(served_model, short_waits, scheme, protocol):
     server = protocol(served_model)
-    with pytest.raises(InputError, match="A server must answer. .*http:// is usually port 8501") as e:
+    with pytest.raises(InputError, match="The server did not answer. .*http:// is usually port 8501") as e:
         ServerPredictor(f"{scheme}://127.0.0.1:{server.port}", timeout_s=5.0, retries=1)
     assert str(e.value).isprintable()
     server.stop()

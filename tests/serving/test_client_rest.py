@@ -34,7 +34,7 @@ def test_a_server_of_another_kind(body):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         with pytest.raises(
-            InputError, match="another form than TensorFlow Serving's.* Check that it is TensorFlow Serving"
+            InputError, match="not in TensorFlow Serving's format.* Check that it is TensorFlow Serving"
         ):
             ServerPredictor(f"http://127.0.0.1:{server.server_address[1]}")
         server.shutdown()

@@ -18,15 +18,15 @@ def test_a_server_that_is_busy_for_a_while(server, expected, caplog):
     assert_same(served.answer(IMAGES), expected)
     assert server.requests == [8] * 4
     notices = [record.getMessage() for record in caplog.records if record.name == "srn_tf"]
-    assert [notice[-14:] for notice in notices] == [f"tries left: {left}." for left in (5, 4, 3)]
-    assert all(notice.startswith("The server gave no answer (") for notice in notices)
+    assert [notice[-14:] for notice in notices] == [f"Tries left: {left}." for left in (5, 4, 3)]
+    assert all(notice.startswith("The server did not answer (") for notice in notices)
 
 
 def test_a_server_that_is_busy_for_good(server):
     served = ask(server, retries=2)
     server.refusals = [Code.UNAVAILABLE] * 9
     with pytest.raises(
-        InputError, match=f"^A server must answer. Received from srn on {server.address}: .*told to"
+        InputError, match=f"^The server did not answer. Received from srn on {server.address}: .*told to"
     ) as e:
         served.answer(IMAGES)
     assert "Check that TensorFlow Serving runs there" in str(e.value) and "\n" not in str(e.value)
@@ -36,7 +36,7 @@ def test_a_server_that_is_busy_for_good(server):
 def test_no_retries(server):
     served = ask(server, retries=0)
     server.refusals = [Code.UNAVAILABLE]
-    with pytest.raises(InputError, match="A server must answer"):
+    with pytest.raises(InputError, match="The server did not answer"):
         served.answer(IMAGES)
     assert server.requests == [8]
 
@@ -51,7 +51,9 @@ def test_an_answer_that_is_too_slow_is_asked_for_again(server, expected):
 def test_a_server_that_is_always_too_slow(server):
     served = ask(server, timeout_s=0.5, retries=1)
     server.slow = 9
-    with pytest.raises(InputError, match="A server must answer. .*(timed out|DEADLINE_EXCEEDED).* allow more time"):
+    with pytest.raises(
+        InputError, match="The server did not answer. .*(timed out|DEADLINE_EXCEEDED).* Allow more time"
+    ):
         served.answer(IMAGES)
     assert server.requests == [8, 8]
 
@@ -77,16 +79,18 @@ def test_an_answer_that_breaks_off_is_asked_for_again(served_model, expected, sh
 def test_a_server_that_is_gone(server):
     served = ask(server, retries=1)
     server.stop()
-    with pytest.raises(InputError, match="A server must answer. .*Connection refused"):
+    with pytest.raises(InputError, match="The server did not answer. .*Connection refused"):
         served.answer(IMAGES)
-    with pytest.raises(InputError, match="A server must answer. .*Connection refused"):
+    with pytest.raises(InputError, match="The server did not answer. .*Connection refused"):
         ServerPredictor(server.address, retries=1)
 
 
 def test_an_error_that_does_not_pass_is_not_tried_again(server):
     served = ask(server)
     server.refusals = [Code.INTERNAL]
-    with pytest.raises(InputError, match="A server must answer. .*told to. Check that it is TensorFlow Serving"):
+    with pytest.raises(
+        InputError, match="The server gave no usable answer. .*told to. Check that it is TensorFlow Serving"
+    ):
         served.answer(IMAGES)
     assert server.requests == [8]
 

@@ -78,5 +78,5 @@ def test_other_labels(saved_model, tiny_scenes_dir, tmp_path):
     shutil.copytree(saved_model, tmp_path / "1")
     description = tmp_path / "1" / DESCRIPTION
     description.write_text(json.dumps(json.loads(description.read_text()) | {"labels": ["other", *LABELS[1:]]}))
-    with pytest.raises(InputError, match="other labels, first at position 0. Expected: 'other'. Received: 'disk'"):
+    with pytest.raises(InputError, match="Expected at position 0: 'other'. Received: 'disk'"):
         evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test")

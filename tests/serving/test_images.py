@@ -99,7 +99,7 @@ def test_images_of_another_kind_are_named(bad, shown):
 
 @pytest.mark.parametrize("bad", [PIXELS, b"x", "a.jpg", Image.new("RGB", (2, 2)), {"a": 1}, None])
 def test_images_that_are_no_list(bad):
-    with pytest.raises(InputError, match="^Images must be a list, also where there is one"):
+    with pytest.raises(InputError, match="^Images must be a list, even of one image"):
         to_image_files(bad)
 
 

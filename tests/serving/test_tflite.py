@@ -44,7 +44,7 @@ def test_equals_the_model_in_memory(model, tmp_path, kind, tolerance):
 def test_a_difference_publishes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(tflite.TOLERANCES, "float16", {"probabilities": 0.0})
     with pytest.raises(
-        InputError, match="A float16 TFLite model must answer as the one in memory.*Nothing was exported"
+        InputError, match="The float16 TFLite model must agree with the model in memory.*Nothing was exported"
     ):
         export(small_model("main_net", 3), LABELS, tmp_path / "1", tflite="float16")
     assert not list(tmp_path.iterdir())

@@ -128,7 +128,7 @@ def test_a_signal_of_trainings_last_moment_is_not_lost(number, status):
 def test_what_fails_in_tensorflow_is_explained_in_every_tool():
     status, stdout, stderr = run_until(main="fail")
     assert (status, stdout) == (1, "") and len(stderr.splitlines()) == 1
-    assert stderr.startswith("error: The prepared data set must be whole.") and "corrupted record at 7" in stderr
+    assert stderr.startswith("error: The prepared data set is damaged.") and "corrupted record at 7" in stderr
 
 
 def test_a_training_that_another_worker_stopped():

@@ -53,12 +53,12 @@ def test_bad_runs(runs, tmp_path):
     output = tmp_path / "out"
     for arguments, parts in (
         ([], ("At least one run is needed",)),
-        ([tmp_path / "empty"], ("A work folder of tools/train.py was expected", "empty")),
+        ([tmp_path / "empty"], ("work_dir must be a run of tools/train.py", "empty")),
         (
             [runs[0], "--split=validation"],
             (f"tools/evaluate.py --work_dir={runs[0]} --data_dir=DATA --split=validation",),
         ),
-        ([runs[0], scenes], ("must be of one data set. Received: coco2014 in ", "scenes in ")),
+        ([runs[0], scenes], ("must have the same data set. Received: coco2014 in ", "scenes in ")),
     ):
         assert_refused(run_tool(*arguments, f"--output={output}"), *parts)
     assert not output.exists()
@@ -70,7 +70,7 @@ def test_bad_flags(runs, tmp_path):
     (tmp_path / "file").touch()
     assert_refused(
         run_tool(runs[0], f"--output={tmp_path}/file"),
-        "--output must be a folder that can be written",
+        "--output must be a writable folder",
     )
 
 

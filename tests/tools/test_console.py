@@ -56,7 +56,7 @@ def test_a_command_is_the_tool_but_for_its_name(tmp_path):
     assert help_text == program_names(of_tool)
     result = run_program("tune-thresholds", f"--work_dir={tmp_path}")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: A work folder of srn-tf train was expected. Received: ")
+    assert result.stderr.startswith("error: work_dir must be a run of srn-tf train. Received: ")
 
 
 def program_names(text):
@@ -89,7 +89,9 @@ def test_a_flagfile_of_the_packages_own_stands_in_where_there_is_none(tmp_path, 
     Path("configs").mkdir()
     Path("configs/own_photos.flags").write_text("")
     assert program.find_flagfile("configs/own_photos.flags") == "configs/own_photos.flags"
-    with pytest.raises(InputError, match="flagfile must be a file. Received: 'configs/mine.flags'. .*configs/scenes"):
+    with pytest.raises(
+        InputError, match="flagfile must be an existing file. Received: 'configs/mine.flags'. .*configs/scenes"
+    ):
         program.find_flagfile("configs/mine.flags")
 
 

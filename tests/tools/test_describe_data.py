@@ -75,7 +75,7 @@ def test_all_splits_and_the_pipeline(tiny_scenes_dir, tmp_path):
         (["--dataset=imagenet"], ["dataset", "imagenet", "scenes", "--help"]),
         (["--split=val"], ["split", "val", "train|validation|test", "--help"]),
         (["--pipeline_batches=-1"], ["pipeline_batches", "-1"]),
-        (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
+        (["scenes"], ["Options must be written as --name=value. Received: 'scenes'"]),
     ],
     ids=lambda value: " ".join(value)[:40],
 )
@@ -151,7 +151,7 @@ def test_one_split(describe, tmp_path, capsys):
 def test_a_split_that_is_not_stored(describe, tmp_path):
     assert_refused(
         describe,
-        "--split must be one that scenes stores: train, test, or all. Received: validation",
+        "--split must be one of train, test, all for data set scenes. Received: validation",
         split="validation",
     )
     assert not (tmp_path / "out").exists()
@@ -173,7 +173,7 @@ def test_an_output_folder_that_cannot_be_written(describe, tmp_path):
     for place in ("file", "file/out"):
         assert_refused(
             describe,
-            f"--output_dir must be a folder that can be written. Received: {tmp_path / place}",
+            f"--output_dir must be a writable folder. Received: {tmp_path / place}",
             output_dir=str(tmp_path / place),
         )
 
@@ -181,7 +181,7 @@ def test_an_output_folder_that_cannot_be_written(describe, tmp_path):
 @pytest.mark.slow
 def test_a_chart_that_cannot_be_written(describe, tmp_path):
     (tmp_path / "out" / "labels.png").mkdir(parents=True)
-    assert_refused(describe, f"{tmp_path / 'out' / 'labels.png'} must be a file that can be written")
+    assert_refused(describe, f"{tmp_path / 'out' / 'labels.png'} must be a writable file")
 
 
 def test_more_images_a_batch_than_there_are(describe):

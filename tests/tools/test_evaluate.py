@@ -62,7 +62,7 @@ def test_what_is_asked_for_is_added(tmp_path):
     # Unspecified entries are no false positives, unlike in the golden table.
     assert written["all"]["P-O"] > EXPECTED["dev"]["wider"]["P-O"] + 1
     assert written["all"]["R-O"] == pytest.approx(EXPECTED["dev"]["wider"]["R-O"], abs=1e-6)
-    assert "0 difficult, which is left out of AP and calibration and left out of precision" in written["definition"]
+    assert "0 is difficult. 0 is left out of AP and calibration, and left out of precision" in written["definition"]
     assert 0 < written["ranking"]["LRAP"] < 100
     assert "LRAP" in result.stdout and "top5_min025" in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -93,28 +93,31 @@ def test_bad_score_files(tmp_path):
     ("arguments", "parts"),
     mostly_slow(
         [
-            ([], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
-            (["--work_dir=W", "--scores=S.csv"], ["Give one of --work_dir"]),
+            ([], ["Give exactly one of --work_dir, --saved_model and --scores"]),
+            (
+                ["--work_dir=W", "--scores=S.csv"],
+                ["Give exactly one of --work_dir", "Received: --work_dir and --scores."],
+            ),
             (["--scores=S.csv"], ["--scores needs --labels and --output"]),
             (["--work_dir=W"], ["--work_dir needs --data_dir"]),
             (["--work_dir=W", "--data_dir=D", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
             (
                 ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--thresholds=T"],
-                ["--thresholds does not go with"],
+                ["--thresholds cannot be used with"],
             ),
-            (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset and --data_dir."]),
-            (["--saved_model=M", "--scores=S"], ["Give one of --work_dir (with --data_dir), --saved_model (with"]),
+            (["--saved_model=M", "--data_dir=D"], ["--saved_model needs --dataset. Received: no --dataset."]),
+            (["--saved_model=M", "--scores=S"], ["Give exactly one of --work_dir, --saved_model and --scores"]),
             (["--scores=S.csv", "--labels=L.csv", "--output=J", "--top_k_floor=0.5"], ["--top_k_floor needs --top_k"]),
             ([*GOLDEN_FILES, "--output=J", "--top_k=13"], ["k must be from 1 to", "k = 13 for 12 labels"]),
             ([*GOLDEN_FILES, "--output=J", "--top_k=0"], ["top_k", "0", "--help"]),
             ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
-            (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are is for --scores"]),
+            (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are needs --scores"]),
             ([*GOLDEN_FILES, "--output=J", "--scores_are=probabilities"], ["probabilities must be from 0 to 1"]),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
-            (["S.csv"], ["Every option is written --name=value. Received: 'S.csv'"]),
-            ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a file that can be written"]),
+            (["S.csv"], ["Options must be written as --name=value. Received: 'S.csv'"]),
+            ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a writable file"]),
         ],
         fast=8,
     ),
@@ -128,7 +131,7 @@ def test_the_record_of_a_run_is_not_replaced(tmp_path):
     for name in ("run.json", "metrics.json"):
         (tmp_path / name).write_text("{}")
     result = run_without_tensorflow("evaluate", *GOLDEN_FILES, f"--output={tmp_path}/metrics.json")
-    assert_refused(result, "--output must not be a file that tools/train.py wrote of a run", "Give another name")
+    assert_refused(result, "--output must not overwrite a file that tools/train.py wrote", "Give another name")
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
@@ -136,7 +139,7 @@ def test_a_picture_that_cannot_be_written(tmp_path):
     result = run_without_tensorflow(
         "evaluate", *GOLDEN_FILES, f"--output={tmp_path}/J.json", f"--reliability={tmp_path}/none/r.png"
     )
-    assert_refused(result, "none/r.png must be a file that can be written: No such file or directory")
+    assert_refused(result, "none/r.png must be a writable file. Received: No such file or directory")
 
 
 def test_help_shows_the_flags():

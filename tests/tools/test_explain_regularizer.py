@@ -56,8 +56,8 @@ def test_on_a_run(tiny_scenes_dir, tmp_path):
         (["--neurons=1,two"], ["--neurons must be whole numbers separated by commas. Received: '1,two'"]),
         (["--split=val"], ["split", "val", "train|validation|test", "--help"]),
         (["--min_images=3"], ["min_images", "3", "--help"]),
-        (["--output_dir=/dev/null/out"], ["--output_dir must be a folder that can be written", "/dev/null/out"]),
-        (["RUN"], ["Every option is written --name=value. Received: 'RUN'"]),
+        (["--output_dir=/dev/null/out"], ["--output_dir must be a writable folder", "/dev/null/out"]),
+        (["RUN"], ["Options must be written as --name=value. Received: 'RUN'"]),
     ],
     ids=lambda value: " ".join(value)[:40],
 )

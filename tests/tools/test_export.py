@@ -50,7 +50,7 @@ def test_exports_a_run_under_the_next_free_number_with_its_thresholds(main_net, 
     result = run_tool(tmp_path)
     assert result.returncode == 0, result.stderr
     assert not result.stderr
-    assert f"y_cls is decided by the thresholds of {tmp_path}/thresholds.json" in result.stdout
+    assert f"y_cls uses the thresholds of {tmp_path}/thresholds.json" in result.stdout
     path = tmp_path / "export" / "7"
     assert str(path) in result.stdout.splitlines()
     assert result.stdout.splitlines()[-1].endswith(f"--model_base_path={tmp_path / 'export'}")
@@ -72,7 +72,7 @@ def test_bfloat16_and_tflite(main_net, tmp_path):
     description = json.loads((extra / "export.json").read_text())
     assert description["precision"] == "bfloat16" and description["metrics"]["split"] == "test"
     assert list(description["files"]) == ["model_float16.tflite"] and (extra / "model_float16.tflite").is_file()
-    assert f"Exported {extra.parent}/model_float16.tflite; loaded again" in result.stdout
+    assert f"Exported {extra.parent}/model_float16.tflite. Its probabilities differ" in result.stdout
 
 
 @pytest.mark.slow
@@ -81,7 +81,9 @@ def test_refuses_thresholds_of_other_labels(main_net, tmp_path):
     file = tmp_path / "T.json"
     file.write_text(json.dumps({"labels": ["a", "c"], "output": "y_cls", "values": 0.4}))
     result = run_tool(tmp_path, f"--thresholds={file}")
-    assert_refused(result, f"{file} has other labels, first at position 1. Expected: 'b'. Received: 'c'.")
+    assert_refused(
+        result, f"{file} must have the same labels in the same order. Expected at position 1: 'b'. Received: 'c'."
+    )
     assert not (tmp_path / "export").exists()
 
 
@@ -89,19 +91,19 @@ def test_refuses_thresholds_of_other_labels(main_net, tmp_path):
 def test_refuses_metrics_that_cannot_be_read(main_net, tmp_path):
     write_run(tmp_path, main_net)
     (tmp_path / "metrics.json").write_text("{")
-    assert_refused(run_tool(tmp_path), "metrics.json cannot be read", "Evaluate the run again", stdout=None)
+    assert_refused(run_tool(tmp_path), "metrics.json must be readable JSON", "Evaluate the run again", stdout=None)
     assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        ([], ["--work_dir is needed"]),
+        ([], ["This command needs --work_dir"]),
         (["--work_dir=RUN", "--precision=float16"], ["precision", "float32", "bfloat16"]),
         (["--work_dir=RUN", "--weights=frozen"], ["weights", "variables", "constants"]),
         (["--work_dir=RUN", "--tflite=int4"], ["tflite", "float16", "dynamic"]),
         (["--work_dir=RUN", "--version=0"], ["version"]),
-        (["--work_dir=RUN", "RUN2"], ["Every option is written --name=value. Received: 'RUN2'"]),
+        (["--work_dir=RUN", "RUN2"], ["Options must be written as --name=value. Received: 'RUN2'"]),
     ],
 )
 def test_wrong_flags_are_answered_at_once(arguments, parts):

@@ -58,14 +58,14 @@ def test_on_feature_files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([], ["either --work_dir (with --data_dir) or --features_dir (with --source_dir)"]),
-        (["--work_dir=W", "--features_dir=F"], ["either --work_dir"]),
+        ([], ["Give exactly one of --work_dir and --features_dir. Received: none."]),
+        (["--work_dir=W", "--features_dir=F"], ["exactly one of --work_dir"]),
         (["--work_dir=W"], ["--work_dir needs --data_dir"]),
         (["--features_dir=F"], ["--features_dir needs --source_dir"]),
         (["--features_dir=F", "--source_dir=S"], ["features_dir must be a folder. Received: F"]),
-        (["--work_dir=W", "--k=1,two"], ["k must be whole numbers above 0", "'1,two'"]),
+        (["--work_dir=W", "--k=1,two"], ["k must be different whole numbers above 0", "'1,two'"]),
         (["--sigma=-1"], ["sigma", "-1", "--help"]),
-        (["RUN"], ["Every option is written --name=value. Received: 'RUN'"]),
+        (["RUN"], ["Options must be written as --name=value. Received: 'RUN'"]),
     ],
     ids=lambda value: " ".join(value)[:40],
 )

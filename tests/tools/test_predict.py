@@ -72,10 +72,7 @@ def test_answers_are_those_of_evaluation(saved_model, images, tmp_path):
     result = run_tool(f"--saved_model={saved_model}", "--output=P.csv", "--batch_size=3", images, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     left_out, said = result.stdout.splitlines()
-    assert (
-        left_out.startswith(f"Left out of {images}: 1 with another ending than an image's")
-        and said == "5 images: P.csv"
-    )
+    assert left_out.startswith(f"Skipped in {images}: 1 files with other endings") and said == "5 images: P.csv"
     header, *rows = read_csv(tmp_path / "P.csv")
     assert header == ["path", *LABELS, "error"]
     assert [row[0] for row in rows] == [str(images / name) for name in NAMES]
@@ -119,22 +116,25 @@ def test_server_answers_as_the_folder_does(saved_model, images, tmp_path):
 # Some need no model: the folder named is none.
 BAD = {
     "no arguments": ([], "Images must be given either as arguments"),
-    "arguments and a list": (["{images}", "--list_file=-"], "or in one list. Received: both"),
-    "folder without images": (["{images}", "{empty}"], "must have an image. Received: {empty}, which has none"),
-    "pattern without images": (["{images}/*.gif"], "must have an image. Received: {images}/*.gif"),
+    "arguments and a list": (["{images}", "--list_file=-"], "Received: both"),
+    "folder without images": (
+        ["{images}", "{empty}"],
+        "must have at least one image. Received: {empty}, which has no file",
+    ),
+    "pattern without images": (["{images}/*.gif"], "must have at least one image. Received: {images}/*.gif"),
     "no list": (
         ["--list_file={empty}/list"],
-        "A list of images must be a file that can be read. Received: {empty}/list",
+        "list_file must be a readable file. Received: {empty}/list",
     ),
-    "no output": (["{images}", "--output="], "--output is needed"),
+    "no output": (["{images}", "--output="], "This command needs --output"),
     "ending": (["{images}", "--output={empty}/P.txt"], "must end in .csv, .jsonl, .parquet. Received: {empty}/P.txt"),
     "output in no folder": (["{images}", "--output={empty}/none/P.csv"], "{empty}/none/P.csv (No such file"),
     "output is a folder": (["{images}", "--output={empty}/d.csv"], "{empty}/d.csv, which is something else"),
     "output is a device": (["{images}", "--output={empty}/null.csv"], "/dev/null, which is something else"),
-    "no model": (["{images}", "--saved_model="], "Either --saved_model or --server is needed"),
-    "model and server": (["{images}", "--server=grpc://h:1"], "Either --saved_model or --server is needed"),
-    "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K go together"),
-    "no k": (["{images}", "--write=top_k"], "--write=top_k and --top_k=K go together"),
+    "no model": (["{images}", "--saved_model="], "Give exactly one of --saved_model and --server"),
+    "model and server": (["{images}", "--server=grpc://h:1"], "Give exactly one of --saved_model and --server"),
+    "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K must be given together"),
+    "no k": (["{images}", "--write=top_k"], "--write=top_k and --top_k=K must be given together"),
     "batch size": (["{images}", "--batch_size=0"], "batch_size"),
     "unknown flag": (["{images}", "--top=3"], "top"),
 }
@@ -157,7 +157,9 @@ def test_no_usable_image_is_an_error(saved_model, images, tmp_path):
     """So that make and cron see it: no output, and a status that is not 0."""
     arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}"]
     result = run_tool(*arguments, images / "notes.txt", "none.jpg")
-    assert_refused(result, "Received: 2 that are not; nothing was written. The first: ", "notes.txt must be an image")
+    assert_refused(
+        result, "Received: 2 unreadable images. Nothing was written. The first: ", "notes.txt must be an image"
+    )
     assert os.listdir(tmp_path) == []
 
 

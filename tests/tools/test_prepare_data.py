@@ -78,14 +78,14 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
     again = start_tool(*prepare, "--store_size=32", "--label_order=alphabetical")
     other_options = start_tool(*prepare, "--nokeep_unlabelled")
     assert output_of(again) == [
-        f"5 image(s) are no longer in {source}: their labels were not compared.",
+        f"5 image(s) are no longer in {source}. Labels were not compared with the prepared ones.",
         "Already prepared; nothing to do.",
         *lines[start:],
     ]
     assert_refused(
         other_options,
-        f"{folder} must be prepared with the options asked for. Received: store_size 32 there, 0 asked; "
-        "keep_unlabelled True there, False asked; label_order 'alphabetical' there, 'category_id' asked. Remove it",
+        f"{folder} must be prepared with the same options as given now. Received: store_size 32 there, 0 now; "
+        "keep_unlabelled True there, False now; label_order 'alphabetical' there, 'category_id' now. Remove it",
     )
     assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
 
@@ -103,12 +103,12 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
                 ["--dataset=coco2014", "--stor_size=32"],
                 ["Unknown command line flag 'stor_size'", "prepare_data.py --help"],
             ),
-            (["--dataset=coco2014", "DOWNLOADED"], ["Every option is written --name=value. Received: 'DOWNLOADED'"]),
+            (["--dataset=coco2014", "DOWNLOADED"], ["Options must be written as --name=value. Received: 'DOWNLOADED'"]),
             (["--source_dir=S"], ["dataset"]),
             (["--dataset=coco2014", "--beam_options=--a=1"], ["--beam_options needs --beam_runner"]),
             (
                 ["--dataset=coco2014", "--beam_runner=DirectRunner", "--beam_options='--a"],
-                ["--beam_options must be flags as one writes them in a shell. Received: '--a (No closing quotation)"],
+                ["--beam_options must be flags in shell syntax. Received: '--a (No closing quotation)"],
             ),
         ],
         fast=5,
@@ -130,7 +130,7 @@ def test_bad_sources_and_options(source, tmp_path):  # noqa: F811
     cases = {
         "absent": (
             ["--dataset=voc2007", f"--source_dir={tmp_path}/absent"],
-            [f"The source folder of voc2007 must exist. Received: {tmp_path}/absent. "],
+            [f"source_dir of voc2007 must exist. Received: {tmp_path}/absent. "],
         ),
         "options": (
             [*start, "--variant=labelled"],
@@ -139,8 +139,8 @@ def test_bad_sources_and_options(source, tmp_path):  # noqa: F811
         "damaged": (
             start,
             [
-                "At most 0.10% of the 5 images of coco2014 may be damaged (--max_rejected). Received: 1 so far",
-                f"{damaged} must be a whole image",
+                "At most 0.10% of the 5 images of coco2014 may be damaged. Received: 1 damaged so far",
+                f"{damaged} must be an undamaged image",
                 f"listed in {tmp_path}/damaged/coco2014_rejected.csv",
             ],
         ),

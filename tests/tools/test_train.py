@@ -42,7 +42,7 @@ def assert_refused(process, *parts):
             (["--batch_size=0"], ["batch_size", "0"]),
             (["--batch_size=many"], ["batch_size", "many"]),
             (["--epochs=3,4"], ["epochs must be one number or one per stage (4: cls,att,sr,all). Received: 3,4"]),
-            (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
+            (["scenes"], ["Options must be written as --name=value. Received: 'scenes'"]),
             (["--flagfile=none.flags"], ["none.flags"]),
         ],
         fast=5,
@@ -84,7 +84,7 @@ def test_bad_data_and_folders(tiny_scenes_dir, tmp_path):
         ),
         (
             [*SMALL, scenes, f"--work_dir={other.path}"],
-            [other.path, "holds a run with other flags", "--model=main_net", "--model=srn"],
+            [other.path, "must be used with the flags of its run", "--model=main_net", "--model=srn"],
         ),
     ]
     processes = [(start_tool(*command), parts) for command, parts in cases]

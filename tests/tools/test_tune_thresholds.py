@@ -59,12 +59,12 @@ def test_labels_without_positives_and_training_images_are_said(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--split=test"], ["must not be tuned on test", "Tune on validation"]),
+        (["--split=test"], ["must not be tuned on the test split", "Tune on validation"]),
         (["--split=train"], ["train.npz must exist", "Evaluate the run on that split first"]),
         (["--metric=mAP"], ["metric", "mAP", "--help"]),
-        (["--work_dir="], ["--work_dir is needed"]),
-        (["--work_dir={empty}"], ["A work folder of tools/train.py was expected"]),
-        (["--output={empty}/none/T.json"], ["none/T.json must be a file that can be written"]),
+        (["--work_dir="], ["This command needs --work_dir"]),
+        (["--work_dir={empty}"], ["work_dir must be a run of tools/train.py"]),
+        (["--output={empty}/none/T.json"], ["none/T.json must be a writable file"]),
     ],
     ids=lambda value: " ".join(value)[:30],
 )
@@ -91,7 +91,7 @@ def test_score_files_by_thresholds(tmp_path, values, f1_c):
     file.write_text(json.dumps({"labels": list(LABELS), "output": "y_hat", "values": values}))
     result = run_without_tensorflow("evaluate", *write_score_files(tmp_path), f"--thresholds={file}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "whether the scores are from the same model is not known" in result.stdout
+    assert "Make sure that the scores are from the same model." in result.stdout
     written = json.loads((tmp_path / "J.json").read_text())
     assert written["threshold"] == values
     assert written["all"]["F1-C"] == pytest.approx(100 * f1_c)
@@ -167,7 +167,7 @@ def test_from_tuning_to_predictions(untrained_run, tiny_scenes_dir):
     places = [f"--work_dir={untrained_run}", f"--data_dir={tiny_scenes_dir}"]
     output = untrained_run / "J.json"
     said = run_whole_tool("evaluate", *places, "--split=validation", f"--thresholds={file}", f"--output={output}")
-    assert f"y_cls is decided by the thresholds of {file}" in said
+    assert f"y_cls uses the thresholds of {file}" in said
     evaluated = json.loads(output.read_text())["outputs"]["y_cls"]
     assert evaluated["threshold"] == tuned["values"]
     assert {name: evaluated["all"][name] for name in tuned["after"]} == pytest.approx(tuned["after"])

@@ -132,23 +132,29 @@ def test_what_only_the_model_can_tell(run, tiny_scenes_dir, tmp_path):
     assert said[2].startswith("16 images, ") and said[3] == "done"
     data = data_of((tmp_path / "OUT" / "page.html").read_text(encoding="utf-8"))
     assert data["maps"] == [] and data["summary"].endswith("The model has no maps.")
-    assert "The data set scenes has other labels, first at position 0. Expected: 'x'. Received: 'disk'" in said[4]
+    assert (
+        "The data set scenes must have the same labels in the same order. Expected at position 0: 'x'. Received: 'disk'"
+        in said[4]
+    )
     assert os.listdir(tmp_path / "OUT") == ["page.html"]
 
 
 BAD = {
-    "no model": (["--output_dir=OUT", "x.png"], "Give one of --work_dir and --saved_model"),
-    "two models": (["--output_dir=OUT", "--saved_model=A", "--work_dir=B", "x.png"], "Give one of --work_dir and"),
-    "no output": (["--saved_model=A", "x.png"], "--output_dir is needed"),
-    "no images": (["--saved_model=A", "--output_dir=OUT"], "Give images or folders, or a split"),
-    "no data set": (["--saved_model=A", "--data_dir=D", "--output_dir=OUT"], "also --dataset with --saved_model"),
+    "no model": (["--output_dir=OUT", "x.png"], "Give exactly one of --work_dir and --saved_model"),
+    "two models": (
+        ["--output_dir=OUT", "--saved_model=A", "--work_dir=B", "x.png"],
+        "Give exactly one of --work_dir and",
+    ),
+    "no output": (["--saved_model=A", "x.png"], "This command needs --output_dir"),
+    "no images": (["--saved_model=A", "--output_dir=OUT"], "Images must be given as files or folders, or as a split"),
+    "no data set": (["--saved_model=A", "--data_dir=D", "--output_dir=OUT"], "Received: no --dataset"),
     "images and a split": (
         ["--saved_model=A", "--data_dir=D", "--output_dir=OUT", "x.png"],
-        "--data_dir does not go with",
+        "--data_dir cannot be used with",
     ),
     "two data sets": (
         ["--work_dir=R", "--data_dir=D", "--dataset=scenes", "--output_dir=OUT"],
-        "--dataset does not go",
+        "--dataset cannot be used with --work_dir",
     ),
     "wrong without truth": (["--saved_model=A", "--order=wrong", "--output_dir=OUT", "x.png"], "--order=wrong needs"),
     "missing image": (["--saved_model=A", "--output_dir=OUT", "none.png"], "Received: none.png, which does not"),
@@ -156,7 +162,7 @@ BAD = {
     "output in a file": (["--saved_model=A", "--output_dir=file/OUT", "x.png"], "Received: file/OUT (Not a directory)"),
     "number of images": (["--saved_model=A", "--output_dir=OUT", "--num_images=0", "x.png"], "num_images"),
     "no run": (["--work_dir=empty", "--output_dir=OUT", "x.png"], "which has no run.json"),
-    "no export": (["--work_dir=run", "--output_dir=OUT", "x.png"], "Received: run/export, which holds none"),
+    "no export": (["--work_dir=run", "--output_dir=OUT", "x.png"], "Received: no export in run/export"),
     "unknown flag": (["--saved_model=A", "--output_dir=OUT", "--top=3", "x.png"], "top"),
 }
 

@@ -65,6 +65,6 @@ def test_a_data_set_without_boxes_is_refused(stage, role, dataset):
 
     model = types.SimpleNamespace(stages=STAGES, parts={}, logits=("y",))
     plan = small_runs.make_plan(stages=(stage,), epochs=(1,), learning_rates=(0.1,))
-    expected = f"Stage {stage} learns from boxes. Received: scenes, none of whose .* {role} images has one"
+    expected = f"Stage {stage} needs boxes. Received: scenes, with no box on its .* {role} images"
     with pytest.raises(InputError, match=expected):
         check_plan(plan, model, tf.distribute.get_strategy(), WithoutBoxes(dataset, None))

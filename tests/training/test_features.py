@@ -254,7 +254,7 @@ def test_making_that_fails_leaves_nothing_and_says_why(own_dataset, monkeypatch)
     with pytest.raises(small_runs.Interrupted):
         open_features(*arguments, stop)
     monkeypatch.setattr(features.np.lib.format, "write_array_header_1_0", full)
-    with pytest.raises(InputError, match="must be written to .*features, beside .* Received: No space left on device"):
+    with pytest.raises(InputError, match="must be written to .*features, next to .* Received: No space left on device"):
         open_features(*arguments)
     assert files_of(own_dataset) == before
 
@@ -271,7 +271,9 @@ def test_what_cannot_be_trained_on_features():
             check_features(model, dataclasses.replace(plan, **changes))
     check_features(model, dataclasses.replace(plan, fixed_crops=0, crops=None, mirror=False))
     model.features = {}
-    with pytest.raises(InputError, match="Received: one that does not, of trunk, head. Use another --cache."):
+    with pytest.raises(
+        InputError, match="Received: a model that declares none, with the parts trunk, head. Use another --cache."
+    ):
         check_features(model, plan)
 
 

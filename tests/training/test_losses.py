@@ -368,7 +368,8 @@ def test_make_loss_passes_every_value_on():
         ),
         (
             {"name": "focal", "positive_weights": np.ones(3)},
-            "positive_weights belong to --loss=sigmoid. Received: --loss=focal. Use none.",
+            "positive_weights must be none unless loss is sigmoid. Received: --loss=focal. Use "
+            "--positive_weights=none.",
         ),
     ],
 )

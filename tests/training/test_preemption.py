@@ -75,7 +75,7 @@ def test_a_machine_that_is_taken_away(machine_with_gpu, whole_run, dataset, tmp_
             patch.setattr(trainer, "tqdm", Bar)
             small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
         assert stopped.value.signal is None
-        assert "Stopped by the platform, which takes this machine away in stage begin" in str(stopped.value)
+        assert "Stopped by a preemption notice of the platform in stage begin" in str(stopped.value)
         _, meta = small_runs.newest_state(tmp_path)
         assert (meta["stage_index"], meta["epoch"], meta["steps"]) == (0, 0, 3)  # one more, on which workers agree
         answers["maintenance-event"] = "NONE"  # on the machine after

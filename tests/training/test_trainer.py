@@ -259,19 +259,22 @@ def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch,
 def test_bad_plans(dataset, tmp_path):
     for changes, message in (
         ({"stages": ("begin", "foo")}, "stages must be among begin, end. Received: 'foo'."),
-        ({"rate_scales": {"middle": 0.1}}, "rate_scales must name parts, of first, last. Received: 'middle'."),
-        ({"frozen_parts": ("middle",)}, "frozen_parts must name parts, of first, last. Received: 'middle'."),
-        ({"frozen_norms": ("middle",)}, "frozen_norms must name parts, of first, last. Received: 'middle'."),
+        (
+            {"rate_scales": {"middle": 0.1}},
+            "rate_scales must name parts of the model: first, last. Received: 'middle'.",
+        ),
+        ({"frozen_parts": ("middle",)}, "frozen_parts must name parts of the model: first, last. Received: 'middle'."),
+        ({"frozen_norms": ("middle",)}, "frozen_norms must name parts of the model: first, last. Received: 'middle'."),
         (
             {"frozen_parts": ("last",)},
-            "Stage end must have weights to train, of its parts last. Received: --frozen_parts=last. Freeze fewer "
+            "Stage end must train at least one of its parts last. Received: --frozen_parts=last. Freeze fewer "
             "parts, or leave the stage out of --stages.",
         ),
         (
             {"accumulation_steps": 3},
-            "batch_size must be a multiple of 1 devices x 3 accumulation_steps. Received: 16.",
+            "batch_size must be a multiple of devices x accumulation_steps, 1 x 3. Received: 16.",
         ),
-        ({"batch_size": 65}, "batch_size must not exceed the 64 training images. Received: 65."),
+        ({"batch_size": 65}, "batch_size must be at most the number of training images, 64. Received: 65."),
         (
             {"epochs": (3, 2), "warmup_epochs": 2.0},
             "warmup_epochs must be fewer than the epochs of every stage. Received: 2, and 2 epochs for stage end. "
@@ -290,7 +293,7 @@ def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
 
     plan = small_runs.make_plan(batch_size=15)
     with pytest.raises(
-        InputError, match="batch_size must be a multiple of 2 devices x 1 accumulation_steps. Received: 15."
+        InputError, match="batch_size must be a multiple of devices x accumulation_steps, 2 x 1. Received: 15."
     ):
         small_runs.make_trainer(tmp_path, small_runs.build(), dataset, plan, TwoReplicas())
 
@@ -322,15 +325,15 @@ def test_weights_that_are_not_finite_after_an_epochs_last_step(dataset, tmp_path
 @pytest.mark.parametrize(
     ("labelled", "held_out", "message"),
     [
-        ([], 4, "Training images must carry labels. Received: none on 12."),
-        ([3], 4, "Training images must carry labels. Received: none on 12."),
+        ([], 4, "Training images must have labels. Received: no label on 12 images."),
+        ([3], 4, "Training images must have labels. Received: no label on 12 images."),
         (
             [6, 9],
             4,
-            "Received: none on 4. Use --validation_fraction=0.4375, .*with --restart or another --work_dir",
+            "Received: no label on 4 images. Use --validation_fraction=0.4375, .*needs --restart or another --work_dir",
         ),
-        ([6], 4, "only one of those for training has a label"),
-        ([6, 9], 0, "Received: none on 16. Prepare the data set with labelled validation images."),
+        ([6], 4, "only one training image has a label"),
+        ([6, 9], 0, "Received: no label on 16 images. Prepare the data set with labelled validation images."),
     ],
 )
 def test_labels_are_looked_for_before_the_first_step(labelled, held_out, message, dataset, tmp_path):
@@ -405,13 +408,13 @@ def test_float16_may_overflow_some_steps_in_a_row():
     continued = make_run()
     continued.skipped_in_row = 19
     for one in (run, continued):
-        with pytest.raises(InputError, match="Loss and gradient must be finite"):
+        with pytest.raises(InputError, match="Loss and gradients must be finite"):
             count(one, 0, max_skipped_steps=run.skipped if one is run else 0, **plan)
 
 
 def test_the_learning_rate_is_not_blamed_where_no_step_moved_a_weight():
     for skipped, blames in (
-        (3, "it is not the learning rate: give other weights"),
+        (3, "the learning rate is not the cause. Start from other weights"),
         (2, "Use a smaller --learning_rate"),
     ):
         run = make_run()
@@ -500,12 +503,12 @@ def test_parts_that_stay_random_are_said_at_the_start(caplog):
             ("end",),
             (),
             [
-                "Stage end starts last from the random weights of first, which has never been trained",
-                "Stage end trains last on top of random weights: first stay",
+                "Stage end copies into last the weights of first, which are random and were never trained",
+                "Stage end trains last on top of random weights: first were never trained",
                 "answer y_last .*: first will not",
             ],
         ),
-        (("begin",), (), ["answer y_last still comes in part of random weights: last will not"]),
+        (("begin",), (), ["answer y_last still depends on random weights: last will not"]),
     ):
         caplog.clear()
         warn_of_untrained(small_runs.make_plan(stages=stages), model, trained)

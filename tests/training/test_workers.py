@@ -122,7 +122,7 @@ def test_a_killed_worker_ends_the_other_and_both_continue(whole, tiny_scenes_dir
         assert processes[1 - victim].returncode == 1, errors
         assert time.monotonic() - killed_s < 60
     messages = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(messages) == 1 and "another one stopped" in messages[0] and "same command" in messages[0], errors
+    assert len(messages) == 1 and "another worker stopped" in messages[0] and "same command" in messages[0], errors
     assert "Traceback" not in errors and not (tmp_path / "run" / "metrics.json").exists()
     with two_workers.cluster(ROLES, *command) as processes:
         outputs = [process.communicate(timeout=300) for process in processes]

@@ -78,7 +78,7 @@ def test_data_of_metrics(labels):
     found = scores.score_answers(explained.answers_of(images), COCO, NAMES, np.array([0.2, 0.5, 0.7]))
     metrics = data["metrics"]
     assert metrics["AP"] == found.AP and metrics["mAP"] == found.mAP
-    assert metrics["definition"].startswith(f"{COCO.definition} Right, false and missed are counted over all")
+    assert metrics["definition"].startswith(f"{COCO.definition}\nRight, false and missed are counted over all")
     assert "left out of mAP" not in metrics["definition"]
     np.testing.assert_array_equal(metrics["positive"], (labels == 1).sum(axis=0))
     for name in ("predicted", "right"):

@@ -47,7 +47,7 @@ def test_maps_are_chosen_by_name(predictor):
     for names, expected in (([], ["A", "U", "found"]), (["found", "U"], ["U", "found"]), (["A"], ["A"])):
         maps, regions = views.chosen_maps(predictor, names)
         assert [one.name for one in (*maps, *regions)] == expected
-    with pytest.raises(InputError, match="Maps must be among the model's: A, U, found. Received: 'S'"):
+    with pytest.raises(InputError, match="maps must be among those of the model: A, U, found. Received: 'S'"):
         views.chosen_maps(predictor, ["U", "S"])
 
 
@@ -85,7 +85,7 @@ def test_more_images_are_asked_for_than_there_are(predictor):
 
 
 def test_the_most_wrong_images_are_not_known_without_truth(predictor):
-    with pytest.raises(InputError, match="most wrong images are known only where the truth is"):
+    with pytest.raises(InputError, match="order=wrong needs true labels"):
         list(views.drawings(predictor, StandInSource([f"{i}" for i in range(N)]), [], 3, "wrong"))
 
 
