@@ -60,10 +60,15 @@ def run(source, target):
         )
     notebook = nbformat.read(source, as_version=4)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    own_files = Config(KernelManager={"transport": "ipc"})  # the kernel listens on no port
-    with tempfile.TemporaryDirectory() as folder:
-        where = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=_LONGEST_S, resources=where, config=own_files)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
+        client = NotebookClient(
+            notebook,
+            timeout=_LONGEST_S,
+            startup_timeout=_LONGEST_S,
+            resources={"metadata": {"path": folder}},
+            # The kernel listens on no port.
+            config=Config(KernelManager={"transport": "ipc", "ip": os.path.join(sockets, "kernel")}),
+        )
         try:
             client.execute(env=env)
         except CellExecutionError as error:
