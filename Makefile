@@ -5,6 +5,8 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 DEMO := demo
 TEST_PROCESSES := 2
+RUN_NOTEBOOKS := $(patsubst docs/%,build/%,$(wildcard docs/notebooks/*.ipynb))
+CODE := $(shell find srn_tf configs -name '*.py' -o -name '*.flags')
 # Modules are compiled when they are first imported, which two of three never are.
 INSTALL := pip install --disable-pip-version-check --quiet --no-compile
 
@@ -21,7 +23,7 @@ RECEIVED = $(if $(PYTHON),$(PYTHON)$(if $(VERSION), is Python $(VERSION), does n
 CHECK_PYTHON = "$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
 	"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs docs-text clean
 
 demo: $(READY)
 	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
@@ -30,16 +32,23 @@ demo: $(READY)
 test: $(READY)-beam
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-test-slow: $(READY)-beam
+test-slow: $(READY)-beam $(READY)-notebooks
 	$(RUN) -m pytest -m slow
 
 lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-docs: $(DOCS_VENV)/ready-$(VERSION)
+# With what the notebooks print and draw; docs-text shows that only where they were run before, and needs no TensorFlow.
+docs: $(RUN_NOTEBOOKS)
+	$(MAKE) docs-text
+
+docs-text: $(DOCS_VENV)/ready-$(VERSION)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --clean
 	@echo "Open site/index.html, or with its search: $(DOCS_VENV)/bin/python -m http.server --directory site"
+
+build/notebooks/%.ipynb: docs/notebooks/%.ipynb docs/notebook.py $(CODE) $(READY)-notebooks
+	$(RUN) docs/notebook.py run $< $@
 
 $(READY): requirements.txt
 	@$(CHECK_PYTHON)
@@ -59,5 +68,10 @@ $(READY)-beam: $(READY) requirements-beam.txt
 	$(RUN) -m $(INSTALL) --requirement requirements.txt --requirement requirements-beam.txt
 	touch $@
 
+# What runs notebooks.
+$(READY)-notebooks: $(READY) requirements-notebooks.txt
+	$(RUN) -m $(INSTALL) --requirement requirements.txt --requirement requirements-notebooks.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DOCS_VENV) $(DEMO) site
+	rm -rf $(VENV) $(DOCS_VENV) $(DEMO) build/notebooks site

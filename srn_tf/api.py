@@ -266,7 +266,7 @@ def train(
 
     Every argument is the flag of the same name, see `srn-tf train --help`. Lists may be Python lists, such as
     epochs=[6, 4, 8, 4]. The same call continues an interrupted run. Progress goes to the logger "srn_tf":
-    `logging.basicConfig(level=logging.INFO)` shows it.
+    `logging.basicConfig(level=logging.INFO, force=True)` shows it.
 
     Args:
         model: one of `list_models()`. None: the flagfile's, else the flag's default.

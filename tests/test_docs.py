@@ -11,22 +11,37 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from docs import notebook
 from srn_tf.errors import InputError
 from srn_tf.models.efficientnet_lite import imagenet_file
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]) + NOTEBOOKS
 USER_DOCUMENTS = [path for path in DOCUMENTS if path.parent.name == "docs" or path.name == "README.md"]
 TOOLS = sorted(path.stem for path in ROOT.glob("tools/*.py") if path.stem not in ("cli", "quiet"))
 
 # Programs of others in blocks of commands; a word that begins none of our own or of these is a mistake.
-OTHERS = ("cd", "chromium", "curl", "docker", "find", "git", "printf", "ruff", "source", "tensorflow_model_server")
+OTHERS = (
+    "cd",
+    "chromium",
+    "curl",
+    "docker",
+    "find",
+    "git",
+    "jupyter",
+    "printf",
+    "ruff",
+    "source",
+    "tensorflow_model_server",
+)
 
 
 def by_name(paths):
@@ -36,15 +51,22 @@ def by_name(paths):
 # How a document is read.
 
 
+def markdown(path):
+    """The text of a document; of a notebook, what the site makes of it."""
+    if path in NOTEBOOKS:
+        return notebook.to_markdown(notebook.read(path), path.stem)[0]
+    return path.read_text()
+
+
 def blocks(path, *languages):
     """The fenced blocks of a document in one of the languages, as text."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", markdown(path), re.DOTALL | re.MULTILINE)
     return [body for language, body in found if language in languages]
 
 
 def prose(path):
     """A document without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```.*?^```$", "", markdown(path), flags=re.DOTALL | re.MULTILINE)
 
 
 def code_words(path):
@@ -139,7 +161,7 @@ def check_command(words):
 
 @by_name(DOCUMENTS)
 def test_every_block_names_what_it_is(path):
-    languages = re.findall(r"^```(\w*)\n.*?^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+    languages = re.findall(r"^```(\w*)\n.*?^```$", markdown(path), re.DOTALL | re.MULTILINE)
     assert set(languages) <= {"bash", "python", "", "csv"}
 
 
@@ -164,7 +186,7 @@ def test_inline_commands_and_flags_exist(path):
 @by_name(DOCUMENTS)
 def test_every_file_that_is_named_exists(path):
     folders = "srn_tf|tools|tests|configs|benchmarks|docs|requirements"
-    for code in {*code_words(path), *re.findall(r"--flagfile=(\S+)", path.read_text())}:
+    for code in {*code_words(path), *re.findall(r"--flagfile=(\S+)", markdown(path))}:
         for word in re.findall(rf"(?<![\w/.])(?:{folders})[-\w./*{{}},]*", code):
             if "/" in word or word.startswith("requirements"):
                 for pattern in expand(word.rstrip(".,").replace("NAME", "*")):
@@ -197,7 +219,8 @@ def test_python_blocks_compile_and_their_names_exist(path):
             elif isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 for alias in node.names:
-                    assert hasattr(module, alias.name), ast.unparse(node)
+                    is_there = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+                    assert is_there, ast.unparse(node)
         for node in ast.walk(tree):
             is_ours = isinstance(node, ast.Attribute) and ast.unparse(node).startswith("srn_tf.")
             if is_ours and "srn_tf" in names and re.fullmatch(r"[\w.]+", ast.unparse(node)):
@@ -235,7 +258,8 @@ def test_every_method_has_its_section():
 def test_the_site_shows_every_page():
     nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
     top = {"BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md"}
-    assert set(re.findall(r": (\S+\.md)$", nav, re.MULTILINE)) == {path.name for path in ROOT.glob("docs/*.md")} | top
+    pages = {path.name for path in ROOT.glob("docs/*.md")} | {f"notebooks/{path.stem}.md" for path in NOTEBOOKS}
+    assert set(re.findall(r": (\S+\.md)$", nav, re.MULTILINE)) == pages | top
 
 
 def test_one_version_everywhere():
