@@ -63,6 +63,7 @@ def run(source, target):
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
         client = NotebookClient(
             notebook,
+            coalesce_streams=True,
             timeout=_LONGEST_S,
             startup_timeout=_LONGEST_S,
             resources={"metadata": {"path": folder}},
@@ -76,7 +77,7 @@ def run(source, target):
         except (CellTimeoutError, DeadKernelError) as error:
             sys.exit(f"error: Every cell of {source} must run. Received: {error}")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
+    Path(target).write_text(nbformat.writes(notebook).replace(f"{folder}{os.sep}", ""), encoding="utf-8")
 
 
 def to_markdown(notebook, name):
