@@ -38,7 +38,7 @@ def titles_of(figure):
 
 def test_label_indices(predictor):
     assert views.label_indices(predictor, ["cow", "dog", "cow"]) == [2, 0]
-    with pytest.raises(InputError, match="among the model's 5. Received: 'dug'. Some of them: .*dog.*"):
+    with pytest.raises(InputError, match="among the model's 5 labels. Received: 'dug'. Some of them: .*dog.*"):
         views.label_indices(predictor, ["cow", "dug"])
 
 
