@@ -23,11 +23,14 @@ RECEIVED = $(if $(PYTHON),$(PYTHON)$(if $(VERSION), is Python $(VERSION), does n
 CHECK_PYTHON = "$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 3.13 is needed. Received: $(RECEIVED)." \
 	"Install one of them, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 
-.PHONY: demo test test-slow lint docs docs-text clean
+.PHONY: setup demo test test-slow lint docs docs-text clean
 
 demo: $(READY)
 	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
 	$(RUN) tools/demo.py --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --output_dir=$(DEMO)
+
+# Downloads and installs, nothing more.
+setup: $(READY)
 
 test: $(READY)-beam
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
@@ -52,6 +55,7 @@ build/notebooks/%.ipynb: docs/notebooks/%.ipynb docs/notebook.py $(CODE) $(READY
 
 $(READY): requirements.txt
 	@$(CHECK_PYTHON)
+	@echo "Installing packages into $(VENV): about 2 GB, several minutes."
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(RUN) -m $(INSTALL) --requirement requirements.txt
 	touch $@

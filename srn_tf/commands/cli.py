@@ -101,6 +101,21 @@ def need_one_flag(*names):
         raise InputError(f"Give exactly one of {wanted}. Received: {' and '.join(given) or 'none'}. {_see_help()}")
 
 
+def need_paths(*names):
+    """Refuses paths that do not exist, before anything slow is loaded.
+
+    Args:
+        names: of flags, without dashes; those that are not given are passed over.
+    Raises:
+        InputError: a file or folder is missing; says where it was looked for.
+    """
+    for name in names:
+        path = flags.FLAGS[name].value
+        if path and not os.path.exists(path):
+            where = "" if os.path.isabs(path) else f" from {os.getcwd()}"
+            raise InputError(f"--{name} must be a path that exists. Received: {path}, not found{where}. Correct it.")
+
+
 def make_output_dir(flag, path):
     """Makes the folder that a flag names, and checks that it can be written.
 

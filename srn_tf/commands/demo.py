@@ -30,7 +30,6 @@ def main(_):
     import numpy as np
     from PIL import Image
 
-    from srn_tf.evaluation.report import summary_table
     from srn_tf.pictures import save_png
     from srn_tf.prediction.predict import predict_files
     from srn_tf.runs.work_dir import WorkDir
@@ -64,7 +63,7 @@ def main(_):
         true_names = ", ".join(predictor.labels[i] for i in np.flatnonzero(image.labels == 1))
         print(f"{image.name}: {said}   (true: {true_names})")
     metrics = work.read_metrics()
-    print(f"\n{summary_table(metrics)}\n")
+    print()
     output, mean_ap = next((name, scored["all"]["mAP"]) for name, scored in metrics["outputs"].items())
     activate = "source .venv/bin/activate; " if command("visualize").startswith("python ") else ""
     print(

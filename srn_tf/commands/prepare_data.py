@@ -22,6 +22,14 @@ _OPTIONS = (
     *("test_fraction", "validation_fraction", "split_seed"),
 )
 
+_FILES = ("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file")  # of them
+
+# Data set -> flagfile in configs/ that one trains on it first.
+_FLAGFILES = {
+    **{"scenes": "scenes", "csv": "own_photos", "coco2014": "coco2014_resnet101", "voc2007": "voc2007_resnet101"},
+    **{"nus_wide": "nus_wide_resnet101", "wider_attribute": "wider_attribute_resnet101"},
+}
+
 _LABELS_SHOWN = 40
 
 
@@ -99,6 +107,7 @@ def main(_):
     if FLAGS.beam_options:
         cli.need_flags("--beam_options", "beam_runner")
     beam_options = cli.split_options("beam_options")
+    cli.need_paths(*(["source_dir"] if FLAGS.dataset == "csv" else []), *_FILES)  # of a download the builder says more
 
     from srn_tf.data.builder import Settings
     from srn_tf.data.datasets import make_builder
@@ -117,6 +126,8 @@ def main(_):
     print(f"{FLAGS.dataset}: {sizes} images, {labels} labels, in {builder.data_dir}")
     where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
     print(f"Look at it:  {command('describe_data')} {where} --output_dir=OUT")
+    if FLAGS.dataset in _FLAGFILES:
+        where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags --data_dir={FLAGS.data_dir}"
     print(f"Train on it: {command('train')} {where} --work_dir=RUN")
 
 

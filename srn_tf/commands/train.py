@@ -9,6 +9,7 @@ The same command continues an interrupted run; --restart starts it again. Flags 
 from absl import flags
 
 from srn_tf import options
+from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.program import command
 
@@ -22,8 +23,10 @@ def define_flags():
 def main(_):
     """Trains, evaluates and exports; prints the table and what to type next."""
     settings = options.read_options()
+    if settings.dataset != "scenes":  # which is drawn
+        cli.need_paths("data_dir")
 
-    from srn_tf.evaluation.report import summary_table  # here, so that --help does not load TensorFlow
+    from srn_tf.evaluation.report import short_summary  # here, so that --help does not load TensorFlow
     from srn_tf.run import train_run
     from srn_tf.training.interruption import Stopped
 
@@ -36,6 +39,9 @@ def main(_):
     if metrics is None:
         print("Training is done. The same command without --train_only evaluates the test split and exports.")
         return
-    print(summary_table(metrics))
-    print(f"TensorBoard: tensorboard --logdir={settings.work_dir}/tensorboard")
-    print(f"Predict:     {command('predict')} --saved_model={settings.work_dir}/export/1 --output=out.csv IMAGE...")
+    print(f"\n{short_summary(metrics)}\n")
+    run = f"--work_dir={settings.work_dir} --data_dir={settings.data_dir}"
+    print(f"Look at answers: {command('visualize')} {run} --page --output_dir=LOOK")
+    print(f"Predict:         {command('predict')} --saved_model={settings.work_dir}/export/1 --output=out.csv PHOTOS")
+    print(f"All numbers:     {command('evaluate')} {run}")
+    print(f"TensorBoard:     tensorboard --logdir={settings.work_dir}/tensorboard")

@@ -54,7 +54,8 @@ def not_prepared(builder, has_source):
         builder: tfds.core.DatasetBuilder.
         has_source: whether it is made from a download.
     """
-    source = " --source_dir=DOWNLOADED" if has_source else ""
+    source = " --source_dir=PHOTOS --csv=labels.csv" if builder.name == "csv" else " --source_dir=DOWNLOADED"
+    source = source if has_source else ""
     return InputError(
         f"Data set {builder.name} must be prepared in {builder.data_dir_root}. Received: no {builder.data_dir}. "
         f"Prepare it: {command('prepare_data')} --dataset={builder.name}{source} --data_dir={builder.data_dir_root}"

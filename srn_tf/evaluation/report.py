@@ -28,6 +28,7 @@ _RANKING = {
 # How score_files.evaluate_score_files put scores and truth together -> in words.
 _MATCHED = {"name": "the names of images and labels", "place": "place, row by row and column by column"}
 _ABSENT = "-"
+_FEW_IMAGES = 100
 _WIDTH = 100  # of lines of text; tables stay below it, too
 _MOST_NAMED = 100  # labels of a note; the JSON has them all
 
@@ -75,6 +76,36 @@ def summary_table(metrics):
     # The truth is the same for every output, and tuned thresholds are the first one's.
     blocks += _notes(metrics["definition"], next(iter(outputs.values())))
     blocks += [_filled(f"{name}: {note}") for name, output in outputs.items() for note in tie_notes(output["ties"])]
+    return "\n".join(blocks)
+
+
+def short_summary(metrics):
+    """What a model reached, for those who have not read about the metrics: sentences, and a row per output.
+
+    Args:
+        metrics: dict, see the module.
+    Returns:
+        str, lines without a trailing newline. `summary_table` has all the rest.
+    """
+    outputs, images = metrics["outputs"], metrics["images"]
+    final, output = next(iter(outputs.items()))
+    table, plain = output["all"], output["all_plain"]
+    sentences = [
+        f"{images:,} {metrics['split']} images, {len(metrics['labels'])} labels: mAP {_percent(table['mAP'])} percent.",
+        f"Of the labels that {final} predicts, {_percent(table['P-O'])} percent are right; of the labels that are "
+        f"there, it finds {_percent(table['R-O'])} percent.",
+    ]
+    if images < _FEW_IMAGES:
+        sentences.append("These are few images: others may give quite other numbers.")
+    rows = [[name, *_cells(each["all"])] for name, each in outputs.items()]
+    blocks = [_filled(" ".join(sentences)), *_spaced([_table(rows, ["output", *COLUMNS])])]
+    if table["P-C"] != plain["P-C"]:
+        blocks.append(
+            _filled(
+                f"P-C is a mean over labels, in which a label that is never predicted counts 100, as in the papers. "
+                f"Where it counts 0, {final} has {_percent(plain['P-C'])}."
+            )
+        )
     return "\n".join(blocks)
 
 

@@ -104,12 +104,14 @@ class Map:
         title: in pictures, such as "attention A".
         meaning: an explanation for people, one sentence.
         range: (lowest, highest) possible value of a cell.
+        sums_to_one: bool, over the H * W cells, so that 1 / (H * W) in each of them says nothing.
     """
 
     name: str
     title: str
     meaning: str
     range: tuple = (0.0, 1.0)
+    sums_to_one: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

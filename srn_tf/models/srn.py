@@ -22,7 +22,9 @@ layers = LazyModule("srn_tf.models.layers")
 CONV4_KERNELS_PER_CHANNEL = 4  # "each group of 4 kernels", section 3.3
 
 ATTENTION = Map("A", "attention A", "Attention A shows where the model looks for a label.")
-WEIGHTED = Map("U", "weighted U", "Weighted attention U keeps the parts of A that support the label.")
+WEIGHTED = Map(
+    "U", "weighted U", "Weighted attention U keeps the parts of A that support the label.", sums_to_one=False
+)
 
 # Section 3.4 as printed.
 PAPER_STAGES = {

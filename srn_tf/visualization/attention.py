@@ -8,7 +8,9 @@ from matplotlib.patches import Patch, Rectangle
 from srn_tf.pictures import Sheet
 
 COLOURS = "jet"  # as the author draws them
-_OPACITY = 0.85  # of a map over its photograph where it is highest; where it is 0, there is the photograph alone
+_OPACITY = 0.85  # of a map over its photograph where it is highest
+_SHORTEST_SCALE = 4.0  # ends at so many times the even share of a cell: attention that is nearly even stays pale
+_ALMOST_EVEN = 2.0  # times the even share, which most maps do not reach anywhere
 _REGION_COLOURS = ("#d1495b", "#a06a00", "#5b5b63")  # of the best region of a label, the second and the third
 _MAX_LETTERS = 17  # of a label's name
 _MIN_COLUMNS = 3  # for which the sheet is wide enough, so that there is room for the keys
@@ -33,8 +35,7 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
 
     Everything is drawn in the photograph's own aspect ratio: the network saw it squashed to a square, so its grid is
     stretched over the whole photograph. Maps are drawn nearest-neighbour over the photograph, on one constant scale of
-    colour and opacity for the whole drawing, from 0 to the highest value. Both go by the square root: most attention is
-    spread over many cells, and would else look like none.
+    colour and opacity for the whole drawing, see `colour_map`.
 
     Args:
         images: list of explained.Explained, at least one, each with maps or regions.
@@ -69,7 +70,7 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
             for line, values in enumerate((*values_of, *image.regions.get(label, ()))):
                 panel = sheet.panel(left + column * (_MAP + _GAP), top + line * (box[1] + _GAP), *box)
                 if line < len(maps):
-                    _draw_map(panel, image.photo, values, highest)
+                    _draw_map(panel, image.photo, values, highest, lowest_shown(maps[line], values.shape))
                 else:
                     _draw_regions(panel, image.photo, *values)
                 if line == 0:
@@ -78,29 +79,63 @@ def draw_attention(images, labels, thresholds, maps, protocol=None, highest=None
                     panel.set_ylabel(lines[line].title, fontsize=8.5)
         top += row
     sheet.write(_MARGIN, 0.15, "Where the model looks for a label", fontsize=13, weight="bold")
-    sheet.write(_MARGIN, 0.42, " ".join(line.meaning for line in lines), fontsize=9)
+    sheet.write(_MARGIN, 0.42, " ".join([*(line.meaning for line in lines), *evenness_note(images, maps)]), fontsize=9)
     _draw_keys(sheet, highest if maps else None, [kind for kind in _KINDS if kind in drawn_kinds], width, height)
     return sheet.figure
 
 
 def highest_value(images):
-    """The highest value in the maps of a list of explained.Explained, 0 without maps."""
+    """The end of the colour scale for the maps of a list of explained.Explained, 0 without maps.
+
+    It is the highest value in them, but at least four times the even share of a cell.
+    """
     values = (values for image in images for maps in image.maps.values() for values in maps)
-    return max((float(one.max()) for one in values), default=0.0)
+    return max((max(float(one.max()), min(_SHORTEST_SCALE / one.size, 1.0)) for one in values), default=0.0)
 
 
-def colour_map(values, highest):
-    """Colours of a map, by the square root of its values; where it is 0 they let all of what is below through.
+def lowest_shown(a_map, grid):
+    """The value up to which a map hides nothing of the photograph.
+
+    Args:
+        a_map: models.model.Map.
+        grid: (H, W).
+    Returns:
+        float: the even share of a cell if the map's cells sum to one, else 0.
+    """
+    return 1.0 / np.prod(grid) if a_map.sums_to_one else 0.0
+
+
+def evenness_note(images, maps):
+    """What to say of attention without places: a list of one sentence, or of none.
+
+    Args:
+        images: list of explained.Explained.
+        maps: list of models.model.Map, what their maps are.
+    """
+    peaks = [
+        values.max() * values.size
+        for image in images
+        for of_label in image.maps.values()
+        for a_map, values in zip(maps, of_label, strict=True)
+        if a_map.sums_to_one
+    ]
+    if not peaks or np.median(peaks) >= _ALMOST_EVEN:
+        return []
+    return ["Most of this attention is almost even: more images or epochs may be needed to learn places."]
+
+
+def colour_map(values, highest, lowest=0.0):
+    """Colours of a map, by the square root of its values: most attention is spread over many cells.
 
     Args:
         values: float (..., ), 0 to `highest`.
         highest: float, the value of the last colour; 0 of maps that are 0 everywhere.
+        lowest: float, up to which all of what is below shines through, see `lowest_shown`.
     Returns:
         float (..., 4), red, green, blue and opacity, 0 to 1.
     """
-    shade = np.sqrt(values / (highest or 1.0))
-    colours = colormaps[COLOURS](shade)
-    colours[..., 3] = _OPACITY * shade
+    colours = colormaps[COLOURS](np.sqrt(values / (highest or 1.0)))
+    colours[..., 3] = _OPACITY * np.sqrt(np.clip((values - lowest) / ((highest - lowest) or 1.0), 0.0, 1.0))
     return colours
 
 
@@ -159,10 +194,10 @@ def _draw_below(panel, photo):
     return extent
 
 
-def _draw_map(panel, photo, values, highest):
+def _draw_map(panel, photo, values, highest, lowest):
     """A map over the whole photograph."""
     extent = _draw_below(panel, photo)
-    panel.imshow(colour_map(values, highest), interpolation="nearest", extent=extent, aspect="auto")
+    panel.imshow(colour_map(values, highest, lowest), interpolation="nearest", extent=extent, aspect="auto")
 
 
 def _draw_regions(panel, photo, boxes, scores):

@@ -15,7 +15,7 @@ from importlib import resources
 
 import numpy as np
 
-from srn_tf.visualization.attention import colour_map
+from srn_tf.visualization.attention import colour_map, highest_value, lowest_shown
 
 PHOTO_PX = 240  # longest side of a photograph in the page
 _QUALITY = 80  # of its JPEG
@@ -82,18 +82,19 @@ def _digest(text):
 def _data(page):
     """What the page's script reads, ready for JSON; arrays are base64 of their bytes, little-endian."""
     images = page.images
-    values = [values for image in images for maps in image.maps.values() for values in maps]
+    grids = [_grid(images, number) for number in range(len(page.maps))]
     data = {
         "summary": page.summary,
         "labels": list(page.labels),
         "thresholds": np.asarray(page.thresholds).tolist(),
         "total": page.total,
         "maps": [
-            {"name": a_map.name, "title": a_map.title, "meaning": a_map.meaning, "grid": _grid(images, number)}
-            for number, a_map in enumerate(page.maps)
+            {"name": a_map.name, "title": a_map.title, "meaning": a_map.meaning, "grid": grid}
+            | {"lowest": lowest_shown(a_map, grid or (1, 1))}
+            for a_map, grid in zip(page.maps, grids, strict=True)
         ],
         "regions": [{"name": one.name, "title": one.title, "meaning": one.meaning} for one in page.regions],
-        "highest": float(max((one.max() for one in values), default=0.0)),
+        "highest": highest_value(images),
         "palette": _base64(np.rint(255 * colour_map(np.linspace(0.0, 1.0, 256) ** 2, 1.0)), np.uint8),
         "probabilities": _base64([image.probabilities for image in images], np.float32),
         "predicted": _base64([image.predicted for image in images], np.uint8),

@@ -171,7 +171,8 @@ def _summary(predictor, source, images, how):
     if source.protocol is None:
         text.append("The true labels are not known, so there are answers but no errors.")
     else:
-        text.append(f"Protocol: {source.protocol.name}.")
+        text.append(f"Metrics as in the protocol {source.protocol.name}.")
     if not (predictor.maps or predictor.regions):
         text.append("The model has no maps.")
+    text += attention.evenness_note(images, predictor.maps)
     return " ".join(text)

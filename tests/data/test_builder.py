@@ -73,8 +73,8 @@ def test_options_are_completed(data_dir):
             {"prefx": "red"},
             "Options of folder_of_images must be among store_size, prefix, list. Received: 'prefx'. Remove it.$",
         ),
-        ({"store_size": "256"}, "Option store_size of folder_of_images must be an? int. Received: '256'.$"),
-        ({"prefix": None}, "Option prefix of folder_of_images must be an? str. Received: None.$"),
+        ({"store_size": "256"}, "Option store_size of folder_of_images must be of type int. Received: '256'.$"),
+        ({"prefix": None}, "Option prefix of folder_of_images must be of type str. Received: None.$"),
     ],
 )
 def test_bad_options(data_dir, options, message):
@@ -348,7 +348,7 @@ def test_a_damaged_image_is_listed_and_the_others_kept(source, data_dir):
     assert read_names(builder, "train") == TRAIN_ORDER[:2]
     lines = (builder.data_path / "rejected.csv").read_text().splitlines()
     assert lines[0] == "split,path,reason" and len(lines) == 2
-    assert lines[1].startswith(f'train,train/none_2.png,"{path} must be an image. Received 15 bytes')
+    assert lines[1].startswith(f'train,train/none_2.png,"{path} must be an image. Received: 15 bytes')
     audit = examples.stored_metadata(builder)["audit"]
     assert audit["splits"]["train"] == {"photos": 3, "images": 2, "unlabelled": 0, "resized": 0, "rejected": 1}
     assert not (data_dir / "folder_of_images_rejected.csv").exists()

@@ -51,6 +51,24 @@ def test_summary_table_contains_the_numbers():
         assert _rows(text, name)[2] == [f"{value:.2f}" for value in further]
 
 
+def test_short_summary_says_it_in_words():
+    labels = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    scores = np.where(np.array([[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]), 2.0, -2.0)
+    output = protocols.evaluate(scores, labels, protocols.COCO, LABELS)
+    metrics = {"split": "test", "images": 4, "labels": LABELS, "outputs": {"y_hat": output}}
+    text = " ".join(report.short_summary(metrics).split())
+    # Predicted: three, of which two are right. There: five. Of the labels two are never predicted.
+    assert f"4 test images, 4 labels: mAP {output['all']['mAP']:.2f} percent." in text
+    assert (
+        "Of the labels that y_hat predicts, 66.67 percent are right; of the labels that are there, it finds 40.00"
+        in text
+    )
+    assert "few images" in text and "Where it counts 0, y_hat has 25.00." in text
+    assert "few images" not in report.short_summary(metrics | {"images": 100})
+    output["all_plain"] = output["all"]
+    assert "Where it counts 0" not in report.short_summary(metrics)
+
+
 def test_summary_table_without_top3_and_with_one_output():
     metrics = _metrics(protocols.WIDER_ATTRIBUTE, outputs=["y_cls"])
     text = report.summary_table(metrics)

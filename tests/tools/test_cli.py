@@ -150,6 +150,23 @@ def test_worker_processes_end_quietly(start, tmp_path):
     assert stderr == "Stopped by SIGTERM: what was not finished is not kept.\n"
 
 
+def test_a_path_that_is_not_there_is_said_from_where_before_tensorflow_is_loaded(tmp_path):
+    """With a module named tensorflow that cannot be imported."""
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was loaded')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    common = ["--data_dir=nowhere", f"--work_dir={tmp_path}"]
+    for tool, flag, *arguments in (
+        ("train", "data_dir", "--flagfile=configs/own_photos.flags", *common),
+        ("prepare_data", "csv", "--dataset=csv", f"--source_dir={tmp_path}", "--csv=nowhere", f"--data_dir={tmp_path}"),
+        ("prepare_data", "source_dir", "--dataset=csv", "--source_dir=nowhere", f"--data_dir={tmp_path}"),
+    ):
+        command = [sys.executable, f"tools/{tool}.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr == (
+            f"error: --{flag} must be a path that exists. Received: nowhere, not found from {ROOT}. Correct it.\n"
+        )
+
+
 WORKERS = """
 import multiprocessing, sys, time
 

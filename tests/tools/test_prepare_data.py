@@ -54,7 +54,8 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
     last_lines = [
         f"coco2014: 3 train, 2 test images, 80 labels, in {folder}",
         f"Look at it:  python tools/describe_data.py --dataset=coco2014 --data_dir={data_dir} --output_dir=OUT",
-        f"Train on it: python tools/train.py --dataset=coco2014 --data_dir={data_dir} --work_dir=RUN",
+        f"Train on it: python tools/train.py --flagfile=configs/coco2014_resnet101.flags --data_dir={data_dir} "
+        "--work_dir=RUN",
     ]
     assert lines[0] == "Warning: coco2014: train images: found 3, published 82,783."
     assert "coco2014 train: 3 images kept, 1 without label, 0 rejected." in lines

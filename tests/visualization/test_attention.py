@@ -8,7 +8,7 @@ from PIL import Image
 
 from srn_tf.evaluation.protocols import COCO, WIDER_ATTRIBUTE
 from srn_tf.pictures import to_pixels
-from srn_tf.visualization.attention import colour_map, draw_attention, highest_value
+from srn_tf.visualization.attention import colour_map, draw_attention, evenness_note, highest_value
 from srn_tf.visualization.explained import Explained
 from tests.visualization.stand_ins import MAPS
 
@@ -135,15 +135,34 @@ def test_opacity_grows_with_the_attention_from_none():
     assert opacity[0] == 0 and (np.diff(opacity) > 0).all() and 0.8 < opacity[-1] < 1
 
 
+def test_even_attention_hides_nothing_and_is_said():
+    """A map that sums to one starts to show above its even share; the scale is never shorter than four times that."""
+    image = explained_image()
+    cells = GRID**2
+    even, weighted = np.full((GRID, GRID), 1 / cells, np.float32), np.full((GRID, GRID), 0.7 / cells, np.float32)
+    even[0, 0] *= 1.2
+    flat = dataclasses.replace(image, maps={2: (even, weighted), 0: (even, weighted)})
+    assert highest_value([flat]) == pytest.approx(4 / cells)
+    A, U = (panel.images[1].get_array() for panel in map_panels(draw([flat]))[:2])
+    assert A[1:, :, 3].max() == 0 and A[0, 0, 3] == pytest.approx(0.85 * (0.2 / 3) ** 0.5, rel=1e-3)
+    np.testing.assert_allclose(U[..., 3], 0.85 * (0.7 / 4) ** 0.5, rtol=1e-3)
+    (note,) = evenness_note([flat], MAPS)
+    assert any(note in text for text in texts(draw([flat])))
+    peaked = even.copy()
+    peaked[0, 0] = 2.1 / cells
+    sharp = dataclasses.replace(image, maps={2: (peaked, weighted), 0: (peaked, weighted)})
+    assert evenness_note([sharp], MAPS) == evenness_note([], MAPS) == []
+
+
 def test_one_colour_scale_for_all():
     images = [explained_image(0), explained_image(1)]
     A = images[1].maps[0][0]
     A[3, 3] = 0.8
     assert highest_value(images) == pytest.approx(0.8)
     drawn = [panel.images[1].get_array() for panel in map_panels(draw(images))]
-    maps = [values for image in images for pair in image.maps.values() for values in pair]
-    for colours, values in zip(drawn, maps, strict=True):
-        np.testing.assert_array_equal(colours, colour_map(values, np.float32(0.8)))
+    maps = [one for image in images for A, U in image.maps.values() for one in ((A, 1 / GRID**2), (U, 0.0))]
+    for colours, (values, lowest) in zip(drawn, maps, strict=True):
+        np.testing.assert_array_equal(colours, colour_map(values, np.float32(0.8), lowest))
     alone = map_panels(draw(images[:1]))[0].images[1].get_array()
     assert (alone != drawn[0]).any()
     shared = map_panels(draw(images[:1], highest=np.float32(0.8)))[0].images[1].get_array()

@@ -38,7 +38,7 @@ def titles_of(figure):
 
 def test_label_indices(predictor):
     assert views.label_indices(predictor, ["cow", "dog", "cow"]) == [2, 0]
-    with pytest.raises(InputError, match="among the model's 5. Received: 'dug'. Some of them: .*dog.*"):
+    with pytest.raises(InputError, match="among the model's 5 labels. Received: 'dug'. Some of them: .*dog.*"):
         views.label_indices(predictor, ["cow", "dug"])
 
 
@@ -93,7 +93,7 @@ def test_page_of_all_images_asks_once(predictor, source):
     data = data_of(views.answers_page(predictor, source, "RUN/export/3", [], N, "wrong"))
     assert (predictor.asked == 1).all()
     assert [image["name"] for image in data["images"]] == source.names
-    assert data["total"] == N and data["summary"] == "40 images, 5 labels. Protocol: coco."
+    assert data["total"] == N and data["summary"] == "40 images, 5 labels. Metrics as in the protocol coco."
 
 
 def test_page_of_some_images_counts_all(predictor, source):
@@ -105,7 +105,7 @@ def test_page_of_some_images_counts_all(predictor, source):
     assert predictor.asked.sum() == N + 7
     assert data["summary"] == (
         "40 images, 5 labels. 7 images are shown: those with the highest cross-entropy. The numbers count all images. "
-        "Protocol: coco."
+        "Metrics as in the protocol coco."
     )
     np.testing.assert_array_equal(data["metrics"]["positive"], source.labels.sum(axis=0))
     predicted = array(data["metrics"]["predicted"], "<i4").reshape(100, C)
@@ -146,7 +146,7 @@ def test_a_model_with_regions_and_no_maps_is_drawn_and_in_the_page(predictor, so
         ]
     data = data_of(views.answers_page(sees, source, "M", [], 2, "first"))
     assert data["maps"] == [] and [one["title"] for one in data["regions"]] == ["proposals"]
-    assert data["summary"].endswith("Protocol: coco.")
+    assert data["summary"].endswith("Metrics as in the protocol coco.")
     for entry in data["images"]:
         assert entry["maps"] == [] and len(entry["labels"]) == len(entry["regions"][0])
     label = data["images"][1]["labels"][0]

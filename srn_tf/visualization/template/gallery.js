@@ -16,16 +16,19 @@ function p(image, label) {
 
 function drawMap(canvas, image, label) {
   const number = data.maps.findIndex(({ name }) => name === state.map);
-  const [H, W] = data.maps[number].grid;
+  const { grid: [H, W], lowest } = data.maps[number];
   const { labels, highest: ofMaps, maps } = data.images[image];
   const highest = ofMaps[number];
   const which = labels.indexOf(label);
   const values = numbers(maps[number], Uint8Array).subarray(which * H * W, (which + 1) * H * W);
-  const factor = highest[which] / 255 / (state.scale === "one" ? data.highest : highest[which] || 1);
+  const step = highest[which] / 255;
+  const top = state.scale === "one" ? data.highest : highest[which] || 1;
+  const shadeOf = (value) => Math.min(255, Math.round(255 * Math.sqrt(Math.max(value, 0))));
   const pixels = new ImageData(W, H);
   values.forEach((value, cell) => {
-    const shade = Math.min(255, Math.round(255 * Math.sqrt(value * factor)));
-    pixels.data.set(palette.subarray(4 * shade, 4 * shade + 4), 4 * cell);
+    const [colour, opacity] = [(value * step) / top, (value * step - lowest) / (top - lowest || 1)].map(shadeOf);
+    pixels.data.set(palette.subarray(4 * colour, 4 * colour + 3), 4 * cell);
+    pixels.data[4 * cell + 3] = palette[4 * opacity + 3];
   });
   canvas.width = W;
   canvas.height = H;

@@ -34,7 +34,7 @@ function drawNumbers() {
     [state.label === ALL ? "mAP %" : "AP %", percent(ap)],
   ];
   if (state.label === ALL) {
-    tiles.push(["P-C, mean over labels %", percent(precisionC)], ["R-C, mean over labels %", percent(recallC)],
+    tiles.push(["P-C, mean over labels %; 100 for labels never predicted", percent(precisionC)], ["R-C, mean over labels %", percent(recallC)],
       ["F1-C, mean over labels %", percent(f1C)]);
   }
   const name = state.label === ALL ? "All labels" : data.labels[state.label];
