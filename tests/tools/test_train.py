@@ -45,7 +45,7 @@ def assert_refused(process, *parts):
             (["scenes"], ["Every option is written --name=value. Received: 'scenes'"]),
             (["--flagfile=none.flags"], ["none.flags"]),
         ],
-        fast=5,
+        fast=2,
     ),
     ids=lambda value: " ".join(value)[:40],
 )
