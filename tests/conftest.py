@@ -50,16 +50,16 @@ def tiny_scenes_dir(made_once):
 # The files of tests that take longest: begun first, so that at the end no process waits for another's.
 LONGEST = (
     "tests/test_run.py",
-    "tests/data/test_pipeline.py",
     "tests/training/test_trainer.py",
-    "tests/training/test_stage_step.py",
-    "tests/serving/test_export.py",
+    "tests/data/test_pipeline.py",
     "tests/training/test_resume.py",
-    "tests/tools/test_predict.py",
+    "tests/serving/test_export.py",
     "tests/models/test_methods.py",
-    "tests/training/test_steps.py",
-    "tests/models/test_srn.py",
     "tests/serving/test_predictor.py",
+    "tests/models/test_srn.py",
+    "tests/runs/test_checkpoint.py",
+    "tests/training/test_stage_step.py",
+    "tests/training/test_steps.py",
 )
 
 

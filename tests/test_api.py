@@ -53,8 +53,13 @@ def test_names():
         ({"decoder_width": 8}, "Settings of srn are .*head_channels.* Received: 'decoder_width'"),
         ({"head_channels": 0}, "head_channels must be at least 1. Received: 0"),
         ({"name": "cnn_rnn"}, r"Received: 'cnn_rnn', whose loss is path_loss. Train it with srn_tf.train"),
-        ({"name": "rlsd", "region_sequence": "ordered"}, r"Received: 'rlsd', whose loss is sequence"),
-        ({"name": "rlsd_ft_rpn"}, r"Received: 'rlsd_ft_rpn', whose loss is rpn"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({"name": "rlsd", "region_sequence": "ordered"}, r"Received: 'rlsd', whose loss is sequence"),
+                ({"name": "rlsd_ft_rpn"}, r"Received: 'rlsd_ft_rpn', whose loss is rpn"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_made_is_one_message(changes, message):

@@ -96,7 +96,10 @@ def mean_ap(scores, truth, definition="voc_all_points"):
     return ap[:-1].mean()
 
 
-@pytest.mark.parametrize("definition", AP_DEFINITIONS)
+@pytest.mark.parametrize(
+    "definition",
+    [name if name == "voc_all_points" else pytest.param(name, marks=pytest.mark.slow) for name in AP_DEFINITIONS],
+)
 def test_map_over_batches_is_that_of_all_scores(definition):
     scores, truth = scores_with_ties()
     metric = srn_tf.metrics.MeanAveragePrecision(definition)
@@ -116,7 +119,8 @@ def test_map_over_batches_is_that_of_all_scores(definition):
     assert (again.definition, again.name) == (definition, "mAP")
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_map_in_fit_and_evaluate(tmp_path, steps_per_execution):
     scores, truth = scores_with_ties()
     image = keras.Input((6,))

@@ -1,5 +1,6 @@
 """A regularizer made by hand is understood, and what cannot be explained is refused."""
 
+import functools
 import json
 import shutil
 from types import SimpleNamespace
@@ -14,10 +15,16 @@ from tests.analysis import spots
 from tests.baselines.run_folder import write_run
 
 
-def explain(with_boxes, **changes):
+@functools.cache
+def responses_of(with_boxes):
+    """(Responses, cells of the spots); read once."""
     records, cells, _ = spots.spot_records(120, with_boxes)
+    return read_responses(spots.build_model(), "A", records), cells
+
+
+def explain(with_boxes, **changes):
     dataset = SimpleNamespace(name="any", labels=spots.LABELS)
-    responses = read_responses(spots.build_model(), "A", records)
+    responses, cells = responses_of(with_boxes)
     return regularizer.explain_responses(dataset, "test", responses, **{"min_images": 30, **changes}), cells
 
 

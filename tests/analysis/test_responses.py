@@ -12,7 +12,7 @@ from tests.models.small import small_model
 NAN = np.nan
 
 
-@pytest.mark.parametrize(("head", "reads"), [("released", "U"), ("paper", "A")])
+@pytest.mark.parametrize(("head", "reads"), [("released", "U"), pytest.param("paper", "A", marks=pytest.mark.slow)])
 def test_neurons_are_those_of_conv4_in_numpy(head, reads):
     tf.keras.utils.set_random_seed(1)
     model = small_model("srn" if reads == "U" else "srn_att", 3, srn_head=head, head_channels=6)

@@ -43,7 +43,7 @@ def test_roles_in_the_official_order(folder):
     assert np.ptp(images["train"].features[:, -1]) == 0  # the constant column
 
 
-def test_roles_of_a_prepared_data_set(folder, tmp_path):
+def test_roles_of_a_prepared_data_set_and_images_of_another_split(folder, tmp_path):
     nus_folder.write_images(folder)
     builder = prepared(NusWide, tmp_path / "data", folder)
     images = LowLevelFeatures(folder, folder, tmp_path / "data").read()
@@ -59,17 +59,12 @@ def test_roles_of_a_prepared_data_set(folder, tmp_path):
         split = "test" if role == "test" else "train"
         np.testing.assert_array_equal(found.labels, nus_folder.truth(split)[lines[role]])
         np.testing.assert_allclose(found.features, scaled(split, lines[role], lines["train"]), atol=1e-5)
-
-
-def test_prepared_images_of_another_split(folder, tmp_path):
-    nus_folder.write_images(folder)
-    data_dir = tmp_path / "data"
-    prepared(NusWide, data_dir, folder)
+    # Prepared images of another split.
     lists = [folder / "ImageList" / f"{suffix}Imagelist.txt" for suffix in ("Train", "Test")]
     lists[1].write_text(lists[1].read_text().replace("test_3", "other"))
     message = "test images prepared in .* official test list. Received: 1 of 5 are not, the first Flickr/tag/test_3.jpg"
     with pytest.raises(InputError, match=message):
-        LowLevelFeatures(folder, folder, data_dir)
+        LowLevelFeatures(folder, folder, tmp_path / "data")
     with pytest.raises(InputError, match="nus_wide must be prepared in .*nowhere"):
         LowLevelFeatures(folder, folder, tmp_path / "nowhere")
 

@@ -78,14 +78,14 @@ def test_resized_px(size_px, expected):
     assert resized_px(size_px) == expected
 
 
-@pytest.mark.parametrize("size_px", [224, 56])
+@pytest.mark.parametrize("size_px", [pytest.param(224, marks=pytest.mark.slow), 56])
 def test_sizes_are_those_of_the_paper(size_px):
     found = crops(size_px, None)
     assert {height for _, _, height, _ in found} == set(CROPS_PX[size_px])
     assert {width for _, _, _, width in found} == set(CROPS_PX[size_px])
 
 
-@pytest.mark.parametrize("size_px", [224, 56])
+@pytest.mark.parametrize("size_px", [pytest.param(224, marks=pytest.mark.slow), 56])
 def test_positions_are_the_corners_and_the_centre(size_px):
     side_px = RESIZED_PX[size_px]
     certain = collections.Counter()
@@ -107,7 +107,7 @@ def test_width_and_height_are_drawn_apart():
     assert all(abs(n - SEEDS / 5) < 5 * (SEEDS * 0.2 * 0.8) ** 0.5 for n in heights.values())
 
 
-@pytest.mark.parametrize("max_distortion", [0, 1, 2])
+@pytest.mark.parametrize("max_distortion", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2)), 1])
 def test_max_distortion_is_kept_and_reached(max_distortion):
     sizes = CROPS_PX[56]
     found = crops(56, max_distortion)

@@ -102,6 +102,7 @@ def source(tmp_path):
     return write_source(tmp_path / "source")
 
 
+@pytest.mark.slow
 def test_resized_images_are_the_same(source, tmp_path):
     write_image(source / "train" / "red_9.png", 90)
     arguments = {"source_dir": source, "options": {"store_size": 8}, "settings": Settings(processes=1)}
@@ -113,6 +114,7 @@ def test_resized_images_are_the_same(source, tmp_path):
     assert shapes == [(3, 4, 3)] + [(8, 8, 3)] * 3
 
 
+@pytest.mark.slow
 def test_too_many_damaged_images(source, tmp_path):
     (source / "test" / "red_3.png").write_bytes(b"")
     message = message_of(tmp_path / "data", source)
@@ -121,6 +123,7 @@ def test_too_many_damaged_images(source, tmp_path):
     assert left_in(tmp_path / "data") == ["folder_of_images_rejected.csv"]
 
 
+@pytest.mark.slow
 def test_equal_images_in_two_splits(source, tmp_path):
     write_image(source / "test" / "copy.png", 0)  # of red_0.png
     message = message_of(tmp_path / "data", source)

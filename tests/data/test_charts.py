@@ -97,7 +97,7 @@ def test_labels_per_image_are_shares_of_each_split():
     assert {"train: 4 images, mean 1.50 labels", "test: 10 images, mean 2.00 labels"} <= set(strings(figure))
 
 
-@pytest.mark.parametrize("highest", [0, 7, 18, 90])
+@pytest.mark.parametrize("highest", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 18)), 90])
 def test_labels_per_image_chart_fits(highest):
     figure = charts.draw_labels_per_image(dict.fromkeys(("train", "validation", "test"), {highest: 12_345}))
     assert_nothing_is_cut_off(figure)
@@ -186,7 +186,10 @@ def test_image_sizes_histograms():
 
 @pytest.mark.parametrize(
     "sizes",
-    [{(56, 56): 6000}, SIZES, {(1, 1): 1, (9000, 20): 2, (300, 4000): 100_000}],
+    [
+        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ({(56, 56): 6000}, SIZES)),
+        {(1, 1): 1, (9000, 20): 2, (300, 4000): 100_000},
+    ],
     ids=["one", "some", "far apart"],
 )
 def test_image_sizes_chart_fits(sizes):

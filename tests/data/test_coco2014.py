@@ -423,6 +423,7 @@ def test_damaged_image(source, tmp_path):
 
 if REAL.is_dir():  # 256 images of COCO 2014, which do not belong to the repository
 
+    @pytest.mark.slow
     def test_counts_of_real_images(tmp_path):
         builder = prepared(Coco2014, tmp_path, REAL)
         expected = {"train": (128, 929, 2, 71), "test": (128, 898, 0, 73)}

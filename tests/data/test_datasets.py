@@ -75,7 +75,9 @@ def open_coco(source, tmp_path):  # noqa: F811
     return lambda fraction: open_dataset("coco2014", str(source), str(tmp_path / "prepared"), fraction)
 
 
-@pytest.mark.parametrize("fraction, held_out", [(0.34, 1), (0.6, 2), (0.9, 2)])
+@pytest.mark.parametrize(
+    "fraction, held_out", [(0.34, 1), *(pytest.param(share, 2, marks=pytest.mark.slow) for share in (0.6, 0.9))]
+)
 def test_validation_is_cut_from_train_and_never_from_test(open_coco, fraction, held_out):
     dataset = open_coco(fraction)
     assert (dataset.protocol, dataset.labels) == ("coco", tuple(LABEL_NAMES))
@@ -90,7 +92,7 @@ def test_the_cut_is_the_same_each_time(open_coco):
     assert names(open_coco(0.34), "validation") == names(open_coco(0.34), "validation")
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.1])
+@pytest.mark.parametrize("fraction", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_without_images_held_out_the_training_images_are_watched(open_coco, fraction):
     dataset = open_coco(fraction)  # a tenth of 3 images is none
     assert names(dataset, "train") == names(dataset, "validation") == TRAIN_NAMES

@@ -121,6 +121,7 @@ with parallel_map(2, 50) as spread:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_left_to_the_main_process(tmp_path):
     """As a terminal does, the signal goes to all processes; the workers, which are just starting, say nothing of it."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_START)  # which Python runs when it starts

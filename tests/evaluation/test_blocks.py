@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_message(scores):
 
 
 @pytest.mark.parametrize("protocol", [pytest.param(COCO, marks=pytest.mark.slow), VOC2007])
-@pytest.mark.parametrize("by_label", [True, False])
+@pytest.mark.parametrize("by_label", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_evaluation_does_not_depend_on_where_the_scores_lie(scores, labels, tmp_path, protocol, by_label):
     options = {"ranking": True, "top_k": 5, "top_k_floor": 0.3}
     expected = evaluate(scores, labels, protocol, **options)
@@ -120,6 +120,7 @@ def test_saved_predictions_are_mapped(scores, labels, tmp_path):
     assert evaluate(read.logits["y_hat"], read.labels, COCO) == evaluate(scores, labels, COCO)
 
 
+@pytest.mark.slow
 def test_evaluation_takes_less_memory_than_a_byte_a_pair(tmp_path):
     """Of 3 million pairs: blocks of 512 x 100 of them, and a label's column."""
     rng = np.random.default_rng(0)

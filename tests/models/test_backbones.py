@@ -54,10 +54,7 @@ LAYERS = {
     "resnet50": ("conv3_block4_out", "conv4_block6_out"),
     "efficientnetv2_b0": ("block4a_expand_activation", "block6a_expand_activation"),
 }
-FAST = ("resnet50v2",)
-NETWORKS = pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in FACTS]
-)
+NETWORKS = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
 
 
 class Built:
@@ -145,18 +142,17 @@ def test_no_weight_is_lost_or_doubled(built, name):
     assert network.trunk.model.count_params() == network.facts.num_weights + dropouts
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
+@NETWORKS
 def test_a_cut_changes_nothing(built, name):
     check_cuts(built(name).trunk, built(name).images)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
+@NETWORKS
 def test_gradients_cross_the_cut(built, name):
     check_gradients(built(name).trunk, built(name).images)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FACTS)
+@NETWORKS
 def test_another_size_has_another_grid_and_the_same_names(built, name):
     """Weights are addressed by the names of layers: two trunks in one process must not differ in them."""
     trunk = build_trunk(name, 96)
@@ -177,7 +173,11 @@ def test_the_grid_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    "size_px, side", [(56, 28), (112, 28), (224, 28), (448, 28), (32, 16), (64, 32), (96, 48), (128, 32)]
+    "size_px, side",
+    [
+        *((56, 28), (448, 28), (96, 48)),
+        *(pytest.param(*s, marks=pytest.mark.slow) for s in ((112, 28), (224, 28), (32, 16), (64, 32), (128, 32))),
+    ],
 )
 def test_small_has_a_c4_of_14_for_multiples_of_56(size_px, side):
     trunk = build_trunk("small", size_px)

@@ -42,8 +42,8 @@ def lite0():
 
 
 @NETWORKS
-def test_layers(name):
-    trunk = build_trunk(name, S_PX)
+def test_layers(lite0, name):
+    trunk = lite0[0] if name == "efficientnet_lite0" else build_trunk(name, S_PX)
     check_maps(trunk.maps, S_PX // 8, MAP_CHANNELS.get(name, (240, 672, 1280)))
     assert (trunk.name, trunk.block, trunk.model.count_params()) == (name, "postactivation", NUM_WEIGHTS[name])
     ends = [layer for layer in trunk.model.layers if layer.name.endswith("_project_conv")]
@@ -161,6 +161,7 @@ def test_weights_that_cannot_be_had_or_do_not_fit(lite0, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WEIGHTS.is_file(), reason="the published weights are not there")
 def test_the_published_network():
     """Logits worked out once with the package efficientnet-lite-pytorch 0.1.0 on PyTorch, 224 pixels."""
@@ -176,6 +177,7 @@ def test_the_published_network():
     assert logits.argmax() == 885
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WEIGHTS.is_file(), reason="the published weights are not there")
 def test_the_package_and_the_converted_file_agree():
     try:

@@ -28,16 +28,14 @@ def test_main_net(images, pooling):
     kernel, bias = model.parts["classifier"].get_layer("cls_logits").get_weights()
     np.testing.assert_allclose(received["y_cls"], pooled @ kernel + bias, rtol=1e-4, atol=1e-4)
     assert np.ptp(received["y_cls"], axis=0).min() > 1e-4  # the image matters
-
-
-def test_its_one_stage():
-    ((name, stage),) = small_model("main_net", C).stages.items()
+    ((name, stage),) = model.stages.items()
     assert (name, stage.trains, stage.fixed, losses_of(stage), stage.watched) == (
         *("cls", ("trunk", "classifier"), ()),
         *({"y_cls": 1.0}, "y_cls"),
     )
 
 
+@pytest.mark.slow
 def test_main_net_is_the_first_stage_of_srn(images):
     srn, main_net = small_model("srn", C, head_channels=8), small_model("main_net", C)
     for name in ("trunk", "classifier"):

@@ -38,7 +38,9 @@ BASELINES = ("srn_att", "resnet107", "semantic", "rlsd_ft_rpn")  # with tests of
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in BASELINES else ()) for name in METHODS]
 
 
-@pytest.fixture(scope="module", params=[*EACH, "toy", "region_toy"])
+@pytest.fixture(
+    scope="module", params=[*EACH, *(pytest.param(toy, marks=pytest.mark.slow) for toy in ("toy", "region_toy"))]
+)
 def method_name(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "toy", TOY)
@@ -105,6 +107,7 @@ def test_the_heads_go_on_from_the_features(method_name, model):
             assert list(read) == {("y_cls",): ["c5"], ("y_att",): ["c4"], ("y_sr",): ["c4"]}.get(names, ["c4", "c5"])
 
 
+@pytest.mark.slow
 def test_every_weight_is_in_a_checkpoint(model, tmp_path):
     """A weight that moved moves its array, and with all of them moved, what is read answers as before."""
     path = str(tmp_path / "w.npz")
@@ -122,7 +125,9 @@ def test_every_weight_is_in_a_checkpoint(model, tmp_path):
         np.testing.assert_allclose(received[output], value, rtol=1e-5, atol=1e-6, err_msg=output)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize(
+    "name", ["srn", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "srn")]
+)
 def test_what_scores_labels_is_float32_in_mixed_precision(name):
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

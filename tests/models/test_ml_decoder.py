@@ -36,10 +36,10 @@ def decoded(model, last_map):
 
 # F, C, groups -> trainable weights, frozen ones of the queries.
 PUBLISHED = [
-    (2048, 80, 0, 7_150_672, 61_440),
     *(
         pytest.param(*values, marks=pytest.mark.slow)
         for values in (
+            (2048, 80, 0, 7_150_672, 61_440),
             (2048, 20, 0, 7_104_532, 15_360),
             (2048, 81, 0, 7_151_441, 62_208),
             (2048, 14, 0, 7_099_918, 10_752),
@@ -129,9 +129,9 @@ def test_places_do_not_matter(model, last_map):
     np.testing.assert_allclose(model.parts["group_fc"](twice["queries"]), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_queries_their_weights_and_biases_go_together(last_map):
-    model, other = (small_model("ml_decoder", C, **SETTINGS) for _ in range(2))
-    small.randomize(model)
+@pytest.mark.slow
+def test_queries_their_weights_and_biases_go_together(model, last_map):
+    other = small_model("ml_decoder", C, **SETTINGS)
     order = np.array([3, 0, 4, 1, 2])
     for address, weight in other.weights.items():
         value = model.weights[address].numpy()

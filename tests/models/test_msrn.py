@@ -176,13 +176,10 @@ def test_the_heads_equal_numpy(model):
 
 
 # C, K's ratio -> millions of weights outside the ResNet, as published.
-PUBLISHED = [
-    (20, 0.2, 79.39),
-    pytest.param(80, 0.05, 268.44, marks=pytest.mark.slow),  # arrays of a gigabyte
-    pytest.param(81, 0.05, 271.59, marks=pytest.mark.slow),
-]
+PUBLISHED = [(20, 0.2, 79.39), (80, 0.05, 268.44), (81, 0.05, 271.59)]  # arrays of up to a gigabyte
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_labels, ratio, millions", PUBLISHED)
 def test_parameter_counts_of_the_published_models(num_labels, ratio, millions):
     """The published networks hold weights that nothing reads: a convolution of c2, and a classifier for each label."""

@@ -46,6 +46,7 @@ def built(name):
     return small_model(name, C, **SMALL_SETTINGS.get(name, {}))
 
 
+@pytest.mark.slow
 def test_the_papers_methods_have_the_same_main_net():
     """Name by name and shape by shape, so that weights go from one to the other."""
     shapes = {}
@@ -59,6 +60,7 @@ def test_the_papers_methods_have_the_same_main_net():
     assert sum(weight.shape.num_elements() for weight in built("main_net").weights.values()) == 303_600 + 645
 
 
+@pytest.mark.slow
 def test_srn_att_is_srn_but_for_what_f_sr_reads():
     srn, srn_att = built("srn"), built("srn_att")
     assert (srn.stages, srn.logits, srn.maps) == (srn_att.stages, srn_att.logits, srn_att.maps)
@@ -70,6 +72,7 @@ def test_srn_att_is_srn_but_for_what_f_sr_reads():
     assert needs_confidence(srn) and not needs_confidence(srn_att)  # y_sr comes of A alone
 
 
+@pytest.mark.slow
 def test_every_setting_is_passed_on():
     settings = {"srn_head": "paper", "head_channels": 8, "learn_alpha": True}
     model = small_model("srn", 4, 112, **settings)

@@ -129,6 +129,7 @@ def test_equation_6_equals_equation_7(models, images, head):
     np.testing.assert_allclose(received["y_att"], y_att, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_two_models_differ_in_what_f_sr_reads(images):
     received = {}
     for source in ("U", "A"):
@@ -162,7 +163,7 @@ def test_the_same_seed_gives_the_same_weights():
 # alpha.
 
 
-@pytest.mark.parametrize("head", ["released", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("head", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_learn_alpha_adds_exactly_one_weight(models, images, head):
     model = build(head, learn_alpha=True)
     assert len(model.network.weights) == len(models[head, "U"].network.weights) + 1
@@ -192,7 +193,7 @@ def test_an_answer_of_three(images):
     np.testing.assert_allclose(outputs_of(model, images)["y_hat"], expected, rtol=1e-4, atol=1e-5)
 
 
-@BOTH_HEADS
+@pytest.mark.parametrize("head", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_dropout_is_before_the_last_layer_of_heads_with_hidden_ones_and_where_attention_reads(models, images, head):
     model, without = build(head, head_dropout=0.5), models[head, "U"]
     draws = {name for name in model.weights if name not in without.weights}
@@ -312,7 +313,7 @@ def test_a_weight_in_no_part_or_in_two_is_refused(models):
 # X elsewhere.
 
 
-@pytest.mark.parametrize("neck_blocks", [0, 1])
+@pytest.mark.parametrize("neck_blocks", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_x_may_be_the_last_map_and_the_neck_shorter(neck_blocks):
     model = randomised(small_model("srn", C, image_size=112, head_channels=8, x_stride=32, neck_blocks=neck_blocks))
     assert model.outputs["A"].shape[1:] == (7, 7, C)
@@ -331,7 +332,7 @@ def test_x_may_be_the_last_map_and_the_neck_shorter(neck_blocks):
 # A confidence that starts as the classifier.
 
 
-@BOTH_HEADS
+@pytest.mark.parametrize("head", ["released", pytest.param("paper", marks=pytest.mark.slow)])
 def test_a_confidence_from_the_classifier_gives_y_cls_under_uniform_attention(images, head):
     model = build(head, x_stride=32, init_confidence="classifier")
     assert not model.weights["f_att/att_3_conv/kernel"].numpy().any()  # attention starts uniform

@@ -55,6 +55,7 @@ def test_csv(pictures, tmp_path):
     assert sorted(row for shard in there for row in shard[1:]) == sorted(rows)
 
 
+@pytest.mark.slow
 def test_json_lines(pictures, tmp_path):
     _, here, shards = predict_here_and_there(pictures, tmp_path, "P.jsonl", write="top_k", top_k=2)
     there = [line for shard in shards for line in shard.read_bytes().splitlines()]
@@ -62,6 +63,7 @@ def test_json_lines(pictures, tmp_path):
     assert {"label_2", "error"} <= {name for line in there for name in json.loads(line.decode("utf-8", "replace"))}
 
 
+@pytest.mark.slow
 def test_parquet(pictures, tmp_path):
     _, here, shards = predict_here_and_there(pictures, tmp_path, "P.parquet", write="labels")
     there = pa.concat_tables(pq.read_table(shard) for shard in shards)

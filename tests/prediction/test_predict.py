@@ -210,7 +210,8 @@ class Repeated:
         return [self._path] * len(range(*part.indices(self._length)))
 
 
-@pytest.mark.parametrize("extension", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
 def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch, extension):
     """Three times the rows: 0.4 MB if they were kept."""
     monkeypatch.setattr(predict, "_PART_ROWS", 64)

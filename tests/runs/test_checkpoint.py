@@ -84,7 +84,7 @@ def wide():
 
 
 def test_another_architecture(model, saved, wide):
-    paper = small.small_srn("paper")
+    paper = small.small_srn("paper", learn_alpha=True)
     assert_refused(saved, paper, r"weights are missing \(first f_att/att_1_conv/bias\).*unknown \(first f_att/att_1_bn")
     assert_refused(
         saved,
@@ -198,6 +198,7 @@ def test_a_flipped_byte(model, saved):
     assert_refused(saved, model, "must be an undamaged weight file")
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_what_is_read(tmp_path):
     """Of every byte of a small file, headers and directory too, one bit; what is not refused was of no meaning."""
     path = str(tmp_path / "w.npz")

@@ -70,8 +70,14 @@ def folder_predictor(served_folder):
 
 
 @pytest.fixture(scope="session")
-def served_model(served_folder):
-    model = ServedModel(served_folder)
+def loaded(folder_predictor):
+    """That folder as TensorFlow loads it, which takes seconds."""
+    return folder_predictor._loaded
+
+
+@pytest.fixture(scope="session")
+def served_model(served_folder, loaded):
+    model = ServedModel(served_folder, loaded)
     model.predict(IMAGES)  # the first answer takes longer than the others
     return model
 

@@ -23,10 +23,10 @@ class Refusal(Exception):
 
 
 class ServedModel:
-    """A SavedModel, loaded once for several servers."""
+    """A SavedModel for several servers; `loaded` is what TensorFlow makes of it, else it is loaded here."""
 
-    def __init__(self, saved_model_dir):
-        self._loaded = tf.saved_model.load(str(saved_model_dir))
+    def __init__(self, saved_model_dir, loaded=None):
+        self._loaded = loaded or tf.saved_model.load(str(saved_model_dir))
         saved_model = SavedModel.FromString((saved_model_dir / "saved_model.pb").read_bytes())
         self.signatures = saved_model.meta_graphs[0].signature_def
 

@@ -58,7 +58,7 @@ def test_a_server_that_is_always_too_slow(server):
     assert server.requests == [8, 8]
 
 
-@pytest.mark.parametrize("deaths", [1, 2])
+@pytest.mark.parametrize("deaths", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_server_that_dies_in_the_middle_and_comes_back(server, expected, deaths, monkeypatch):
     monkeypatch.setattr(client, "MAX_BATCH_IMAGES", 3)
     served = ask(server, retries=8)

@@ -36,19 +36,19 @@ def metrics():
 
 
 @pytest.fixture(scope="module")
-def loaded(served_folder):
-    """Signatures of a small SRN."""
-    return tf.saved_model.load(str(served_folder)).signatures
+def signatures(loaded):
+    """Of a small SRN."""
+    return loaded.signatures
 
 
 @pytest.fixture(scope="module")
-def extra(srn, served_folder, loaded, metrics, tmp_path_factory):
+def extra(srn, served_folder, signatures, metrics, tmp_path_factory):
     """Folder with the description of that SRN, as if it came of a run."""
     path = tmp_path_factory.mktemp("extra")
     served = json.loads((served_folder / "assets.extra" / "export.json").read_text(encoding="utf-8"))
     made = {name: served[name] for name in ("precision", "weights", "batch_norms")}
     checks, run = {"": served["check"]}, Provenance(RUN, FLAGS, metrics)
-    description = describe(srn, LABELS, np.array([0.25, 0.5, 0.625]), made, contract(loaded), checks, run)
+    description = describe(srn, LABELS, np.array([0.25, 0.5, 0.625]), made, contract(signatures), checks, run)
     write_description(path, description)
     return path
 
@@ -68,14 +68,14 @@ def test_description(extra, metrics):
     assert description["files"] == {}
 
 
-def test_description_has_the_contract_of_every_signature(extra, loaded):
-    signatures = json.loads((extra / "export.json").read_text(encoding="utf-8"))["signatures"]
-    assert sorted(signatures) == sorted(loaded)
-    for name, signature in signatures.items():
-        assert set(signature["inputs"]) == set(loaded[name].structured_input_signature[1])
-        assert set(signature["outputs"]) == set(loaded[name].structured_outputs)
-    assert signatures["serve_pixels"]["inputs"] == {"pixels": {"dtype": "uint8", "shape": [None, None, None, 3]}}
-    assert signatures["explain"]["outputs"]["A"] == {"dtype": "float32", "shape": [None, 14, 14, 3]}
+def test_description_has_the_contract_of_every_signature(extra, signatures):
+    described = json.loads((extra / "export.json").read_text(encoding="utf-8"))["signatures"]
+    assert sorted(described) == sorted(signatures)
+    for name, signature in described.items():
+        assert set(signature["inputs"]) == set(signatures[name].structured_input_signature[1])
+        assert set(signature["outputs"]) == set(signatures[name].structured_outputs)
+    assert described["serve_pixels"]["inputs"] == {"pixels": {"dtype": "uint8", "shape": [None, None, None, 3]}}
+    assert described["explain"]["outputs"]["A"] == {"dtype": "float32", "shape": [None, 14, 14, 3]}
 
 
 def test_card_says_what_it_is_and_how_good(extra, metrics):

@@ -39,7 +39,8 @@ def saved_model(model, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("split", ["test", pytest.param("validation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["test", "validation"])
 def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_dir, split):
     dataset = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir)
     predictions = Evaluator(model, strategy).predict(dataset.records(split), 16)
@@ -58,6 +59,7 @@ def test_equals_the_model_in_memory(model, strategy, saved_model, tiny_scenes_di
     )
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_thresholds_served(model, strategy, saved_model, tiny_scenes_dir, tmp_path):
     shutil.copytree(saved_model, tmp_path / "1")
     description = tmp_path / "1" / DESCRIPTION
@@ -66,14 +68,20 @@ def test_labels_are_those_of_the_thresholds_served(model, strategy, saved_model,
     predictions = Evaluator(model, strategy).predict(dataset.records("test"), 16)
     expected = score(predictions, SCENES, LABELS, {"y_cls": THRESHOLDS}, top_k=5)["outputs"]["y_cls"]
     metrics = evaluate_saved_model(tmp_path / "1", "scenes", tiny_scenes_dir, "test", top_k=5)
+    assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", "test", 16)
+    assert metrics["labels"] == list(LABELS) and metrics["protocol"] == "scenes"
     served = metrics["outputs"]["served"]
     assert metrics["other_data"] == {"data_dir": tiny_scenes_dir}  # which it was not trained on
     assert served["threshold"] == pytest.approx(THRESHOLDS.tolist())
     for table in ("all", "top5", "top5_plain"):
         assert served[table] == pytest.approx(expected[table])
+    known = [value is not None for value in served["AP"]]
+    assert any(known) and known == [value is not None for value in expected["AP"]]
+    np.testing.assert_allclose(*(np.array(one["AP"])[known].astype(float) for one in (served, expected)))
     assert expected["all"] != score(predictions, SCENES, LABELS)["outputs"]["y_cls"]["all"]
 
 
+@pytest.mark.slow
 def test_other_labels(saved_model, tiny_scenes_dir, tmp_path):
     shutil.copytree(saved_model, tmp_path / "1")
     description = tmp_path / "1" / DESCRIPTION

@@ -46,11 +46,6 @@ def exported(served_folder):
     return served_folder
 
 
-@pytest.fixture(scope="module")
-def loaded(exported):
-    return tf.saved_model.load(str(exported))
-
-
 def sigmoid(logits):
     return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
@@ -421,6 +416,7 @@ def test_folding_that_costs_accuracy_is_left_out_and_said(tmp_path, caplog):
     assert np.abs(sigmoid(folded["y"].numpy()) - expected).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_publish_nothing(main_net, tmp_path):
     bias = main_net.network.get_layer("classifier").get_layer("cls_logits").bias
     before = bias.numpy()

@@ -121,9 +121,8 @@ BATCH_NORMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "backbone", ["small", *(pytest.param(b, marks=pytest.mark.slow) for b in BACKBONES if b != "small")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_batch_norms_of_the_backbones(backbone):
     size_px = 32 if backbone == "small" else 64
     model = small_model("main_net", 2, image_size=size_px, backbone=backbone)
@@ -158,6 +157,7 @@ def test_weights_are_variables():
     assert network.get_concrete_function().graph.variables == tuple(variables)
 
 
+@pytest.mark.slow
 def test_variables_that_a_loop_reads_itself_are_saved(images, tmp_path):
     network = network_of(looping)
     graph = trace(network, SIZE_PX)
@@ -210,7 +210,13 @@ def test_bfloat16_rounds_what_is_multiplied_and_what_lies_between(images):
     assert np.abs(received["x"] - exact).max() > 2**-12 * scale  # it was rounded
 
 
-@pytest.mark.parametrize("build", [foldable, preactivation, also_an_output, kernel_read_twice, looping])
+@pytest.mark.parametrize(
+    "build",
+    [
+        foldable,
+        *(pytest.param(b, marks=pytest.mark.slow) for b in (preactivation, also_an_output, kernel_read_twice, looping)),
+    ],
+)
 def test_bfloat16_is_near_the_network(images, build):
     network = network_of(build)
     graph = to_bfloat16(fold_batch_norms(trace(network, SIZE_PX)))

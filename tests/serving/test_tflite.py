@@ -20,7 +20,8 @@ def model():
     return small_model("srn", 3, head_channels=16)
 
 
-@pytest.mark.parametrize("kind, tolerance", [("float16", 0.01), pytest.param("dynamic", 0.1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, tolerance", [("float16", 0.01), ("dynamic", 0.1)])
 def test_equals_the_model_in_memory(model, tmp_path, kind, tolerance):
     export(model, LABELS, tmp_path / "1", tflite=kind)
     extra = tmp_path / "1" / "assets.extra"
@@ -41,6 +42,7 @@ def test_equals_the_model_in_memory(model, tmp_path, kind, tolerance):
     assert f"model_{kind}.tflite" in (extra / "model_card.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_difference_publishes_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(tflite.TOLERANCES, "float16", {"probabilities": 0.0})
     with pytest.raises(

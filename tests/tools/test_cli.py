@@ -94,6 +94,9 @@ def run_until(*signals, main):
     return process.returncode, stdout, stderr
 
 
+BOTH_SIGNALS = [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+
+
 def test_sigterm_lets_main_clear_away_and_is_one_line():
     expected = (143, "cleared\n", "Stopped by SIGTERM: what was not finished is not kept.\n")
     assert run_until(signal.SIGTERM, main="wait") == expected
@@ -107,19 +110,19 @@ def test_ctrl_c():
     assert run_until(signal.SIGINT, main="wait") == (130, "cleared\n", "error: Interrupted.\n")
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number, status", BOTH_SIGNALS)
 def test_a_signal_is_not_lost_where_python_drops_exceptions(number, status):
     """TensorFlow's functions have a __del__, in which a signal once met an export, and was gone."""
     returned, stdout, stderr = run_until(number, main="drop")
     assert (returned, stdout) == (status, "dropped\n") and len(stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number, status", BOTH_SIGNALS)
 def test_a_training_that_stopped_says_so_and_with_its_status(number, status):
     assert run_until(number, main="train") == (status, "", "Stopped in stage att: all is saved.\n")
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number, status", BOTH_SIGNALS)
 def test_a_signal_of_trainings_last_moment_is_not_lost(number, status):
     assert run_until(number, main="finish")[0] == status
 

@@ -47,6 +47,7 @@ def test_one_run_has_a_table_alone(runs, tmp_path):
     assert "88.9" in result.stdout and "Differences" not in result.stdout
 
 
+@pytest.mark.slow
 def test_bad_runs(runs, tmp_path):
     (tmp_path / "empty").mkdir()
     scenes = write_run(tmp_path / "scenes", {"model": "srn"})
@@ -64,6 +65,7 @@ def test_bad_runs(runs, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_bad_flags(runs, tmp_path):
     assert_refused(run_tool(runs[0]), "--output must have a value", "compare.py --help")
     assert_refused(run_tool(runs[0], f"--output={tmp_path}", "--bootstrap=10"), "bootstrap", "100")

@@ -10,7 +10,7 @@ import pytest
 import srn_tf
 from srn_tf import program
 from srn_tf.errors import InputError
-from tests.tools.running import ROOT
+from tests.tools.running import ROOT, mostly_slow
 
 
 def run_program(*arguments, cwd=ROOT):
@@ -95,7 +95,9 @@ def test_a_flagfile_of_the_packages_own_stands_in_where_there_is_none(tmp_path, 
         program.find_flagfile("configs/mine.flags")
 
 
-@pytest.mark.parametrize("words", [["--flagfile=configs/scenes.flags"], ["--flagfile", "configs/scenes.flags"]])
+@pytest.mark.parametrize(
+    "words", mostly_slow([(["--flagfile=configs/scenes.flags"],), (["--flagfile", "configs/scenes.flags"],)], fast=1)
+)
 def test_the_flagfile_that_is_taken_is_named(words, tmp_path):
     result = run_program("train", *words, "--work_dir=RUN", "--epochs=none", "--data_dir=DATA", cwd=tmp_path)
     assert result.stdout.startswith("Flagfile configs/scenes.flags: using srn_tf's own, /")

@@ -18,6 +18,7 @@ from srn_tf.data.pipeline import read_records
 from srn_tf.data.prepare import prepare
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
+from tests.tools.running import mostly_slow
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "describe_data.py"
@@ -71,12 +72,15 @@ def test_all_splits_and_the_pipeline(tiny_scenes_dir, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        (["--dataset=imagenet"], ["dataset", "imagenet", "scenes", "--help"]),
-        (["--split=val"], ["split", "val", "train|validation|test", "--help"]),
-        (["--pipeline_batches=-1"], ["pipeline_batches", "-1"]),
-        (["scenes"], ["Options must be written as --name=value. Received: 'scenes'"]),
-    ],
+    mostly_slow(
+        [
+            (["--dataset=imagenet"], ["dataset", "imagenet", "scenes", "--help"]),
+            (["--split=val"], ["split", "val", "train|validation|test", "--help"]),
+            (["--pipeline_batches=-1"], ["pipeline_batches", "-1"]),
+            (["scenes"], ["Options must be written as --name=value. Received: 'scenes'"]),
+        ],
+        fast=1,
+    ),
     ids=lambda value: " ".join(value)[:40],
 )
 def test_bad_command_lines(arguments, parts):
@@ -88,7 +92,7 @@ def test_bad_command_lines(arguments, parts):
         assert part in result.stderr
 
 
-@pytest.mark.parametrize("missing", ["data_dir", "dataset", "output_dir"])
+@pytest.mark.parametrize("missing", mostly_slow([("data_dir",), ("dataset",), ("output_dir",)], fast=1))
 def test_the_places_are_required(missing):
     places = {"data_dir": "D", "dataset": "scenes", "output_dir": "O"}
     result = run_tool(*(f"--{name}={value}" for name, value in places.items() if name != missing))

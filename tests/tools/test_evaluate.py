@@ -17,13 +17,16 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
 
 @pytest.mark.parametrize(
     ("protocol", "labels", "tables"),
-    [
-        ("coco", "labels", ["all", "top3_min05"]),
-        ("nus_wide", "labels", ["all", "top3"]),
-        ("wider_attribute", "wider_labels", ["wider"]),
-    ],
+    mostly_slow(
+        [
+            ("coco", "labels", ["all", "top3_min05"]),
+            ("nus_wide", "labels", ["all", "top3"]),
+            ("wider_attribute", "wider_labels", ["wider"]),
+        ],
+        fast=1,
+    ),
 )
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", mostly_slow([(name,) for name in EXPECTED], fast=1))
 def test_golden_scores(tmp_path, name, protocol, labels, tables):
     output = tmp_path / "J.json"
     result = run_without_tensorflow(
@@ -68,6 +71,7 @@ def test_what_is_asked_for_is_added(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_bad_score_files(tmp_path):
     scores, labels = GOLDEN / "dev_scores.csv", GOLDEN / "dev_labels.csv"
     matrix = np.loadtxt(scores, delimiter=",")
@@ -119,7 +123,7 @@ def test_bad_score_files(tmp_path):
             (["S.csv"], ["Options must be written as --name=value. Received: 'S.csv'"]),
             ([*GOLDEN_FILES, "--output=/no/folder/J.json"], ["/no/folder/J.json must be a writable file"]),
         ],
-        fast=8,
+        fast=2,
     ),
     ids=lambda value: " ".join(value)[:40],
 )
@@ -135,6 +139,7 @@ def test_the_record_of_a_run_is_not_replaced(tmp_path):
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_written(tmp_path):
     result = run_without_tensorflow(
         "evaluate", *GOLDEN_FILES, f"--output={tmp_path}/J.json", f"--reliability={tmp_path}/none/r.png"

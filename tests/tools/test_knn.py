@@ -10,7 +10,7 @@ import pytest
 
 from tests.baselines import nus_folder
 from tests.baselines.run_folder import write_run
-from tests.tools.running import WITHOUT_TENSORFLOW, assert_refused
+from tests.tools.running import WITHOUT_TENSORFLOW, assert_refused, mostly_slow
 
 TOOL = Path(__file__).parents[2] / "tools" / "knn.py"
 
@@ -57,16 +57,19 @@ def test_on_feature_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        ([], ["Give exactly one of --work_dir and --features_dir. Received: none."]),
-        (["--work_dir=W", "--features_dir=F"], ["exactly one of --work_dir"]),
-        (["--work_dir=W"], ["--work_dir needs --data_dir"]),
-        (["--features_dir=F"], ["--features_dir needs --source_dir"]),
-        (["--features_dir=F", "--source_dir=S"], ["features_dir must be a folder. Received: F"]),
-        (["--work_dir=W", "--k=1,two"], ["k must be different whole numbers above 0", "'1,two'"]),
-        (["--sigma=-1"], ["sigma", "-1", "--help"]),
-        (["RUN"], ["Options must be written as --name=value. Received: 'RUN'"]),
-    ],
+    mostly_slow(
+        [
+            ([], ["Give exactly one of --work_dir and --features_dir. Received: none."]),
+            (["--work_dir=W", "--features_dir=F"], ["exactly one of --work_dir"]),
+            (["--work_dir=W"], ["--work_dir needs --data_dir"]),
+            (["--features_dir=F"], ["--features_dir needs --source_dir"]),
+            (["--features_dir=F", "--source_dir=S"], ["features_dir must be a folder. Received: F"]),
+            (["--work_dir=W", "--k=1,two"], ["k must be different whole numbers above 0", "'1,two'"]),
+            (["--sigma=-1"], ["sigma", "-1", "--help"]),
+            (["RUN"], ["Options must be written as --name=value. Received: 'RUN'"]),
+        ],
+        fast=2,
+    ),
     ids=lambda value: " ".join(value)[:40],
 )
 def test_bad_command_lines(arguments, parts):

@@ -66,6 +66,7 @@ def probabilities_in(rows):
     return np.array([row[1:-1] for row in rows], float)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_evaluation(saved_model, images, tmp_path):
     """A picture's bytes in prepared data are those of its file here, whatever kind of file it is."""
     (tmp_path / "P.csv").write_text("an older result")
@@ -140,7 +141,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow([(name,) for name in BAD], fast=8))
+@pytest.mark.parametrize("name", mostly_slow([(name,) for name in BAD], fast=3))
 def test_bad_input_is_said_before_the_model_is_loaded(images, tmp_path, name):
     arguments, expected = BAD[name]
     (tmp_path / "empty" / "d.csv").mkdir(parents=True)

@@ -112,7 +112,7 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
                 ["--beam_options must be flags in shell syntax. Received: '--a (No closing quotation)"],
             ),
         ],
-        fast=5,
+        fast=2,
     ),
     ids=lambda value: " ".join(value)[:60],
 )

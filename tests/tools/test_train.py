@@ -45,7 +45,7 @@ def assert_refused(process, *parts):
             (["scenes"], ["Options must be written as --name=value. Received: 'scenes'"]),
             (["--flagfile=none.flags"], ["none.flags"]),
         ],
-        fast=5,
+        fast=2,
     ),
     ids=lambda value: " ".join(value)[:40],
 )

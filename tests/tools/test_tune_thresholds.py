@@ -12,7 +12,7 @@ import pytest
 from srn_tf.evaluation.metrics import sigmoid
 from srn_tf.evaluation.predictions import load_predictions
 from tests.comparison.small_runs import LABELS, TRUTH, WEAK, write_run
-from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
+from tests.tools.running import ROOT, assert_refused, mostly_slow, run_without_tensorflow
 
 
 def write(folder, description=None, **options):
@@ -58,14 +58,17 @@ def test_labels_without_positives_and_training_images_are_said(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        (["--split=test"], ["must not be tuned on the test split", "Tune on validation"]),
-        (["--split=train"], ["train.npz must exist", "Evaluate the run on that split first"]),
-        (["--metric=mAP"], ["metric", "mAP", "--help"]),
-        (["--work_dir="], ["This command needs --work_dir"]),
-        (["--work_dir={empty}"], ["work_dir must be a run of tools/train.py"]),
-        (["--output={empty}/none/T.json"], ["none/T.json must be a writable file"]),
-    ],
+    mostly_slow(
+        [
+            (["--split=test"], ["must not be tuned on the test split", "Tune on validation"]),
+            (["--split=train"], ["train.npz must exist", "Evaluate the run on that split first"]),
+            (["--metric=mAP"], ["metric", "mAP", "--help"]),
+            (["--work_dir="], ["This command needs --work_dir"]),
+            (["--work_dir={empty}"], ["work_dir must be a run of tools/train.py"]),
+            (["--output={empty}/none/T.json"], ["none/T.json must be a writable file"]),
+        ],
+        fast=2,
+    ),
     ids=lambda value: " ".join(value)[:30],
 )
 def test_bad_command_lines(tmp_path, arguments, parts):
@@ -84,7 +87,10 @@ def write_score_files(folder):
 
 @pytest.mark.parametrize(
     ("values", "f1_c"),
-    [([0.2, 0.5, 0.5], 14 / 15), (0.5, 37 / 45), (0.2, (1 + 2 / 3 + 2 / 5) / 3)],  # below -1: ring all, star all
+    mostly_slow(
+        [([0.2, 0.5, 0.5], 14 / 15), (0.5, 37 / 45), (0.2, (1 + 2 / 3 + 2 / 5) / 3)],  # below -1: ring all, star all
+        fast=1,
+    ),
 )
 def test_score_files_by_thresholds(tmp_path, values, f1_c):
     file = tmp_path / "T.json"
@@ -99,17 +105,20 @@ def test_score_files_by_thresholds(tmp_path, values, f1_c):
 
 @pytest.mark.parametrize(
     ("content", "parts"),
-    [
-        (None, ["T.json must exist", "tune_thresholds.py"]),
-        ("0.5", ["T.json must have labels, output and values"]),
-        ("{", ["T.json must be a JSON file of thresholds"]),
-        ('{"labels": ["a", "b", "c"], "output": "y_hat", "values": 1.2}', ["above 0 and below 1. Received: 1.2"]),
-        ('{"labels": ["a", "b"], "output": "y_hat", "values": 0.4}', ["Received: 2 labels, 3 columns"]),
-        (
-            '{"labels": ["a", "b"], "output": "y_hat", "values": [0.4, 0.6]}',
-            ["one per label (3)", "Received: [0.4 0.6]"],
-        ),
-    ],
+    mostly_slow(
+        [
+            (None, ["T.json must exist", "tune_thresholds.py"]),
+            ('{"labels": ["a", "b"], "output": "y_hat", "values": 0.4}', ["Received: 2 labels, 3 columns"]),
+            ("0.5", ["T.json must have labels, output and values"]),
+            ("{", ["T.json must be a JSON file of thresholds"]),
+            ('{"labels": ["a", "b", "c"], "output": "y_hat", "values": 1.2}', ["above 0 and below 1. Received: 1.2"]),
+            (
+                '{"labels": ["a", "b"], "output": "y_hat", "values": [0.4, 0.6]}',
+                ["one per label (3)", "Received: [0.4 0.6]"],
+            ),
+        ],
+        fast=2,
+    ),
 )
 def test_score_files_and_a_bad_file_of_thresholds(tmp_path, content, parts):
     file = tmp_path / "T.json"

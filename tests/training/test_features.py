@@ -140,7 +140,7 @@ def flip_a_bit(content):
     "harm",
     [
         flip_a_bit,
-        lambda content: content[:-5],
+        pytest.param(lambda content: content[:-5], marks=pytest.mark.slow),
         pytest.param(lambda content: b"", marks=pytest.mark.slow),
         pytest.param(lambda content: b"no", marks=pytest.mark.slow),
     ],

@@ -230,7 +230,9 @@ def warp_simulation(truth, scores, is_counted, rng):
     return total
 
 
-@pytest.mark.parametrize("left_out", [(), (1, 4)], ids=["all counted", "two left out"])
+@pytest.mark.parametrize(
+    "left_out", [pytest.param((), marks=pytest.mark.slow, id="all counted"), pytest.param((1, 4), id="two left out")]
+)
 def test_warps_mean_over_many_draws_is_that_of_the_procedure(left_out):
     y = np.float32([1, 1, 0, 0, 0, 0, 0])
     logits = np.float32([0.5, 2.4, 1.0, -0.4, 1.2, -3.0, -3.5])

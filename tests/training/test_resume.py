@@ -117,6 +117,7 @@ def test_a_run_of_the_other_stack_is_not_continued(whole_run, dataset, tmp_path)
         small_runs.train(tmp_path, dataset, **small_runs.WHOLE)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_replaced_by_the_one_before(whole_run, dataset, tmp_path, caplog):
     """The run does again what lay between, and ends alike."""
     path, expected = whole_run

@@ -169,7 +169,8 @@ def test_an_unfinite_step_moves_nothing(bad):
     small.assert_bit_equal(received, expected)
 
 
-@pytest.mark.parametrize("stage_name", ["att", pytest.param("sr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage_name", ["att", "sr"])
 def test_pieces_add_up_to_the_batch(stage_name):
     """No BatchNorm of the paper's heads is in its batch mode in these stages, so images are independent."""
     results = []
@@ -195,28 +196,20 @@ def gradients_of(model, stage_name, batch):
 
 
 @pytest.mark.parametrize("factor", [0.25, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_the_whole_gradient_is_clipped_before_weight_decay(factor):
-    model, batch = small.small_srn("paper"), small.random_batch()
-    variables, gradients = gradients_of(model, "att", batch)
-    before = [variable.numpy() for variable in variables]
-    norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
-    outcome = make_step(model, "att", clip_norm=factor * norm).run(stacked([batch]), [RATE])
-    assert outcome.gradient_norm == pytest.approx([norm], rel=1e-5)
-    for variable, w, g in zip(variables, before, gradients):
-        expected = -RATE * (min(factor, 1.0) * g + 0.1 * w)
-        np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-3 * np.abs(expected).max() + 1e-7)
-
-
-def test_a_part_has_its_own_rate():
+def test_the_whole_gradient_is_clipped_before_weight_decay_and_a_part_has_its_own_rate(factor):
     """A factor of 0.1 for the confidence maps: their plain step is a tenth, decay included."""
     model, batch = small.small_srn("paper"), small.random_batch()
     variables, gradients = gradients_of(model, "att", batch)
     before = [variable.numpy() for variable in variables]
     own = {variable.ref() for name, variable in model.weights.items() if name.startswith("f_conf/")}
-    make_step(model, "att", rate_scales={"f_conf": 0.1, "trunk": 5.0}).run(stacked([batch]), [RATE])
+    assert 0 < sum(variable.ref() in own for variable in variables) < len(variables)
+    norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
+    step = make_step(model, "att", clip_norm=factor * norm, rate_scales={"f_conf": 0.1, "trunk": 5.0})
+    outcome = step.run(stacked([batch]), [RATE])
+    assert outcome.gradient_norm == pytest.approx([norm], rel=1e-5)
     for variable, w, g in zip(variables, before, gradients):
         rate = RATE * (0.1 if variable.ref() in own else 1.0)
-        expected = -rate * (g + 0.1 * w)
+        expected = -rate * (min(factor, 1.0) * g + 0.1 * w)
         np.testing.assert_allclose(variable.numpy() - w, expected, rtol=0, atol=1e-3 * np.abs(expected).max() + 1e-7)
 
 

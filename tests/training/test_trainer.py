@@ -93,22 +93,17 @@ def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
     assert (meta["stage_index"], meta["epoch"], meta["best_epoch"]) == (1, 3, 1)
 
 
-def test_the_rate_of_the_schedule_is_the_rate_of_the_step(dataset, tmp_path, monkeypatch):
-    """Without momentum a step is the rate times the gradient: at a tenth of the rate, a small move."""
-    seen = set_validation(monkeypatch, [(5, 1)] * 3)
-    small_runs.train(
-        tmp_path, dataset, stages=("begin",), epochs=(3,), learning_rates=(1e-3,), patience=1, momentum=0.0
-    )
-    name = "first/first_logits/kernel"
-    moves = [np.abs(after[name] - before[name]).mean() for before, after in zip(seen, seen[1:])]
-    assert moves[0] > 5 * moves[1] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4
-
-
-def test_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypatch):
-    """Not by loss, and of equals the first; the next stage starts from them."""
-    answers = [(3, 10), (2, 30), (1, 20), (9, 50), (8, 50)]
+def test_the_rate_is_the_schedules_and_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypatch):
+    """Without momentum a step is the rate times the gradient: at a tenth of the rate, a small move. The best are not
+    those of the lowest loss, and of equals the first; the next stage starts from them.
+    """
+    answers = [(2, 10), (2, 30), (1, 20), (9, 50), (8, 50)]
     seen = set_validation(monkeypatch, answers)
-    final = small_runs.train(tmp_path, dataset, epochs=(3, 2))
+    plan = {"epochs": (3, 2), "learning_rates": (1e-3, 1e-2), "patience": 1, "momentum": 0.0}
+    final = small_runs.train(tmp_path, dataset, **plan)
+    name = "first/first_logits/kernel"
+    moves = [np.abs(after[name] - before[name]).mean() for before, after in zip(seen[:2], seen[1:3])]
+    assert moves[0] > 5 * moves[1] > 0  # from epoch 1 to 2 at 1e-3, then 1e-4
     small.assert_bit_equal(small_runs.arrays_of(tmp_path, "begin.npz"), seen[1])
     small.assert_bit_equal(small_runs.arrays_of(tmp_path, "end.npz"), seen[3])
     small.assert_bit_equal(final, seen[3])
@@ -196,7 +191,8 @@ def test_the_order_is_that_of_the_shuffle_buffer(dataset, tmp_path, monkeypatch)
     assert any((whole[name] != little[name]).any() for name in whole)
 
 
-@pytest.mark.parametrize("ignores", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ignores", [True, False])
 def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(dataset, tmp_path, monkeypatch, ignores):
     set_validation(monkeypatch, [(5, 1)])
     monkeypatch.setattr(checks, "_check_labels", lambda dataset: None)  # such images alone are no training set
@@ -208,7 +204,13 @@ def test_unspecified_entries_are_left_out_of_the_training_loss_or_negative(datas
     assert losses["y_first"] == 0.0 if ignores else losses["y_first"] > 0.0
 
 
-@pytest.mark.parametrize("ignores, expected", [(True, (0 + 3) * np.log(2) / 2), (False, (100 + 4) * np.log(2) / 2)])
+@pytest.mark.parametrize(
+    "ignores, expected",
+    [
+        (True, (0 + 3) * np.log(2) / 2),
+        pytest.param(False, (100 + 4) * np.log(2) / 2, marks=pytest.mark.slow),
+    ],
+)
 def test_the_validation_loss_follows_the_same_rule(dataset, tmp_path, ignores, expected):
     labels = np.array([[0, 1, -1, -1], [1, -1, -1, 0]], np.int8)
     logits = np.array([[100 * np.log(2), 200, -200, -200], [0, 0, 0, 0]], np.float32)
@@ -304,6 +306,7 @@ def test_a_last_partial_batch_is_left_out(dataset, tmp_path):
     assert small_runs.read_log(tmp_path)[0]["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_where_and_what(dataset, tmp_path):
     with pytest.raises(InputError) as raised:
         small_runs.train(tmp_path, dataset, learning_rates=(1e30, 1e30))
@@ -356,7 +359,8 @@ def test_labels_are_looked_for_before_the_first_step(labelled, held_out, message
     assert not os.path.exists(tmp_path / "log.jsonl")
 
 
-@pytest.mark.parametrize("allowed", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("allowed", [0, 1])
 def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(allowed, dataset, tmp_path, monkeypatch, caplog):
     """Of four steps the second has an image that is not a number."""
 
@@ -427,7 +431,10 @@ def test_every_step_without_a_finite_gradient_counts_in_float32():
     run = make_run()
     count(run, 1, 0, 1, 0, max_skipped_steps=2)
     assert (run.skipped, run.skipped_in_epoch, run.skipped_in_row, run.sums) == (2, 2, 1, {"y_first": 4.0})
-    with pytest.raises(InputError, match="epoch 1, step 5: .*learning rate 0.1. Use a smaller --learning_rate"):
+    message = (
+        "must be finite. .*stage begin, epoch 1, step 5: .*y_first.*; learning rate 0.1. Use a smaller --learning_rate"
+    )
+    with pytest.raises(InputError, match=message):
         count(run, 0, max_skipped_steps=2)
 
 

@@ -10,9 +10,12 @@ from srn_tf.visualization import views
 from tests.visualization.browser import ask, find_chromium
 from tests.visualization.stand_ins import GRID, StandInPredictor, StandInSource, random_maps, random_regions
 
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason="no Chromium: none of chromium, chromium-browser, google-chrome, $CHROMIUM"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_chromium() is None, reason="no Chromium: none of chromium, chromium-browser, google-chrome, $CHROMIUM"
+    ),
+]
 
 N, SHOWN, C = 120, 80, 4
 NAMES = [

@@ -60,6 +60,7 @@ def test_a_model_without_maps_cannot_be_drawn(predictor):
         views.check_can_draw(plain, "RUN/export/1")
 
 
+@pytest.mark.slow
 def test_drawings_of_the_first_images(predictor, source):
     figures = list(views.drawings(predictor, source, [], 7, "first"))
     assert [len(names_of([figure])) for figure in figures] == [6, 1]
