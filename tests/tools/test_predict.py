@@ -133,6 +133,10 @@ BAD = {
     "output is a device": (["{images}", "--output={empty}/null.csv"], "/dev/null, which is something else"),
     "no model": (["{images}", "--saved_model="], "Either --saved_model or --server is needed"),
     "model and server": (["{images}", "--server=grpc://h:1"], "Either --saved_model or --server is needed"),
+    "engine of a server": (
+        ["{images}", "--saved_model=", "--server=grpc://h:1", "--engine=openvino"],
+        "--engine is for --saved_model: a server has its own",
+    ),
     "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K go together"),
     "no k": (["{images}", "--write=top_k"], "--write=top_k and --top_k=K go together"),
     "batch size": (["{images}", "--batch_size=0"], "batch_size"),
