@@ -12,6 +12,7 @@ import srn_tf
 from srn_tf.evaluation.report import COLUMNS, served_note
 from srn_tf.files import write_json
 from srn_tf.serving.quantization import int8_note
+from srn_tf.serving.speed import speed_note
 
 DESCRIPTION = "export.json"
 MODEL_CARD = "model_card.md"
@@ -172,14 +173,7 @@ def _engines(description):
     """The section on engines beside TensorFlow, as a list of blocks; empty where there are none."""
     if "speed" not in description:
         return []
-    speed = description["speed"]
-    rates = [(name, f"{rate:.1f}") for name, rate in speed["images_per_s"].items()]
-    blocks = [
-        "## Engines",
-        f"Images per second of the network alone when this was exported, in batches of {speed['batch_size']}, on "
-        f"{speed['processor']} ({speed['cpus']} CPUs). What else that machine did slowed down all of them.\n\n"
-        f"{_table(rates, ['engine', 'images/s'])}",
-    ]
+    blocks = ["## Engines", f"Measured when this was exported. {speed_note(description['speed'])}"]
     return blocks + [int8_note(description["quantization"])] if "quantization" in description else blocks
 
 

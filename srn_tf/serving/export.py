@@ -26,7 +26,7 @@ from srn_tf.serving.openvino_file import KINDS, write_openvino
 from srn_tf.serving.openvino_model import check_openvino_installed
 from srn_tf.serving.quantization import int8_note
 from srn_tf.serving.signatures import build_signatures, contract
-from srn_tf.serving.speed import measure_speed
+from srn_tf.serving.speed import measure_speed, speed_note
 from srn_tf.serving.tflite import write_tflite
 from srn_tf.serving.warmup import write_warmup
 
@@ -102,7 +102,7 @@ def export(
         os.makedirs(base, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
         wanted = (precision, weights, tflite, is_onnx_wanted, openvino, validation)
-        checks, quantization = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
+        checks, made = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
         os.rename(temporary, path)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
@@ -118,8 +118,10 @@ def export(
             os.path.join(path, name) if name else path,
             check["largest_difference"]["probabilities"],
         )
-    if quantization:
-        logger.info("%s", int8_note(quantization))
+    if "quantization" in made:
+        logger.info("%s", int8_note(made["quantization"]))
+    if "speed" in made:
+        logger.info("%s", speed_note(made["speed"]))
 
 
 def _write_version(
@@ -128,8 +130,8 @@ def _write_version(
     """Writes all files of a version and compares them with the model in memory.
 
     Returns:
-        (checks, quantization): file name ("" is the SavedModel) -> its largest difference and the tolerance; as of
-        `openvino_file.write_openvino`.
+        (checks, made): file name ("" is the SavedModel) -> its largest difference and the tolerance; as of
+        `description.describe`.
     """
     extra = os.path.join(folder, EXTRA)
     steps = 3 + (tflite != "none") + is_onnx_wanted + (openvino != "none")
@@ -187,7 +189,7 @@ def _write_version(
         if quantization:
             made["quantization"] = quantization
         write_description(extra, describe(model, labels, thresholds, made, signatures, checks, provenance))
-    return checks, quantization
+    return checks, made
 
 
 def _speed(loaded, runs, image_size):

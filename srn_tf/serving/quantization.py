@@ -20,10 +20,8 @@ METRICS = ("mAP", "F1-C", "F1-O")
 _BATCH = 16  # images
 _PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 # What may stand between two products in int8, as `inference_graph` has it for bfloat16.
-_BETWEEN_PRODUCTS = (
-    *("Add", "BatchNormInference", "Clamp", "Concat", "MaxPool", "Multiply", "Pad", "Relu", "Reshape", "Subtract"),
-    *("Transpose",),
-)
+_BETWEEN_PRODUCTS = ("Add", "Clamp", "Concat", "MaxPool", "Pad", "Relu", "Reshape", "Transpose", "scale")
+_SCALES = ("Divide", "Multiply", "Subtract")  # by constants, as in a BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +45,8 @@ def quantize(model, image_size, validation):
     """Quantizes the products of a model, and the activations that they read, to 8 bits.
 
     A product that no other follows before a softmax, a mean, an output or the like keeps float32: the answer is read
-    from what it gives (scores, attention, logits), and it is a small part of the work. So do all in loops.
+    from what it gives (scores, attention, logits), and it is a small part of the work. So does a product of two
+    results, as in attention: of a softmax over many places, 8 bits leave few levels. So do all in loops.
 
     Weights take 7 of the 8 bits: on processors without VNNI, sums of two products of whole bytes overflow. So the
     answers do not depend on the processor.
@@ -64,13 +63,12 @@ def quantize(model, image_size, validation):
     num_images = int(validation.records.cardinality())
     count = min(validation.calibration_images, num_images)
     images = evaluation_batches(validation.records.shard(num_images // count, 0).take(count), image_size, 1)
-    images = images.apply(tf.data.experimental.assert_cardinality(count))  # which NNCF asks for
-    in_float32 = _last_products(model)
+    in_float32 = _kept_products(model)
     nncf.set_log_level(40)  # logging.ERROR
     with contextlib.redirect_stdout(sys.stderr):  # its progress
         quantized = nncf.quantize(
             model,
-            nncf.Dataset(images, lambda batch: {"image": batch["image"].numpy()}),
+            nncf.Dataset(_Images(images, count)),
             preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
             subset_size=count,
@@ -147,15 +145,29 @@ def int8_note(quantization):
     )
 
 
-def _last_products(model):
-    """Names of the products in an openvino.Model that no other follows, in order; those in loops are not among them."""
-    operations = [
-        (
-            operation.get_friendly_name(),
-            operation.get_type_name(),
-            [read.get_source_output().get_node().get_friendly_name() for read in operation.inputs()],
-        )
-        for operation in model.get_ordered_ops()
-    ]
-    followed = followed_products(operations, _PRODUCTS, _BETWEEN_PRODUCTS)
-    return [name for name, kind, _ in operations if kind in _PRODUCTS and name not in followed]
+class _Images:
+    """Batches as NNCF reads them, as often as it likes."""
+
+    def __init__(self, batches, count):
+        self._batches, self._count = batches, count
+
+    def __iter__(self):
+        return ({"image": batch["image"].numpy()} for batch in self._batches)
+
+    def __len__(self):
+        return self._count
+
+
+def _kept_products(model):
+    """Names of the products in an openvino.Model that keep float32, in order; those in loops are not among them."""
+    operations = []
+    weighted = set()  # operations of which a constant is read
+    for operation in model.get_ordered_ops():
+        read = [value.get_source_output().get_node() for value in operation.inputs()]
+        kind = operation.get_type_name()
+        if any(one.get_type_name() == "Constant" for one in read):
+            weighted.add(operation.get_friendly_name())
+            kind = "scale" if kind in _SCALES else kind
+        operations.append((operation.get_friendly_name(), kind, [one.get_friendly_name() for one in read]))
+    quantized = weighted & followed_products(operations, _PRODUCTS, _BETWEEN_PRODUCTS)
+    return [name for name, kind, _ in operations if kind in _PRODUCTS and name not in quantized]

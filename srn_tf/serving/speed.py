@@ -39,6 +39,15 @@ def measure_speed(runs, image_size):
     }
 
 
+def speed_note(speed):
+    """One line on a result of `measure_speed`."""
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in speed["images_per_s"].items())
+    return (
+        f"Images per second of the network alone, in batches of {speed['batch_size']}, on {speed['processor']} "
+        f"({speed['cpus']} CPUs), whatever else they did: {rates}."
+    )
+
+
 def processor_name():
     """The processor as the system names it."""
     try:
