@@ -39,7 +39,7 @@ def folder(main_net, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=PACKAGES)
+@pytest.fixture(scope="module", params=["openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
 def other(request):
     """An engine that is not TensorFlow."""
     if not are_installed(request.param):

@@ -2,18 +2,22 @@
 
 import json
 import sys
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.commands import export as export_command
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import SCENES
 from srn_tf.models.model import MultiLabelModel, Stage, label_loss
 from srn_tf.models.registry import METHODS
+from srn_tf.runs import run_data
+from srn_tf.runs.work_dir import WorkDir
 from srn_tf.serving import openvino_model
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
@@ -107,6 +111,18 @@ def test_bfloat16_without_its_instructions_is_said(monkeypatch, caplog):
     run = openvino_model.compile_model(openvino.Model([ops.sigmoid(image)], [image]), "bfloat16")
     assert "no instructions for bfloat16: the OpenVINO model answers in float32" in caplog.text
     np.testing.assert_allclose(run(np.array([[0.1, -3]], np.float32)), sigmoid(np.array([[0.1, -3]])), atol=1e-6)
+
+
+def test_int8_needs_validation_images(tmp_path, monkeypatch):
+    flags = types.SimpleNamespace(data_dir="", prepared_dir="", calibration_images=5, max_map_drop=0.5)
+    monkeypatch.setattr(export_command, "FLAGS", flags)
+    with pytest.raises(InputError, match="--openvino=int8 needs --data_dir, the folder of the run's data set"):
+        export_command._validation(WorkDir(tmp_path), {})
+    flags.data_dir = "D"
+    dataset = types.SimpleNamespace(splits={"train": "train", "validation": "train"}, num_images=lambda role: 4)
+    monkeypatch.setattr(run_data, "open_run_data", lambda *_: (dataset, True))
+    with pytest.raises(InputError, match="needs validation images.* Received: .*, a run that held none out"):
+        export_command._validation(WorkDir(tmp_path), {})
 
 
 @pytest.fixture(scope="module")
