@@ -7,10 +7,12 @@ ResNet-101 (v2) with the released SRN heads, 224 pixels, 80 labels, random weigh
 its own; in each round each of them answers the same batch, one after the other, so that what else the machine does
 falls on all. Prints, and writes to OUT/serving.md and OUT/serving.json, the median images a second, the ratio to
 PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, the memory of the process, and how far the
-probabilities are from PyTorch's float32.
+probabilities are from PyTorch's float32. With the packages of requirements-openvino.txt, also the OpenVINO file that
+the export writes.
 """
 
 import contextlib
+import importlib.util
 import os
 import statistics
 import sys
@@ -38,6 +40,7 @@ PEERS = (
     "openvino_float32",
     "openvino_bfloat16",
 )
+EXPORTED = ("exported_openvino_float32",)  # our OpenVINO file, where the packages that write it are installed
 REFERENCE = "torch_float32"
 WORKER = os.path.join(ROOT, "benchmarks", "peers", "worker.py")
 NUM_LABELS, SIDE_PX = 80, 224
@@ -61,7 +64,7 @@ def main(_):
         with contextlib.ExitStack() as stack:
             engines = {}
             try:
-                for name in (*OURS, *PEERS):  # one after the other: some read what another one wrote
+                for name in (*OURS, *PEERS, *exported()):  # one after the other: some read what another one wrote
                     engines[name] = stack.enter_context(start(name, folder))
                     file = os.path.join(folder, f"{name}.npy")
                     engines[name].ask("answer", file)
@@ -97,9 +100,16 @@ def make_model(folder):
     for name in OURS:
         _, precision, *constants = name.split("_")
         weights = "constants" if constants else "variables"
-        export(model, labels, os.path.join(folder, name, "1"), precision=precision, weights=weights)
+        openvino = "float32" if name == OURS[0] and exported() else "none"
+        options = {"precision": precision, "weights": weights, "openvino": openvino}
+        export(model, labels, os.path.join(folder, name, "1"), **options)
     weights = {name: weight.numpy() for name, weight in model.weights.items()}
     np.savez(os.path.join(folder, "weights.npz"), **weights)
+
+
+def exported():
+    """Names of the engines that read our OpenVINO file."""
+    return EXPORTED if importlib.util.find_spec("openvino") else ()
 
 
 def start(name, folder):

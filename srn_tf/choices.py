@@ -6,4 +6,5 @@ LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asym
 POSITIVE_WEIGHTS = ("none", "balanced")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("plateau", "cosine")
+ENGINES = ("tensorflow", "openvino", "onnxruntime")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

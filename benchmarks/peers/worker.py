@@ -95,12 +95,22 @@ def openvino_bfloat16(folder, threads):
 
 
 def _openvino(folder, threads, precision):
+    request = _openvino_request(_onnx(folder), threads, precision)
+    return lambda images: request.infer({0: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0].copy()
+
+
+def exported_openvino_float32(folder, threads):
+    """The file of our own export, which takes images as they come."""
+    file = os.path.join(folder, "tensorflow_float32", "1", "assets.extra", "openvino", "model.xml")
+    request = _openvino_request(file, threads, "f32")
+    return lambda images: request.infer({0: images})[0].copy()
+
+
+def _openvino_request(file, threads, precision):
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(_onnx(folder), "CPU", settings)
-    request = compiled.create_infer_request()
-    return lambda images: request.infer({0: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0].copy()
+    return openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
 
 
 def _onnx(folder):

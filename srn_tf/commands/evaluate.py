@@ -1,7 +1,7 @@
 """Evaluates a trained run or an exported model on a split, or a file of scores.
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
-python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--output=J.json]
+python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--engine=openvino]
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits (or --scores_are=probabilities), one image per line, one label per column: csv, text, .npy or .npz.
@@ -17,7 +17,7 @@ import os
 from absl import flags
 
 from srn_tf.choices import DATASETS
-from srn_tf.commands import cli
+from srn_tf.commands import cli, predict
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
 from srn_tf.evaluation.report import per_label_table, score_table, summary_table
@@ -41,6 +41,8 @@ def define_flags():
     )
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
+    predict.define_engine()
+    flags.adopt_module_key_flags(predict)
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
     flags.DEFINE_string("scores", "", "File of scores, to evaluate these instead of a model.")
     flags.DEFINE_enum(
@@ -85,6 +87,11 @@ def define_flags():
 def main(_):
     """Evaluates what one of --work_dir, --saved_model and --scores names."""
     cli.need_one_flag("work_dir", "saved_model", "scores")
+    if FLAGS["engine"].present and not FLAGS.saved_model:
+        raise InputError(
+            f"--engine needs --saved_model. Received: --engine={FLAGS.engine} without it. Remove --engine, or give "
+            "--saved_model."
+        )
     if FLAGS.scores_are and not FLAGS.scores:
         raise InputError(
             f"--scores_are needs --scores. Received: --scores_are={FLAGS.scores_are} alone. Remove it: the scale of a "
@@ -151,7 +158,8 @@ def _evaluate_saved_model():
     from srn_tf.serving.evaluation import evaluate_saved_model
 
     model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
-    _report(evaluate_saved_model(*model, _policies(), **_options()))
+    predict.say_what_is_faster()
+    _report(evaluate_saved_model(*model, _policies(), FLAGS.engine, **_options()))
 
 
 def _policies():

@@ -12,6 +12,7 @@ is replaced once the new one is complete. The formats: docs/serve.md.
 
 from absl import flags
 
+from srn_tf.choices import ENGINES
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 
@@ -25,6 +26,7 @@ def define_shared_flags():
     flags.DEFINE_string(
         "server", "", "Address of TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500, instead of --saved_model."
     )
+    define_engine()
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
     flags.DEFINE_float("timeout_s", 60.0, "Maximum seconds to wait for an answer of the server.", lower_bound=0.001)
     flags.DEFINE_string("output", "", "Output file: .csv, .jsonl (JSON lines) or .parquet.")
@@ -41,6 +43,17 @@ def define_shared_flags():
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
+def define_engine():
+    """Defines the flag --engine, shared with tools/evaluate.py."""
+    flags.DEFINE_enum(
+        "engine",
+        ENGINES[0],
+        ENGINES,
+        "What computes the answers of --saved_model. All but tensorflow need an export with a file for it and packages "
+        "of their own. openvino: an export with --openvino. onnxruntime: an export with --onnx.",
+    )
+
+
 def define_flags():
     """Defines the flags of this command line."""
     define_shared_flags()
@@ -51,6 +64,11 @@ def check_shared_flags():
     """Raises InputError for flags that do not go together."""
     cli.need_flags("This command", "output")
     cli.need_one_flag("saved_model", "server")
+    if FLAGS.server and FLAGS["engine"].present:
+        raise InputError(
+            f"--engine needs --saved_model. Received: --engine={FLAGS.engine} with --server, which has its own engine. "
+            "Remove --engine."
+        )
     if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
         raise InputError(
             f"--write=top_k and --top_k=K must be given together. Received: --write={FLAGS.write} "
@@ -71,11 +89,25 @@ def main(arguments):
     format_of(FLAGS.output)
     check_output(FLAGS.output)
     paths = list_inputs(arguments, FLAGS.list_file)
-    predictor = open_predictor(FLAGS.saved_model, FLAGS.server, FLAGS.model_name, FLAGS.timeout_s)
+    predictor = open_predictor(**model())
+    say_what_is_faster()
     done = predict_files(
         predictor, paths, FLAGS.output, FLAGS.write, FLAGS.top_k, FLAGS.batch_size, restart=FLAGS.restart
     )
     print(summary_line(done))
+
+
+def model():
+    """The arguments of srn_tf.prediction.answers.open_predictor, as the flags have them."""
+    return {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s", "engine")}
+
+
+def say_what_is_faster():
+    """Says once which other engine of --saved_model is faster, where TensorFlow, the default, is used."""
+    if FLAGS.saved_model and FLAGS.engine == ENGINES[0]:
+        from srn_tf.serving.engines import say_what_is_faster
+
+        say_what_is_faster(FLAGS.saved_model)
 
 
 def summary_line(done):

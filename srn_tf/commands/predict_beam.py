@@ -49,6 +49,6 @@ def main(arguments):
 
     from srn_tf.prediction.on_beam import predict_on_beam
 
-    model = {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s")}
-    done = predict_on_beam(model, paths, FLAGS.output, settings, FLAGS.write, FLAGS.top_k, FLAGS.batch_size)
+    predict.say_what_is_faster()
+    done = predict_on_beam(predict.model(), paths, FLAGS.output, settings, FLAGS.write, FLAGS.top_k, FLAGS.batch_size)
     print(predict.summary_line(done))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from srn_tf.choices import ENGINES
 from srn_tf.data.image_files import read_image_file
 from srn_tf.errors import ImageError, InputError
 
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
     error: str | None
 
 
-def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0):
+def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, engine=ENGINES[0]):
     """Opens what answers: an exported model on this machine, or one behind TensorFlow Serving.
 
     Args:
@@ -54,15 +55,16 @@ def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0):
         server: "http://HOST:8501" or "grpc://HOST:8500", used if `saved_model` is "".
         model_name: the name under which the server has it.
         timeout_s: seconds to wait for one answer of the server.
+        engine: one of `choices.ENGINES`, what computes the answers of a model on this machine.
     Returns:
         serving.predictor.Predictor or serving.client.ServerPredictor.
     Raises:
-        InputError: there is no such model, or no such server.
+        InputError: there is no such model, engine or server.
     """
     if saved_model:
         from srn_tf.serving.predictor import Predictor  # late: a server is asked without TensorFlow
 
-        return Predictor(saved_model)
+        return Predictor(saved_model, engine)
     from srn_tf.serving.client import ServerPredictor
 
     return ServerPredictor(server, model_name, timeout_s)

@@ -1,12 +1,15 @@
 """Compares what was written with the model in memory, on odd images, before anyone is served by it."""
 
 import contextlib
+import importlib
+import re
 
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.data.preprocessing import preprocess_upright, squash
+from srn_tf.data.preprocessing import preprocess, preprocess_upright, squash
 from srn_tf.errors import InputError
+from srn_tf.program import install
 from srn_tf.serving.inference_graph import round_weights
 from srn_tf.serving.signatures import PIXELS
 from srn_tf.tensor_float import tensor_float_32
@@ -28,6 +31,29 @@ class DifferenceError(InputError):
     """What was written answers otherwise than the model in memory, by more than is allowed."""
 
 
+_UNKNOWN_OPERATIONS = re.compile(r"No conversion rule found for operations: *([^\n]+)")  # OpenVINO, after many lines
+
+
+def check_installed(what, modules, requirements, packages):
+    """Makes sure that what an optional kind of file needs can be imported.
+
+    Args:
+        what: needs it, begins the message.
+        modules: names of modules.
+        requirements, packages: as of `program.install`.
+    Raises:
+        InputError: one of them cannot; says how to install them.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(
+                f"{what} need further packages. Received: no package {error.name}. Install them: "
+                f"{install(requirements, packages)}"
+            ) from None
+
+
 @contextlib.contextmanager
 def known_operations(what, who, advice):
     """Turns what fails within, of whatever kind, into one InputError.
@@ -42,7 +68,10 @@ def known_operations(what, who, advice):
     except (InputError, OSError, MemoryError):  # which say another thing
         raise
     except Exception as error:
+        unknown = _UNKNOWN_OPERATIONS.search(str(error))
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if unknown:
+            reason = f"{unknown[1].strip()}, unknown to it."
         raise InputError(f"{what} must use only operations that {who} support. Received: {reason} {advice}") from error
 
 
@@ -119,6 +148,29 @@ def probability_tolerance(smallest, largest_logit):
     the largest logit is allowed.
     """
     return float(max(smallest, TOLERANCES["float32"]["probabilities"] * largest_logit))
+
+
+def compare_probabilities(run, model, answer, smallest, what, remedy):
+    """Compares a written file that gives probabilities alone with the model in memory.
+
+    Args:
+        run: function, float32 (N, S, S, 3) -> float32 (N, C), what the file answers.
+        model: MultiLabelModel.
+        answer: what `answer_in_memory` gave.
+        smallest: as of `probability_tolerance`.
+        what, remedy: as of `check_differences`.
+    Returns:
+        dict: "largest_difference" and "tolerance", each with "probabilities".
+    Raises:
+        DifferenceError: see `check_differences`.
+    """
+    images = np.stack([preprocess(tf.constant(file), model.image_size) for file in odd_files()])
+    expected = answer(images)
+    counts = (len(images), 1)  # a batch, and then a smaller one
+    differences = [run(images[:count]) - expected["probabilities"][:count] for count in counts]
+    tolerances = {"probabilities": probability_tolerance(smallest, np.abs(expected[model.final]).max())}
+    largest = check_differences({"probabilities": differences}, tolerances, what, remedy)
+    return {"largest_difference": largest, "tolerance": tolerances}
 
 
 def check_differences(differences, tolerances, what, remedy):

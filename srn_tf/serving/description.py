@@ -11,6 +11,8 @@ from tabulate import tabulate
 import srn_tf
 from srn_tf.evaluation.report import COLUMNS, served_note
 from srn_tf.files import write_json
+from srn_tf.serving.quantization import int8_note
+from srn_tf.serving.speed import speed_note
 
 DESCRIPTION = "export.json"
 MODEL_CARD = "model_card.md"
@@ -50,8 +52,9 @@ def describe(model, labels, thresholds, made, signatures, checks, provenance):
         model: MultiLabelModel.
         labels: C label names.
         thresholds: float64 (C,).
-        made: how the SavedModel was made: "precision" and "weights", see `export.export`; "batch_norms", how many were
-            "folded" into convolutions and how many were "kept".
+        made: how the export was made: "precision" and "weights", see `export.export`; "batch_norms", how many were
+            "folded" into convolutions and how many were "kept"; where there are other engines, "speed", see
+            `speed.measure_speed`; where one of them is in int8, "quantization", see `quantization.int8_note`.
         signatures: dict of `signatures.contract`.
         checks: file name ("" is the SavedModel) -> dict of its largest differences from the model in memory and their
             tolerances.
@@ -106,6 +109,7 @@ def model_card(description):
         _numbers(metrics, description["output"]),
         "## Labels",
         _labels(description),
+        *_engines(description),
         "## Limits",
         _limits(run, metrics),
         "## How to call it",
@@ -163,6 +167,14 @@ def _labels(description):
         "Average precision on the images above, percent (- where there is none), and the probability above which a "
         f"label is predicted.\n\n{_table(rows, ['label', 'AP', 'threshold'])}"
     )
+
+
+def _engines(description):
+    """The section on engines beside TensorFlow, as a list of blocks; empty where there are none."""
+    if "speed" not in description:
+        return []
+    blocks = ["## Engines", f"Measured when this was exported. {speed_note(description['speed'])}"]
+    return blocks + [int8_note(description["quantization"])] if "quantization" in description else blocks
 
 
 def _limits(run, metrics):

@@ -3,6 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
+from srn_tf.choices import ENGINES
 from srn_tf.data.datasets import open_stored
 from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.evaluator import Predictions, score
@@ -17,7 +18,7 @@ _BATCH = 64  # images a request
 
 
 @tensor_float_32(False)
-def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policies=None, **options):
+def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policies=None, engine=ENGINES[0], **options):
     """Asks an exported model about every image of a split, and scores the answers as a run's are.
 
     Args:
@@ -26,15 +27,16 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         data_dir: folder it is prepared in.
         split: "train", "validation" or "test" as stored: a run's own held-out images are known to its work folder only.
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
+        engine: one of `choices.ENGINES`, what computes the answers.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict in the form of metrics.json, its one output "served"; with "other_data" where the data set is not the one
         that the model was trained on. Scores are log odds of the served probabilities;
         labels are predicted above the thresholds of the export.
     Raises:
-        InputError: no such model, data set or split, other labels, or a policy or k that cannot be.
+        InputError: no such model, engine, data set or split, other labels, or a policy or k that cannot be.
     """
-    predictor = Predictor(saved_model_dir)
+    predictor = Predictor(saved_model_dir, engine)
     thresholds = predictor.thresholds
     if (thresholds == thresholds[0]).all():  # said as the one number it is
         thresholds = thresholds[0]
@@ -62,6 +64,7 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         "fingerprint": dataset.fingerprint,
         **({"other_data": {"data_dir": str(data_dir)}} if is_other else {}),
         "saved_model": str(saved_model_dir),
+        "engine": engine,
         **score(predictions, protocol, dataset.labels, {"served": thresholds}, **options),
     }
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from srn_tf.errors import InputError
 from srn_tf.serving.checking import DifferenceError, answer_in_memory, compare, effect_of_rounding
 from srn_tf.serving.description import Provenance, describe, write_description
+from srn_tf.serving.engines import EXTRA, write_reader
 from srn_tf.serving.inference_graph import (
     PRECISIONS,
     WEIGHTS,
@@ -21,13 +22,15 @@ from srn_tf.serving.inference_graph import (
     trace,
 )
 from srn_tf.serving.onnx_file import check_onnx_installed, write_onnx
+from srn_tf.serving.openvino_file import KINDS, write_openvino
+from srn_tf.serving.openvino_model import check_openvino_installed
+from srn_tf.serving.quantization import int8_note
 from srn_tf.serving.signatures import build_signatures, contract
+from srn_tf.serving.speed import measure_speed, speed_note
 from srn_tf.serving.tflite import write_tflite
 from srn_tf.serving.warmup import write_warmup
 
 logger = logging.getLogger("srn_tf")
-
-_EXTRA = "assets.extra"
 
 
 def export(
@@ -40,6 +43,8 @@ def export(
     is_onnx_wanted=False,
     provenance=None,
     weights="variables",
+    openvino="none",
+    validation=None,
 ):
     """Writes a model as a SavedModel that needs no code of this project to be loaded and served.
 
@@ -47,7 +52,8 @@ def export(
     Serving ignores but for its own file, lie
       - export.json and model_card.md: what the model is, takes and gives, comes from, and is good for;
       - tf_serving_warmup_requests, see `warmup`;
-      - if wanted, model_<kind>.tflite with labels.txt, and model.onnx.
+      - if wanted, model_<kind>.tflite with labels.txt, model.onnx, and openvino/model.xml with model.bin. With one of
+        the latter two, also the graph that reads image files for `engines`, and in export.json how fast each engine is.
 
     The folder is written under a name that is no version number, loaded again and compared with the
     model in memory; only then does it get its final name. BatchNorm is folded into the convolutions before it, unless
@@ -64,10 +70,12 @@ def export(
         is_onnx_wanted: write an ONNX file as well.
         provenance: description.Provenance, or None if nothing is known.
         weights: "variables", or "constants": faster, and of more memory, see `inference_graph`.
+        openvino: one of `openvino_file.KINDS`, an OpenVINO model to write as well.
+        validation: quantization.Validation, for openvino="int8".
     Raises:
-        InputError: `path` exists or cannot be written, the number of labels is not C, precision or weights are unknown,
-            packages for ONNX are missing, or what was written does not answer as the model in memory does; nothing is
-            left in `path`.
+        InputError: `path` exists or cannot be written, the number of labels is not C, an option is unknown, packages
+            for ONNX or OpenVINO are missing, what was written does not answer as the model in memory does, or int8 has
+            no validation images or loses too much on them; nothing is left in `path`.
     """
     labels = [str(label) for label in labels]
     if len(labels) != model.num_labels:
@@ -78,8 +86,14 @@ def export(
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
     if weights not in WEIGHTS:
         raise InputError(f"weights must be one of {', '.join(WEIGHTS)}. Received: {weights!r}.")
+    if openvino not in KINDS:
+        raise InputError(f"openvino must be one of {', '.join(KINDS)}. Received: {openvino!r}.")
+    if openvino == "int8" and validation is None:
+        raise InputError("openvino='int8' needs validation images. Received: none. Give them as validation.")
     if is_onnx_wanted:
         check_onnx_installed()
+    if openvino != "none":
+        check_openvino_installed(*(["nncf"] if openvino == "int8" else []))
     thresholds = np.broadcast_to(np.float64(0.5 if thresholds is None else thresholds), [model.num_labels])
     path = os.path.abspath(path)
     if os.path.lexists(path):
@@ -89,8 +103,8 @@ def export(
     try:
         os.makedirs(base, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-        wanted = (precision, weights, tflite, is_onnx_wanted)
-        checks = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
+        wanted = (precision, weights, tflite, is_onnx_wanted, openvino, validation)
+        checks, made = _write_version(temporary, model, labels, thresholds, *wanted, provenance or Provenance())
         os.rename(temporary, path)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
@@ -106,16 +120,26 @@ def export(
             os.path.join(path, name) if name else path,
             check["largest_difference"]["probabilities"],
         )
+    if "quantization" in made:
+        logger.info("%s", int8_note(made["quantization"]))
+    if "speed" in made:
+        logger.info("%s", speed_note(made["speed"]))
 
 
-def _write_version(folder, model, labels, thresholds, precision, weights, tflite, is_onnx_wanted, provenance):
+def _write_version(
+    folder, model, labels, thresholds, precision, weights, tflite, is_onnx_wanted, openvino, validation, provenance
+):
     """Writes all files of a version and compares them with the model in memory.
 
     Returns:
-        dict: file name ("" is the SavedModel) -> its largest difference and the tolerance.
+        (checks, made): file name ("" is the SavedModel) -> its largest difference and the tolerance; as of
+        `description.describe`.
     """
-    extra = os.path.join(folder, _EXTRA)
-    with tqdm(total=3 + (tflite != "none") + is_onnx_wanted, unit="step", leave=False, disable=None) as progress:
+    extra = os.path.join(folder, EXTRA)
+    steps = 3 + (tflite != "none") + is_onnx_wanted + (openvino != "none")
+    quantization = None
+    runs = {}  # of engines beside TensorFlow
+    with tqdm(total=steps, unit="step", leave=False, disable=None) as progress:
 
         def begin(step):
             progress.set_description(f"export: {step}", refresh=True)
@@ -149,13 +173,33 @@ def _write_version(folder, model, labels, thresholds, precision, weights, tflite
             checks |= write_tflite(extra, graph, model, answer, labels, tflite)
         if is_onnx_wanted:
             begin("ONNX")
-            checks |= write_onnx(extra, graph, model, answer)
+            check, runs["onnxruntime"] = write_onnx(extra, graph, model, answer)
+            checks |= check
+        if openvino != "none":
+            begin("OpenVINO")
+            check, runs["openvino"], quantization = write_openvino(
+                extra, graph, model, answer, labels, thresholds, openvino, validation
+            )
+            checks |= check
         begin("describe")
         write_warmup(extra, model.image_size, loaded.signatures)
         signatures = contract(loaded.signatures)
         made = {"precision": precision, "weights": weights, "batch_norms": batch_norms}
+        if runs:
+            write_reader(folder, model.image_size)
+            made["speed"] = _speed(loaded, runs, model.image_size)
+        if quantization:
+            made["quantization"] = quantization
         write_description(extra, describe(model, labels, thresholds, made, signatures, checks, provenance))
-    return checks
+    return checks, made
+
+
+def _speed(loaded, runs, image_size):
+    """What `speed.measure_speed` says of a loaded SavedModel and of other engines."""
+    serve_pixels = loaded.signatures["serve_pixels"]
+    others = {name: lambda pixels, run=run: run(pixels.astype(np.float32)) for name, run in runs.items()}
+    ours = {"tensorflow": lambda pixels: serve_pixels(pixels=tf.constant(pixels))["probabilities"].numpy()}
+    return measure_speed(ours | others, image_size)
 
 
 def _batch_norms_in(model):

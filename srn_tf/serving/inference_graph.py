@@ -76,6 +76,25 @@ class InferenceGraph:
 
         return network, [*lifted.values(), *self.variables.values()]
 
+    def as_graph_def(self, output):
+        """Makes a graph of one answer for converters, as TensorFlow 1 had it: from "image" to "probabilities" alone.
+
+        Args:
+            output: name of the logits that the probabilities are of.
+        Returns:
+            GraphDef.
+        """
+        size = [None, self.image_size, self.image_size, 3]
+        image = tf.compat.v1.NodeDef(name=_INPUT, op="Placeholder")
+        image.attr["dtype"].type = tf.float32.as_datatype_enum
+        image.attr["shape"].shape.CopyFrom(tf.TensorShape(size).as_proto())
+        answer = tf.compat.v1.NodeDef(name="probabilities", op="Sigmoid", input=[self.outputs[output]])
+        answer.attr["T"].type = tf.float32.as_datatype_enum
+        needed = _without_unread(dataclasses.replace(self, outputs={output: self.outputs[output]})).nodes
+        graph_def = tf.compat.v1.GraphDef(node=[image, *needed, answer], library=self.library)
+        graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
+        return graph_def
+
 
 def trace(network, image_size, joins_batch_norms=True):
     """Turns a Keras network into a graph for inference.
@@ -233,7 +252,8 @@ def to_bfloat16(graph):
         InferenceGraph; its weights are bfloat16 constants.
     """
     constants = {node.name: node for node in graph.nodes if node.op == "Const"}
-    followed = _followed_products(graph)
+    operations = [(node.name, node.op, [_operation(name) for name in node.input]) for node in graph.nodes]
+    followed = followed_products(operations, _PRODUCTS, _BETWEEN_PRODUCTS)
     in_bfloat16 = set()  # tensors
     nodes = {}  # by name, in order
     for node in graph.nodes:
@@ -267,16 +287,24 @@ def to_bfloat16(graph):
     return _without_unread(dataclasses.replace(graph, nodes=list(nodes.values()), outputs=outputs))
 
 
-def _followed_products(graph):
-    """Names of the products from which another is reached through `_BETWEEN_PRODUCTS` alone."""
+def followed_products(operations, products, between):
+    """Finds the products whose result another product reads, perhaps through operations of certain kinds.
+
+    Args:
+        operations: sequence of (name, kind, names of the operations it reads), each after those it reads.
+        products: kinds that are products.
+        between: kinds that may stand between two of them.
+    Returns:
+        set of names.
+    """
     followed = set()
     leads_to_product = set()
-    for node in reversed(graph.nodes):
-        is_product = node.op in _PRODUCTS
-        if is_product and node.name in leads_to_product:
-            followed.add(node.name)
-        if is_product or (node.op in _BETWEEN_PRODUCTS and node.name in leads_to_product):
-            leads_to_product.update(_operation(name) for name in node.input)
+    for name, kind, read in reversed(operations):
+        is_product = kind in products
+        if is_product and name in leads_to_product:
+            followed.add(name)
+        if is_product or (kind in between and name in leads_to_product):
+            leads_to_product.update(read)
     return followed
 
 

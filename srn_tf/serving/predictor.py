@@ -1,26 +1,25 @@
-"""Asks an exported SavedModel for predictions. Needs TensorFlow and the folder, no model code."""
+"""Asks an exported model for predictions. Needs TensorFlow and the folder, no model code."""
 
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from srn_tf.choices import ENGINES
 from srn_tf.errors import InputError
 from srn_tf.labels import label_index
 from srn_tf.models.model import Map, Regions
 from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir, versions_in
+from srn_tf.serving.engines import EXPECTED, EXTRA, open_engine
 from srn_tf.serving.images import refusal, to_image_files
 
-DESCRIPTION = os.path.join("assets.extra", "export.json")
+DESCRIPTION = os.path.join(EXTRA, "export.json")
 """Where an export describes itself, below its folder."""
-
-_EXPECTED = "An exported model must be a SavedModel folder, such as RUN/export/1."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Explanation:
 
 
 class Predictor:
-    """A SavedModel of `export.export`, loaded.
+    """An export of `export.export`, loaded.
 
     Images are given as a list of N, each of them a path, the bytes of an image file, a uint8 (H, W, 3) array in RGB or
     a PIL image, of any sizes; see `images.to_image_files`. All of them are held in memory at once, so many images are
@@ -57,6 +56,8 @@ class Predictor:
 
     Args:
         saved_model_dir: the folder of one version, e.g. RUN/export/1.
+        engine: one of `choices.ENGINES`, what computes the answers. All but TensorFlow need a file of their own in the
+            export, and packages; they give probabilities alone. How far these are off stands in export.json.
 
     Attributes:
         labels: list of C str, the label names in order.
@@ -67,12 +68,14 @@ class Predictor:
         trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
 
     Raises:
-        InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project.
+        InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project; or the engine
+            cannot be had.
     """
 
-    def __init__(self, saved_model_dir):
+    def __init__(self, saved_model_dir, engine=ENGINES[0]):
         self._path = os.fspath(saved_model_dir)
-        self._loaded = _load(self._path)  # kept: the signatures do not keep the variables alive
+        _check_folder(self._path)
+        self._engine = open_engine(engine, self._path)
         described = _read_description(self._path)
         self.labels, self.thresholds, self.image_size, self.maps, self.regions, self.trained_on = described
 
@@ -80,7 +83,7 @@ class Predictor:
     def identity(self):
         """str, a digest of graph and weights: another model or other thresholds have another."""
         digest = hashlib.sha256()
-        for path in [Path(self._path, "saved_model.pb"), *sorted(Path(self._path, "variables").glob("*"))]:
+        for path in self._engine.files:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
@@ -162,56 +165,36 @@ class Predictor:
         ]
 
     def _ask(self, name, images, rule="", remedy=""):
-        """Calls the signature of that name; returns its outputs as arrays, without the label names."""
-        signature = self._loaded.signatures.get(name)
-        if signature is None:
-            raise InputError(f"{rule}. Received: {self._path}, which has no signature {name}. {remedy}.")
+        """Asks the engine for a signature; returns its outputs as arrays, without the label names."""
+        if name not in self._engine.signatures:
+            raise InputError(f"{rule}. Received: {self._path}, {self._engine.lacking(name, remedy)}")
         files = to_image_files(images)
-        if files:
-            try:
-                outputs = signature(image_bytes=tf.constant(files))
-            except tf.errors.InvalidArgumentError as error:
-                raise self._find_refused(files, error) from error
-        else:  # some of TensorFlow's convolutions refuse a batch of none
-            specs = signature.structured_outputs
-            outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
-        arrays = {name: values.numpy() for name, values in outputs.items() if name != "labels"}
-        return arrays
+        try:
+            answer = self._engine.ask(name, files)
+        except tf.errors.InvalidArgumentError as error:
+            raise self._find_refused(files, error) from error
+        if "probabilities" in answer:
+            answer.setdefault("predicted", answer["probabilities"] > self.thresholds)
+        return answer
 
     def _find_refused(self, files, error):
         """Says which is the first image that has no answer, and why: ImageError."""
         for position, file in enumerate(files):
             try:
-                self._loaded.signatures["serving_default"](image_bytes=tf.constant([file]))
+                self._engine.ask("serving_default", [file])
             except tf.errors.InvalidArgumentError as own_error:
                 return refusal(position, len(files), own_error.message)
         return refusal("?", len(files), error.message)
 
 
-def _load(path):
-    """Loads a SavedModel and checks that it is one of this project's; InputError otherwise."""
+def _check_folder(path):
+    """Raises InputError for a folder without a SavedModel."""
     if not os.path.isdir(path):
         raise InputError(
-            f"{_EXPECTED} Received: {path}, which is not a folder. Check the path, or make one with {tool('export')}."
+            f"{EXPECTED} Received: {path}, which is not a folder. Check the path, or make one with {tool('export')}."
         )
     if not tf.saved_model.contains_saved_model(path):
-        raise InputError(f"{_EXPECTED} Received: {path}, {_what_lies_in(path)}")
-    try:
-        loaded = tf.saved_model.load(path)
-        signature = loaded.signatures.get("serving_default")
-    except Exception as error:  # damaged files surface as nearly any type
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{_EXPECTED} Received: {path}, which cannot be loaded ({reason}). Export it again."
-        ) from error
-    inputs = signature.structured_input_signature[1] if signature else {}
-    outputs = signature.structured_outputs if signature else {}
-    if set(inputs) != {"image_bytes"} or not {"probabilities", "labels"} <= set(outputs):
-        raise InputError(
-            f"{_EXPECTED} Received: {path}, a SavedModel of another kind (its serving_default must take image_bytes "
-            f"and give probabilities and labels). Make one with {tool('export')}."
-        )
-    return loaded
+        raise InputError(f"{EXPECTED} Received: {path}, {_what_lies_in(path)}")
 
 
 def _what_lies_in(path):
@@ -238,6 +221,6 @@ def _read_description(path):
         return labels, thresholds, int(description["image_size"]), maps, regions, trained_on
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{_EXPECTED} Received: {path}, whose {DESCRIPTION} is unusable ({type(error).__name__}: {error}). Copy "
+            f"{EXPECTED} Received: {path}, whose {DESCRIPTION} is unusable ({type(error).__name__}: {error}). Copy "
             "the whole folder, or export the run again."
         ) from error

@@ -32,14 +32,6 @@ def build_signatures(network, model, labels, thresholds):
     size_px = model.image_size
     highest_refused = _logits_below(thresholds)
 
-    def read_files(image_bytes):
-        with tf.device("/cpu:0"):  # decoding and antialiased resizing have no GPU kernels
-            return tf.map_fn(
-                lambda file: preprocess_upright(file, size_px),
-                image_bytes,
-                fn_output_signature=tf.TensorSpec([size_px, size_px, 3], tf.float32),
-            )
-
     def read_pixels(pixels):
         with tf.device("/cpu:0"):
             return squash(tf.cast(pixels, tf.float32), size_px)
@@ -58,7 +50,7 @@ def build_signatures(network, model, labels, thresholds):
 
     files = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
     pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=PIXELS)
-    read_files = _signature(files, read_files)  # built once for the three that call it
+    read_files = file_reader(size_px)  # built once for the three that call it
     signatures = {
         "serving_default": _signature(files, lambda image_bytes: answer(read_files(image_bytes))),
         "serve_pixels": _signature(pixels, lambda pixels: answer(read_pixels(pixels))),
@@ -70,6 +62,26 @@ def build_signatures(network, model, labels, thresholds):
     if model.embedding:
         signatures["embed"] = _signature(files, lambda image_bytes: embed(read_files(image_bytes)))
     return signatures
+
+
+def file_reader(size_px):
+    """Makes the function that reads image files as the network sees them.
+
+    Args:
+        size_px: side S of the network's input, pixels.
+    Returns:
+        tf.function, `image_bytes` string (N,), see `build_signatures` -> float32 (N, S, S, 3), RGB, 0 to 255.
+    """
+
+    def read_files(image_bytes):
+        with tf.device("/cpu:0"):  # decoding and antialiased resizing have no GPU kernels
+            return tf.map_fn(
+                lambda file: preprocess_upright(file, size_px),
+                image_bytes,
+                fn_output_signature=tf.TensorSpec([size_px, size_px, 3], tf.float32),
+            )
+
+    return _signature(tf.TensorSpec([None], tf.string, name=IMAGE_BYTES), read_files)
 
 
 def contract(signatures):

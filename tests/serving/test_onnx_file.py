@@ -74,7 +74,7 @@ def test_packages_that_are_missing_are_told_before_anything_is_written(model, tm
     monkeypatch.setitem(sys.modules, "tf2onnx", object())
     monkeypatch.setitem(sys.modules, "onnxruntime", object())
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match="Export to ONNX needs further packages.*requirements-onnx.txt"):
+    with pytest.raises(InputError, match="ONNX files need further packages.*requirements-onnx.txt"):
         export(model, LABELS, tmp_path / "1", is_onnx_wanted=True)
     assert not list(tmp_path.iterdir())
 

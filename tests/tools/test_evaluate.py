@@ -117,6 +117,10 @@ def test_bad_score_files(tmp_path):
             ([*GOLDEN_FILES, "--output=J", "--zero_in_ap=excluded"], ["zero_in_ap must be negative in protocol coco"]),
             (["--work_dir=W", "--data_dir=D", "--scores_are=logits"], ["--scores_are needs --scores"]),
             ([*GOLDEN_FILES, "--output=J", "--scores_are=probabilities"], ["probabilities must be from 0 to 1"]),
+            (
+                ["--work_dir=W", "--data_dir=D", "--engine=openvino"],
+                ["--engine needs --saved_model. Received: --engine=openvino without it."],
+            ),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
