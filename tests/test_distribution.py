@@ -65,7 +65,7 @@ def test_a_cluster_that_cannot_be(text, monkeypatch):
 
 def test_logical_devices_in_a_cluster(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config())
-    with pytest.raises(InputError, match="logical_cpus must be 0 in a cluster. Received: 2, and 2 workers"):
+    with pytest.raises(InputError, match="logical_cpus must be 0 in a cluster. Received: 2 with 2 workers"):
         distribution.make_strategy(logical_cpus=2)
 
 

@@ -390,10 +390,10 @@ def test_init_from_what_does_not_fit(srn_run, tmp_path, first_weights, two_parts
 def test_the_folder_of_another_run_is_refused(srn_run):
     options, _ = srn_run
     for changes, message in (
-        ({"seed": 1}, "it has --seed=0, received --seed=1"),
+        ({"seed": 1}, "Expected: --seed=0. Received: --seed=1."),
         (
             {"stages": ("cls",), "epochs": (2,)},
-            f"--stages={','.join(options.stages)} .*received --stages=cls --epochs=2",
+            f"--stages={','.join(options.stages)} .*Received: --stages=cls --epochs=2",
         ),
     ):
         with pytest.raises(InputError, match=message):

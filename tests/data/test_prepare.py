@@ -160,7 +160,7 @@ def test_data_prepared_before_sources_were_kept_must_be_prepared_again(source, d
     path.write_text(
         json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "source"})
     )
-    with pytest.raises(InputError, match="must be prepared by this version .* Remove it and prepare it again"):
+    with pytest.raises(InputError, match="must be prepared by this version .* Remove the folder and prepare the data set again"):
         is_prepared(FolderOfImages(data_dir=data_dir))
 
 
@@ -230,7 +230,7 @@ def test_a_killed_worker_is_one_message(source, data_dir, fail):
 
 def test_full_disk(source, data_dir, fail):
     fail(OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(InputError, match=r"must be written to .*2.0.1. Received: \[Errno 28\] No space left"):
+    with pytest.raises(InputError, match=r"could not be written to .*2.0.1. Received: \[Errno 28\] No space left"):
         prepare(make(data_dir, source))
     assert left_in(data_dir) == []
 
@@ -242,7 +242,7 @@ def test_a_file_that_cannot_grow(source, data_dir, limit):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
-        with pytest.raises(InputError, match="must be written to .*2.0.1. Received: .*File too large") as error:
+        with pytest.raises(InputError, match="could not be written to .*2.0.1. Received: .*File too large") as error:
             prepare(make(data_dir, source))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -252,7 +252,7 @@ def test_a_file_that_cannot_grow(source, data_dir, limit):
 
 def test_data_dir_that_is_a_file(source, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="must be written to .*file/folder_of_images/2.0.1. Received: "):
+    with pytest.raises(InputError, match="could not be written to .*file/folder_of_images/2.0.1. Received: "):
         prepare(make(tmp_path / "file", source))
 
 
@@ -313,10 +313,10 @@ def test_a_file_that_was_edited_is_another_option(source, data_dir, tmp_path):
     prepare(make(data_dir, source, list=str(lists[1])))  # the same content in another place
     lists[0].write_text("another list\n")
     # By `printf 'a list\n' | sha256sum` and of the other.
-    expected = r"list 'names.txt \(sha256 6237325672d78625\)' there, 'names.txt \(sha256 3d973a381ac86cff\)' asked"
+    expected = r"list 'names.txt \(sha256 6237325672d78625\)' there, 'names.txt \(sha256 3d973a381ac86cff\)' now"
     with pytest.raises(InputError, match=expected):
         prepare(make(data_dir, source, list=str(lists[0])))
-    with pytest.raises(InputError, match=r"list 'names.txt \(sha256 6237325672d78625\)' there, '' asked"):
+    with pytest.raises(InputError, match=r"list 'names.txt \(sha256 6237325672d78625\)' there, '' now"):
         prepare(make(data_dir, source))
 
 

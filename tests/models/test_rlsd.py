@@ -114,7 +114,7 @@ def test_regions_that_were_never_learned_are_said(model, caplog):
     with caplog.at_level(logging.WARNING, "srn_tf"):
         warn_of_untrained(plan, model, ["trunk"])
     said = [record.getMessage() for record in caplog.records]
-    assert "Stage heads trains region_net, label_lstm on top of random weights: rpn stay" in said[0]
+    assert "Stage heads trains region_net, label_lstm on top of random weights: rpn were never trained" in said[0]
     assert "--init_from" in said[0]
     caplog.clear()
     warn_of_untrained(plan, model, ["trunk", "rpn"])

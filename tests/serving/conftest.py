@@ -72,7 +72,7 @@ def folder_predictor(served_folder):
 @pytest.fixture(scope="session")
 def loaded(folder_predictor):
     """That folder as TensorFlow loads it, which takes seconds."""
-    return folder_predictor._loaded
+    return folder_predictor._engine._loaded
 
 
 @pytest.fixture(scope="session")

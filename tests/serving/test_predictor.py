@@ -115,7 +115,7 @@ def test_explanation_of_one_label(predictor):
 
 @pytest.mark.parametrize("label, near", [("dgo", "dog"), ("Strasse", "Straße"), (0, "dog")])
 def test_no_such_label(predictor, label, near):
-    with pytest.raises(InputError, match=f"one of the model's 3. Received: {label!r}. Some of them: .*{near}"):
+    with pytest.raises(InputError, match=f"among the model's 3 labels. Received: {label!r}. Some of them: .*{near}"):
         predictor.explain(IMAGES[0], label)
 
 
@@ -196,13 +196,13 @@ def test_a_signature_that_is_not_there(tmp_path):
 )
 def test_description_that_cannot_be_used(tmp_path, description):
     save_plain_model(tmp_path / "1", description)
-    with pytest.raises(InputError, match="1, whose assets.extra/export.json cannot be used .* Copy the whole folder"):
+    with pytest.raises(InputError, match="1, whose assets.extra/export.json is unusable .* Copy the whole folder"):
         Predictor(tmp_path / "1")
 
 
 def test_description_that_is_missing(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "1", ignore=shutil.ignore_patterns("assets.extra"))
-    with pytest.raises(InputError, match="1, whose assets.extra/export.json cannot be used .* Copy the whole folder"):
+    with pytest.raises(InputError, match="1, whose assets.extra/export.json is unusable .* Copy the whole folder"):
         Predictor(tmp_path / "1")
 
 

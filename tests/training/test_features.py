@@ -235,7 +235,7 @@ def test_a_full_disk_is_said_before(own_dataset, monkeypatch):
     plan = small_runs.make_plan(**RUNS["main_net"], **{**FROZEN, "crops": Crops(max_distortion=2)})
     before = files_of(own_dataset)
     # They take 40 images x 2 versions x 7 x 7 x 128 x 4 bytes: 2,007,040.
-    with pytest.raises(InputError, match=r"80 versions of scenes train images take 0\.00 GB\. Received: 0\.00 GB free"):
+    with pytest.raises(InputError, match=r"80 versions of scenes train images need 0\.00 GB\. Received: 0\.00 GB free"):
         open_features(build("main_net"), tf.distribute.get_strategy(), own_dataset, "train", plan)
     assert files_of(own_dataset) == before
 
@@ -283,7 +283,7 @@ def test_a_term_that_reads_the_image_is_said():
     assert term_values(term, {"y": batch["y"]}, batch, None, (0, 0)).numpy().tolist() == [1.0, 1.0]
     batch["c5"] = batch.pop("image")
     with pytest.raises(
-        InputError, match="Term bright must read what is in a batch: y, c5. Received: 'image'. With --ca"
+        InputError, match="Loss term bright must read what is in a batch: y, c5. Received: 'image'. With --ca"
     ):
         term_values(term, {"y": batch["y"]}, batch, None, (0, 0))
 
