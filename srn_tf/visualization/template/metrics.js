@@ -34,7 +34,9 @@ function drawNumbers() {
     [state.label === ALL ? "mAP %" : "AP %", percent(ap)],
   ];
   if (state.label === ALL) {
-    tiles.push(["P-C, mean over labels %; 100 for labels never predicted", percent(precisionC)], ["R-C, mean over labels %", percent(recallC)],
+    const silent = data.labels.filter((_, label) => !counts.predicted[state.row * C + label]).length;
+    const note = silent ? `, of which ${silent} never predicted count 100` : "";
+    tiles.push([`P-C, mean over labels %${note}`, percent(precisionC)], ["R-C, mean over labels %", percent(recallC)],
       ["F1-C, mean over labels %", percent(f1C)]);
   }
   const name = state.label === ALL ? "All labels" : data.labels[state.label];
