@@ -117,7 +117,7 @@ def export(
     for name, check in checks.items():
         logger.info(
             "Exported %s. Its probabilities differ by at most %.1e from those of the model in memory.",
-            os.path.join(path, name) if name else path,
+            os.path.join(path, EXTRA, name) if name else path,
             check["largest_difference"]["probabilities"],
         )
     if "quantization" in made:

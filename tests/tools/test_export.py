@@ -72,7 +72,7 @@ def test_bfloat16_and_tflite(main_net, tmp_path):
     description = json.loads((extra / "export.json").read_text())
     assert description["precision"] == "bfloat16" and description["metrics"]["split"] == "test"
     assert list(description["files"]) == ["model_float16.tflite"] and (extra / "model_float16.tflite").is_file()
-    assert f"Exported {extra.parent}/model_float16.tflite. Its probabilities differ" in result.stdout
+    assert f"Exported {extra}/model_float16.tflite. Its probabilities differ" in result.stdout
 
 
 @pytest.mark.slow
