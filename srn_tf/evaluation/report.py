@@ -99,6 +99,8 @@ def short_summary(metrics):
         sentences.append("These are few images: others may give quite other numbers.")
     rows = [[name, *_cells(each["all"])] for name, each in outputs.items()]
     blocks = [_filled(" ".join(sentences)), *_spaced([_table(rows, ["output", *COLUMNS])])]
+    if len(outputs) > 1:
+        blocks.append(f"{final} is the answer of the model, the other rows are scores inside it.")
     if table["P-C"] != plain["P-C"]:
         blocks.append(
             _filled(

@@ -65,6 +65,9 @@ def test_short_summary_says_it_in_words():
     )
     assert "few images" in text and "Where it counts 0, y_hat has 25.00." in text
     assert "few images" not in report.short_summary(metrics | {"images": 100})
+    assert "scores inside it" not in text
+    two = report.short_summary(metrics | {"outputs": {"y_hat": output, "y_cls": output}})
+    assert "y_hat is the answer of the model, the other rows are scores inside it." in two
     output["all_plain"] = output["all"]
     assert "Where it counts 0" not in report.short_summary(metrics)
 
