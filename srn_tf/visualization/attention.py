@@ -1,5 +1,7 @@
 """Draws where a model looked for its labels: the paper's Figure 3, with or without known true labels."""
 
+import math
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.lines import Line2D
@@ -102,7 +104,7 @@ def lowest_shown(a_map, grid):
     Returns:
         float: the even share of a cell if the map's cells sum to one, else 0.
     """
-    return 1.0 / np.prod(grid) if a_map.sums_to_one else 0.0
+    return 1.0 / math.prod(grid) if a_map.sums_to_one else 0.0
 
 
 def evenness_note(images, maps):

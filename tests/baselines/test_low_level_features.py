@@ -62,7 +62,9 @@ def test_roles_of_a_prepared_data_set_and_images_of_another_split(folder, tmp_pa
     # Prepared images of another split.
     lists = [folder / "ImageList" / f"{suffix}Imagelist.txt" for suffix in ("Train", "Test")]
     lists[1].write_text(lists[1].read_text().replace("test_3", "other"))
-    message = "test images prepared in .* official test list. Received: 1 of 5 that are not, the first Flickr/tag/test_3.jpg"
+    message = (
+        "test images prepared in .* official test list. Received: 1 of 5 that are not, the first Flickr/tag/test_3.jpg"
+    )
     with pytest.raises(InputError, match=message):
         LowLevelFeatures(folder, folder, tmp_path / "data")
     with pytest.raises(InputError, match="nus_wide must be prepared in .*nowhere"):
@@ -112,5 +114,7 @@ def test_one_training_image(folder):
 def test_missing_folders(folder, tmp_path):
     with pytest.raises(InputError, match="features_dir must be a folder. Received: .*nowhere"):
         LowLevelFeatures(tmp_path / "nowhere", folder)
-    with pytest.raises(InputError, match="source_dir must be a folder with .* Received: .*nowhere, which is not a folder"):
+    with pytest.raises(
+        InputError, match="source_dir must be a folder with .* Received: .*nowhere, which is not a folder"
+    ):
         LowLevelFeatures(folder, tmp_path / "nowhere")

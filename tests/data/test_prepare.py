@@ -160,7 +160,9 @@ def test_data_prepared_before_sources_were_kept_must_be_prepared_again(source, d
     path.write_text(
         json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "source"})
     )
-    with pytest.raises(InputError, match="must be prepared by this version .* Remove the folder and prepare the data set again"):
+    with pytest.raises(
+        InputError, match="must be prepared by this version .* Remove the folder and prepare the data set again"
+    ):
         is_prepared(FolderOfImages(data_dir=data_dir))
 
 

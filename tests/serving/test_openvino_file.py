@@ -75,7 +75,9 @@ def test_packages_that_are_missing_are_told_before_anything_is_written(main_net,
     monkeypatch.setitem(sys.modules, "openvino", object())
     monkeypatch.setitem(sys.modules, module, None)
     validation = Validation(None, SCENES)
-    with pytest.raises(InputError, match=f"OpenVINO models need .* Received: no package {module}. Install them: pip .*openvino.txt"):
+    with pytest.raises(
+        InputError, match=f"OpenVINO models need .* Received: no package {module}. Install them: pip .*openvino.txt"
+    ):
         export(main_net, ["a", "b"], tmp_path / "1", openvino=kind, validation=validation)
     with pytest.raises(InputError, match="openvino='int8' needs validation images"):
         export(main_net, ["a", "b"], tmp_path / "1", openvino="int8")
