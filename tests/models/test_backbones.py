@@ -242,7 +242,8 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch, is_file):
     with pytest.raises(InputError) as error:
         build_trunk("resnet50v2", S_PX, str(path) if is_file else "imagenet")
     assert str(error.value).startswith(
-        f"The weights in {source} must be finite numbers. Received: NaN or infinity in 54 of 54 values of trunk/conv1_conv/kernel"
+        f"The weights in {source} must be finite numbers. Received: NaN or infinity in 54 of 54 values of "
+        "trunk/conv1_conv/kernel"
     )
 
 
