@@ -77,9 +77,12 @@ def read_table(path, separator=SEPARATOR, listed=None):
     lines = list(lines)
     for line, cells in lines:
         if len(cells) != len(header):
+            listed_in_a_cell = (
+                "Labels in one cell are separated by ';', such as dog;person. " if len(header) < 4 else ""
+            )
             raise InputError(
                 f"{path}, line {line}: a row must have {len(header)} cells, like the header. Received: {len(cells)}. "
-                "Correct the row. A cell that holds a comma needs quotes."
+                f"Correct the row. {listed_in_a_cell}A cell that holds a comma needs quotes."
             )
     if not lines:
         raise InputError(f"{path} must list at least one image. Received: only a header. Add rows.")

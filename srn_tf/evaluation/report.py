@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
 from srn_tf.evaluation.sizes import SIZES
+from srn_tf.program import tool
 
 # The columns of the paper's tables, in its order.
 COLUMNS = ("mAP", "F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O")
@@ -101,13 +102,18 @@ def short_summary(metrics):
     blocks = [_filled(" ".join(sentences)), *_spaced([_table(rows, ["output", *COLUMNS])])]
     if len(outputs) > 1:
         blocks.append(f"{final} is the answer of the model, the other rows are scores inside it.")
-    if table["P-C"] != plain["P-C"]:
-        blocks.append(
-            _filled(
-                f"P-C is a mean over labels, in which a label that is never predicted counts 100, as in the papers. "
-                f"Where it counts 0, {final} has {_percent(plain['P-C'])}."
-            )
+    notes = []
+    silent = round(len(metrics["labels"]) * (table["P-C"] - plain["P-C"]) / 100)  # P is 1 for them there, and 0 here
+    if silent:
+        notes.append(
+            f"{silent} of the labels are never predicted at this threshold; {tool('tune_thresholds')} finds others. In "
+            f"P-C they count 100 each, as in the papers; where they count 0, {final} has {_percent(plain['P-C'])}."
         )
+    left_out = output["labels_without_positives"]
+    if left_out:
+        notes.append(f"mAP leaves out {len(left_out)} of the labels, which none of these images has.")
+    notes.append(f"What the columns mean: docs/evaluate.md. More numbers: {tool('evaluate')}.")
+    blocks.append(_filled(" ".join(notes)))
     return "\n".join(blocks)
 
 

@@ -63,13 +63,16 @@ def test_short_summary_says_it_in_words():
         "Of the labels that y_hat predicts, 66.67 percent are right; of the labels that are there, it finds 40.00"
         in text
     )
-    assert "few images" in text and "Where it counts 0, y_hat has 25.00." in text
+    assert "few images" in text and "2 of the labels are never predicted" in text
+    assert "where they count 0, y_hat has 25.00." in text and "mAP leaves out" not in text
     assert "few images" not in report.short_summary(metrics | {"images": 100})
     assert "scores inside it" not in text
     two = report.short_summary(metrics | {"outputs": {"y_hat": output, "y_cls": output}})
     assert "y_hat is the answer of the model, the other rows are scores inside it." in two
     output["all_plain"] = output["all"]
-    assert "Where it counts 0" not in report.short_summary(metrics)
+    output["labels_without_positives"] = ["007"]
+    text = report.short_summary(metrics)
+    assert "never predicted" not in text and "mAP leaves out 1 of the labels" in text
 
 
 def test_summary_table_without_top3_and_with_one_output():
