@@ -106,7 +106,7 @@ class _FileEngine(Engine):
         if not os.path.isfile(file) or not os.path.isdir(os.path.join(path, _READER)):
             raise InputError(
                 f"The engine {self.name} needs an export with {EXTRA}/{self.file} and {_READER}. Received: {path}, "
-                f"where one is missing. Export it again with {tool('export')} {self.flag}, or use the engine tensorflow."
+                f"where one lacks. Export it again with {tool('export')} {self.flag}, or use the engine tensorflow."
             )
         self._run = self.open(file)
         self._loaded = tf.saved_model.load(os.path.join(path, _READER))

@@ -31,7 +31,7 @@ class Validation:
     Attributes:
         records: see `data.pipeline.read_records`.
         protocol: protocols.Protocol of their labels.
-        calibration_images: how many of them, evenly spread, decide the ranges of the activations.
+        calibration_images: how many of them decide the ranges of the activations: the first of every k, k whole.
         max_map_drop: the largest loss of mAP that is allowed, in percent.
     """
 
