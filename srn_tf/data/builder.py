@@ -54,8 +54,7 @@ def not_prepared(builder, has_source):
         builder: tfds.core.DatasetBuilder.
         has_source: whether it is made from a download.
     """
-    source = " --source_dir=PHOTOS --csv=labels.csv" if builder.name == "csv" else " --source_dir=DOWNLOADED"
-    source = source if has_source else ""
+    source = f" {builder.SOURCE_FLAGS}" if has_source else ""
     return InputError(
         f"Data set {builder.name} must be prepared in {builder.data_dir_root}. Received: no {builder.data_dir}. "
         f"Prepare it: {command('prepare_data')} --dataset={builder.name}{source} --data_dir={builder.data_dir_root}"
@@ -75,6 +74,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         DESCRIPTION, CITATION, HOMEPAGE: str.
         OPTIONS: dict, option name -> default; all options that change the records, without those every data set has.
         FILE_OPTIONS: names of those options that are paths of the user's own files, "" for none.
+        SOURCE_FLAGS: str, flags of tools/prepare_data.py that name the source, in messages.
         LABELS: C names, or None where only the source has them.
         read: static method (source_dir, options) -> source.Source; reads and checks everything but the images.
 
@@ -91,6 +91,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     DESCRIPTION = CITATION = HOMEPAGE = ""
     OPTIONS = {}
     FILE_OPTIONS = ()
+    SOURCE_FLAGS = "--source_dir=DOWNLOADED"
     LABELS = None
     COMMON_OPTIONS = {"store_size": 0}
 

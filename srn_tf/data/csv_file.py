@@ -76,6 +76,7 @@ class CsvFile(SourceBuilder):
         "split_seed": 0,
     }
     FILE_OPTIONS = ("csv", "test_csv", "validation_csv", "labels_file")
+    SOURCE_FLAGS = "--source_dir=PHOTOS --csv=labels.csv"
 
     @staticmethod
     def read(source_dir, options):
