@@ -7,8 +7,8 @@ ResNet-101 (v2) with the released SRN heads, 224 pixels, 80 labels, random weigh
 its own; in each round each of them answers the same batch, one after the other, so that what else the machine does
 falls on all. Prints, and writes to OUT/serving.md and OUT/serving.json, the median images a second, the ratio to
 PyTorch and ONNX Runtime float32 within the rounds, the latency of one image, the memory of the process, and how far the
-probabilities are from PyTorch's float32. With the packages of requirements-openvino.txt, also the OpenVINO file that
-the export writes.
+probabilities are from PyTorch's float32. With the packages of requirements-openvino.txt, also the OpenVINO files that
+the export writes; its int8 is calibrated on noise, so only its speed means anything.
 """
 
 import contextlib
@@ -40,7 +40,8 @@ PEERS = (
     "openvino_float32",
     "openvino_bfloat16",
 )
-EXPORTED = ("exported_openvino_float32",)  # our OpenVINO file, where the packages that write it are installed
+# Our OpenVINO files, where the packages that write them are installed.
+EXPORTED = ("exported_openvino_float32", "exported_openvino_bfloat16", "exported_openvino_int8")
 REFERENCE = "torch_float32"
 WORKER = os.path.join(ROOT, "benchmarks", "peers", "worker.py")
 NUM_LABELS, SIDE_PX = 80, 224
@@ -100,15 +101,33 @@ def make_model(folder):
     for name in OURS:
         _, precision, *constants = name.split("_")
         weights = "constants" if constants else "variables"
-        openvino = "float32" if name == OURS[0] and exported() else "none"
-        options = {"precision": precision, "weights": weights, "openvino": openvino}
-        export(model, labels, os.path.join(folder, name, "1"), **options)
+        export(model, labels, os.path.join(folder, name, "1"), precision=precision, weights=weights)
+    for name in exported():
+        kind = name.split("_")[-1]
+        validation = noise(32) if kind == "int8" else None
+        export(model, labels, os.path.join(folder, name, "1"), openvino=kind, validation=validation)
     weights = {name: weight.numpy() for name, weight in model.weights.items()}
     np.savez(os.path.join(folder, "weights.npz"), **weights)
 
 
+def noise(count):
+    """Images and labels by chance, for int8, which needs some; they allow any loss of mAP."""
+    import numpy as np
+    import tensorflow as tf
+
+    from srn_tf.evaluation.protocols import SCENES
+    from srn_tf.serving.quantization import Validation
+
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), np.uint8)
+    files = [tf.io.encode_jpeg(image).numpy() for image in pixels]
+    labels = rng.choice(np.array([-1, 1], np.int8), (count, NUM_LABELS))
+    records = tf.data.Dataset.from_tensor_slices({"image": files, "labels": labels, "name": [""] * count})
+    return Validation(records, SCENES, count, 100.0)
+
+
 def exported():
-    """Names of the engines that read our OpenVINO file."""
+    """Names of the engines that read our OpenVINO files."""
     return EXPORTED if importlib.util.find_spec("openvino") else ()
 
 

@@ -99,10 +99,10 @@ def _openvino(folder, threads, precision):
     return lambda images: request.infer({0: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0].copy()
 
 
-def exported_openvino_float32(folder, threads):
-    """The file of our own export, which takes images as they come."""
-    file = os.path.join(folder, "tensorflow_float32", "1", "assets.extra", "openvino", "model.xml")
-    request = _openvino_request(file, threads, "f32")
+def exported_openvino(folder, threads):
+    """The file of our own export, which takes images as they come, for the engine in whose folder it is."""
+    file = os.path.join(folder, "1", "assets.extra", "openvino", "model.xml")
+    request = _openvino_request(file, threads, "bf16" if folder.endswith("bfloat16") else "f32")
     return lambda images: request.infer({0: images})[0].copy()
 
 
@@ -139,6 +139,8 @@ def main(engine, folder, threads):
     images = np.load(os.path.join(folder, "images.npy"))
     if engine.startswith("tensorflow"):
         answer = saved_model(os.path.join(folder, engine, "1"), int(threads))
+    elif engine.startswith("exported_openvino"):
+        answer = exported_openvino(os.path.join(folder, engine), int(threads))
     else:
         answer = globals()[engine](folder, int(threads))
     answer(images)  # compiles, allocates
