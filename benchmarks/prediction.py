@@ -1,6 +1,7 @@
 """How much of its time predicting files leaves to the model: from JPEG files to a CSV, beside the model alone.
 
-python benchmarks/prediction.py --saved_model=RUN/export/1 --photos=PHOTOS --output_dir=OUT [--rounds=5]
+python benchmarks/prediction.py --saved_model=RUN/export/1 --photos=PHOTOS --output_dir=OUT [--engine=openvino]
+    [--rounds=5]
 
 In turns, in one process: the model alone answers as many batches of pixels as the photographs fill, one after the
 other, and `predict_files`, as tools/predict.py calls it, reads, decodes and predicts the photographs and writes
@@ -16,11 +17,12 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from engines import machine, seconds_of  # noqa: E402
+from export_network import noise, open_network  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from srn_tf.choices import ENGINES  # noqa: E402
 from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
@@ -38,7 +40,7 @@ def main(_):
     if len(files) < FLAGS.batch_size:
         raise InputError(f"--photos must hold a batch of JPEGs at least. Received: {len(files)} in {FLAGS.photos}.")
     files = files[: len(files) // FLAGS.batch_size * FLAGS.batch_size]
-    predictor = open_predictor(FLAGS.saved_model)
+    predictor = open_predictor(FLAGS.saved_model, engine=FLAGS.engine)
     paths = {ALONE: model_alone(predictor, len(files)), WHOLE: whole_path(predictor, files)}
     seconds = {name: [] for name in paths}
     for run in paths.values():
@@ -48,7 +50,9 @@ def main(_):
             seconds[name].append(seconds_of(run, 1)[0][0])
     ratio = statistics.median(alone / whole for alone, whole in zip(seconds[ALONE], seconds[WHOLE], strict=True))
     rows = [[name, f"{len(files) / statistics.median(times):.1f}"] for name, times in seconds.items()]
-    text = f"{machine()}; batch {FLAGS.batch_size}; {len(files)} photographs; commit {code_version()}.\n\n"
+    text = (
+        f"{machine()}; {FLAGS.engine}; batch {FLAGS.batch_size}; {len(files)} photographs; commit {code_version()}.\n\n"
+    )
     text += tabulate(rows, ["", "images/s"], tablefmt="github", disable_numparse=True)
     text += f"\n\nThe whole path is {ratio:.2f} times as fast as the model alone."
     result = {"machine": machine(), "commit": code_version(), "images": len(files), "batch_size": FLAGS.batch_size}
@@ -60,16 +64,12 @@ def main(_):
 
 def model_alone(predictor, num_images):
     """A function: the answers to so many images that are there as pixels already, batch by batch."""
-    import tensorflow as tf
-
-    model = tf.saved_model.load(FLAGS.saved_model)
-    side_px = predictor.image_size
-    shape = (FLAGS.batch_size, side_px, side_px, 3)
-    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+    answer = open_network(FLAGS.saved_model, FLAGS.engine)
+    pixels = noise(FLAGS.batch_size, predictor.image_size)
 
     def run():
         for _ in range(num_images // FLAGS.batch_size):
-            model.signatures["serve_pixels"](pixels=pixels)["probabilities"].numpy()
+            answer(pixels)
 
     return run
 
@@ -82,6 +82,7 @@ def whole_path(predictor, files):
 
 if __name__ == "__main__":
     flags.DEFINE_string("saved_model", None, "Folder of an exported model, e.g. RUN/export/1.", required=True)
+    flags.DEFINE_enum("engine", ENGINES[0], ENGINES, "What computes the answers.")
     flags.DEFINE_string("photos", None, "Folder of JPEGs, searched through.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder for the tables.", required=True)
     flags.DEFINE_integer("images", 128, "The first so many of the photographs, whole batches of them.", 1)

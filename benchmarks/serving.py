@@ -2,6 +2,7 @@
 
 python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
 python benchmarks/serving.py --output_dir=OUT --peer_python=PEERS/bin/python [--threads=2] [--rounds=7]
+    [--precisions=float32 --precisions=int8]
 
 ResNet-101 (v2) with the released SRN heads, 224 pixels, 80 labels, random weights. Every engine runs in a process of
 its own; in each round each of them answers the same batch, one after the other, so that what else the machine does
@@ -42,7 +43,8 @@ PEERS = (
 )
 # Our OpenVINO files, where the packages that write them are installed.
 EXPORTED = ("exported_openvino_float32", "exported_openvino_bfloat16", "exported_openvino_int8")
-REFERENCE = "torch_float32"
+REFERENCES = ("torch_float32", "onnxruntime_float32")
+PRECISIONS = ("float32", "bfloat16", "int8")
 WORKER = os.path.join(ROOT, "benchmarks", "peers", "worker.py")
 NUM_LABELS, SIDE_PX = 80, 224
 
@@ -65,7 +67,7 @@ def main(_):
         with contextlib.ExitStack() as stack:
             engines = {}
             try:
-                for name in (*OURS, *PEERS, *exported()):  # one after the other: some read what another one wrote
+                for name in wanted():  # one after the other: some read what another one wrote
                     engines[name] = stack.enter_context(start(name, folder))
                     file = os.path.join(folder, f"{name}.npy")
                     engines[name].ask("answer", file)
@@ -122,13 +124,20 @@ def noise(count):
     pixels = rng.integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), np.uint8)
     files = [tf.io.encode_jpeg(image).numpy() for image in pixels]
     labels = rng.choice(np.array([-1, 1], np.int8), (count, NUM_LABELS))
-    records = tf.data.Dataset.from_tensor_slices({"image": files, "labels": labels, "name": [""] * count})
+    objects = {"bbox": np.zeros((count, 0, 4), np.float32), "label": np.zeros((count, 0), np.int64)}
+    records = tf.data.Dataset.from_tensor_slices({"image": files, "labels": labels, "objects": objects})
     return Validation(records, SCENES, count, 100.0)
 
 
 def exported():
     """Names of the engines that read our OpenVINO files."""
     return EXPORTED if importlib.util.find_spec("openvino") else ()
+
+
+def wanted():
+    """Names of the engines that are measured, the references among them."""
+    names = (*OURS, *PEERS, *exported())
+    return [name for name in names if name in REFERENCES or any(kind in name for kind in FLAGS.precisions)]
 
 
 def start(name, folder):
@@ -152,12 +161,12 @@ def report(seconds, answers, memory):
                 "images/s": FLAGS.batch_size / statistics.median(medians[name]),
                 **{
                     f"x {peer}": statistics.median(b / a for a, b in zip(medians[name], medians[peer], strict=True))
-                    for peer in (REFERENCE, "onnxruntime_float32")
+                    for peer in REFERENCES
                 },
                 "one image, ms, median": 1000 * float(np.median(one[name])),
                 "one image, ms, 99th percentile": 1000 * float(np.percentile(one[name], 99)),
                 "memory, GB": memory[name] / 1e9,
-                "largest difference of p": float(np.abs(answers[name] - answers[REFERENCE]).max()),
+                "largest difference of p": float(np.abs(answers[name] - answers[REFERENCES[0]]).max()),
             }
         )
     cells = [
@@ -178,5 +187,11 @@ if __name__ == "__main__":
     flags.DEFINE_integer("batch_size", 8, "Images a batch.", 1)
     flags.DEFINE_integer("threads", 2, "Threads of every engine.", 1)
     flags.DEFINE_integer("rounds", 7, "How often each engine has its turn.", 1)
+    flags.DEFINE_multi_enum(
+        "precisions",
+        list(PRECISIONS),
+        list(PRECISIONS),
+        "Precisions beside the two engines that all are compared with. Leave bfloat16 out where a processor lacks it.",
+    )
     flags.DEFINE_integer("batches", 5, "Batches a turn.", 1)
     cli.run(main, __doc__)

@@ -28,7 +28,7 @@ def draw_stages(rows, reference):
     figure = Figure(figsize=(9, 4.6), dpi=_DPI, layout="constrained")
     panel = figure.subplots()
     width = 0.84 / len(engines)
-    for place, (engine, colour) in enumerate(zip(engines, _COLOURS, strict=True)):
+    for place, (engine, colour) in enumerate(zip(engines, _COLOURS, strict=False)):
         own = [row for row in rows if row["engine"] == engine]
         x = np.arange(len(stages)) + (place - (len(engines) - 1) / 2) * width
         versions = dict.fromkeys(row["version"] for row in own)

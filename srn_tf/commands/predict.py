@@ -1,7 +1,7 @@
 """Predicts the labels of many image files with an exported model: one row per image, as CSV, JSON lines or Parquet.
 
 python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER_OR_PATTERN...
-python tools/predict.py --server=grpc://HOST:8500 --output=P.parquet --list_file=IMAGES.txt
+python tools/predict.py --server=grpc://HOST:8500 [--saved_model=RUN/export/1] --output=P.parquet --list_file=IMAGES.txt
 find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 --output=P.jsonl -
 
 Folders are searched with their subfolders. Rows are in the order of the images. A row has the path, and either the
@@ -24,7 +24,10 @@ def define_shared_flags():
     """Defines the flags shared with tools/predict_beam.py."""
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string(
-        "server", "", "Address of TensorFlow Serving, http://HOST:8501 or grpc://HOST:8500, instead of --saved_model."
+        "server",
+        "",
+        "Address of a server, http://HOST:8501 or grpc://HOST:8500: TensorFlow Serving, without --saved_model; or "
+        "OpenVINO Model Server, with --saved_model, the export that it serves.",
     )
     define_engine()
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
@@ -63,11 +66,12 @@ def define_flags():
 def check_shared_flags():
     """Raises InputError for flags that do not go together."""
     cli.need_flags("This command", "output")
-    cli.need_one_flag("saved_model", "server")
+    if not FLAGS.saved_model and not FLAGS.server:
+        raise InputError("Give --saved_model, an export, or --server, or both. Received: neither.")
     if FLAGS.server and FLAGS["engine"].present:
         raise InputError(
-            f"--engine needs --saved_model. Received: --engine={FLAGS.engine} with --server, which has its own engine. "
-            "Remove --engine."
+            f"--engine says what computes the answers here. Received: --engine={FLAGS.engine} with --server, which has "
+            "its own engine. Remove one of them."
         )
     if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
         raise InputError(
@@ -104,7 +108,7 @@ def model():
 
 def say_what_is_faster():
     """Says once which other engine of --saved_model is faster, where TensorFlow, the default, is used."""
-    if FLAGS.saved_model and FLAGS.engine == ENGINES[0]:
+    if FLAGS.saved_model and not ("server" in FLAGS and FLAGS.server) and FLAGS.engine == ENGINES[0]:
         from srn_tf.serving.engines import say_what_is_faster
 
         say_what_is_faster(FLAGS.saved_model)

@@ -48,11 +48,12 @@ class Answer(NamedTuple):
 
 
 def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, engine=ENGINES[0]):
-    """Opens what answers: an exported model on this machine, or one behind TensorFlow Serving.
+    """Opens what answers: an exported model on this machine, or one behind a server.
 
     Args:
         saved_model: folder of one version, e.g. RUN/export/1; or "".
-        server: "http://HOST:8501" or "grpc://HOST:8500", used if `saved_model` is "".
+        server: "http://HOST:8501" or "grpc://HOST:8500", or "". Without `saved_model`, of TensorFlow Serving; with it,
+            of OpenVINO Model Server, see `serving.model_server`.
         model_name: the name under which the server has it.
         timeout_s: seconds to wait for one answer of the server.
         engine: one of `choices.ENGINES`, what computes the answers of a model on this machine.
@@ -64,7 +65,8 @@ def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, 
     if saved_model:
         from srn_tf.serving.predictor import Predictor  # late: a server is asked without TensorFlow
 
-        return Predictor(saved_model, engine)
+        asked = {"server": server, "model_name": model_name, "timeout_s": timeout_s} if server else None
+        return Predictor(saved_model, engine, asked)
     from srn_tf.serving.client import ServerPredictor
 
     return ServerPredictor(server, model_name, timeout_s)

@@ -34,6 +34,7 @@ _NO_ANSWER = {
         "The server does not have the requested model and version",
         "Check the model's name. If another version has replaced this one, start the prediction again.",
     ),
+    "invalid": ("The server refuses what it is asked", "Check that it serves this export, and read its log."),
     "other": ("The server gave no usable answer", "Check that it is TensorFlow Serving, and read its log."),
 }
 
@@ -68,9 +69,9 @@ class ServerPredictor:
     def __init__(self, server, model_name="srn", timeout_s=60.0, retries=5):
         self._server = server
         self._model_name = model_name
-        self._connection = _connect(server, model_name, timeout_s, retries)
+        self._connection = connect(server, model_name, timeout_s, retries)
         try:
-            self.version = self._latest_version()
+            self.version = latest_version(self._connection)
             inputs, outputs = self._connection.signature(self.version)
             if inputs != {"image_bytes"} or not {"probabilities", "labels"} <= outputs:
                 raise InputError(
@@ -81,7 +82,7 @@ class ServerPredictor:
             # The names are in the graph, a row for each image: one pixel is asked for its row.
             outputs = self._connection.predict(self.version, [_pixel()])
         except ServerError as error:
-            raise InputError(self._no_answer(error)) from error
+            raise no_answer(error, server, model_name) from error
         self.labels = [str(name) for name in np.ravel(outputs.get("labels", []))]
         self._checked(outputs, 1)
         self.identity = hashlib.sha256(json.dumps([model_name, self.version, self.labels]).encode()).hexdigest()
@@ -113,21 +114,13 @@ class ServerPredictor:
         predicted = self.answer(images)["predicted"]
         return [[self.labels[label] for label in np.flatnonzero(row)] for row in predicted]
 
-    def _latest_version(self):
-        """The highest version that is ready, which is the one TensorFlow Serving answers with unless told otherwise."""
-        versions = self._connection.versions()
-        ready = [version for version, state in versions.items() if state == "AVAILABLE"]
-        if not ready:
-            raise ServerError("other", f"none of its versions is available: {_listed(versions)}")
-        return max(ready)
-
     def _ask(self, files, start, end):
         """The answers to the files from `start` to `end`, a list of dicts: of one request, or one for each file."""
         try:
             return [self._checked(self._connection.predict(self.version, files[start:end]), end - start)]
         except ServerError as error:
             if error.kind != "invalid":
-                raise InputError(self._no_answer(error)) from error
+                raise no_answer(error, self._server, self._model_name) from error
             if end - start == 1:
                 raise refusal(start, len(files), str(error), self._server) from error
         # One of them is refused. (Or none: a server that batches refuses what it has put with a bad one of others.)
@@ -158,14 +151,17 @@ class ServerPredictor:
             f"{fault}. Check what is served there, and start the prediction again."
         )
 
-    def _no_answer(self, error):
-        """The message to the user about a request that has no answer."""
-        rule, remedy = _NO_ANSWER.get(error.kind, _NO_ANSWER["other"])
-        return f"{rule}. Received from {self._model_name} on {self._server}: {error}. {remedy}"
 
+def connect(server, model_name, timeout_s, retries):
+    """A connection by the protocol that an address names; nothing is sent yet.
 
-def _connect(server, model_name, timeout_s, retries):
-    """A connection by the protocol that an address names; nothing is sent yet."""
+    Args:
+        server, model_name, timeout_s, retries: see `ServerPredictor`.
+    Returns:
+        client_rest.RestConnection or client_grpc.GrpcConnection.
+    Raises:
+        InputError: not such an address.
+    """
     if not _ADDRESS.fullmatch(server):
         raise InputError(
             f"server must be http://HOST:8501 (REST) or grpc://HOST:8500 (gRPC). Received: {server!r}. Check the "
@@ -177,6 +173,25 @@ def _connect(server, model_name, timeout_s, retries):
 
         return GrpcConnection(parts.netloc, model_name, timeout_s, retries)
     return RestConnection(f"{parts.scheme}://{parts.netloc}", model_name, timeout_s, retries)
+
+
+def latest_version(connection):
+    """The highest version that is ready, which is the one a server answers with unless told otherwise.
+
+    Raises:
+        ServerError: there is none, or no answer.
+    """
+    versions = connection.versions()
+    ready = [version for version, state in versions.items() if state == "AVAILABLE"]
+    if not ready:
+        raise ServerError("other", f"none of its versions is available: {_listed(versions)}")
+    return max(ready)
+
+
+def no_answer(error, server, model_name):
+    """The InputError for a ServerError, of a server by its address, and a model by its name there."""
+    rule, remedy = _NO_ANSWER[error.kind]
+    return InputError(f"{rule}. Received from {model_name} on {server}: {error}. {remedy}")
 
 
 def _batches(sizes):

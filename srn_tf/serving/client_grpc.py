@@ -63,14 +63,25 @@ class GrpcConnection:
 
     def predict(self, version, images):
         """Asks serving_default, as `client_rest.RestConnection.predict` does."""
-        request = PredictRequest()
-        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
-        outputs = self._ask(self._prediction.Predict, request, version).outputs
-        arrays = {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
+        arrays = self._predict(version, "image_bytes", tf.make_tensor_proto(images, tf.string))
         if "labels" in arrays:
             names = arrays["labels"]
             arrays["labels"] = np.array([name.decode() for name in names.flat], str).reshape(names.shape)
         return arrays
+
+    def predict_pixels(self, version, image):
+        """Asks a network of pixels, as `client_rest.RestConnection.predict_pixels` does."""
+        arrays = self._predict(version, "image", tf.make_tensor_proto(image))
+        if "probabilities" not in arrays:
+            raise ServerError("other", f"an answer without probabilities: {', '.join(arrays)}")
+        return arrays["probabilities"]
+
+    def _predict(self, version, name, tensor):
+        """The outputs for one input: name -> array."""
+        request = PredictRequest()
+        request.inputs[name].CopyFrom(tensor)
+        outputs = self._ask(self._prediction.Predict, request, version).outputs
+        return {name: tf.make_ndarray(tensor) for name, tensor in outputs.items()}
 
     def _ask(self, method, request, version=None):
         """Sends a request, again as often as it may, and returns the answer."""

@@ -5,8 +5,10 @@ As its documentation says (the page "RESTful API"):
   - GET /v1/models/NAME/versions/V/metadata gives {"metadata": {"signature_def": {"signature_def": {NAME: ...}}}};
   - POST /v1/models/NAME/versions/V:predict takes {"instances": [{"b64": BASE64}, ...]}, the row format of a signature
     with one input, and gives {"predictions": [{OUTPUT: VALUE, ...}, ...]}, a row an instance, with the words NaN and
-    Infinity for such numbers;
+    Infinity for such numbers; of a single output, the rows are its values alone;
   - an error has another status than 200, and gives {"error": TEXT}.
+OpenVINO Model Server speaks it too, for numbers, and writes signatureDef (its page "TensorFlow Serving compatible
+RESTful API").
 """
 
 import base64
@@ -20,6 +22,7 @@ import urllib3
 from srn_tf.serving.client_retry import BUSY_STATUSES, ServerError, patience
 
 _KINDS = {400: "invalid", 404: "not_found", **dict.fromkeys(BUSY_STATUSES, "unavailable")}
+_SIGNATURES = ("signature_def", "signatureDef")
 _DTYPES = {"probabilities": np.float32, "predicted": bool, "labels": str}
 
 
@@ -52,7 +55,8 @@ class RestConnection:
         """Names of the inputs and of the outputs of serving_default, two sets; empty if there is no such signature."""
         answer = self._ask("GET", f"{self._model_url}/versions/{version}/metadata")
         with _documented_form():
-            signature = answer["metadata"]["signature_def"]["signature_def"].get("serving_default", {})
+            signatures = answer["metadata"]["signature_def"]
+            signature = signatures[next(name for name in _SIGNATURES if name in signatures)].get("serving_default", {})
             return set(signature.get("inputs", ())), set(signature.get("outputs", ()))
 
     def predict(self, version, images):
@@ -65,12 +69,29 @@ class RestConnection:
             dict: "probabilities" float32, "labels" str and, if the model has it, "predicted" bool; arrays with N as
             first axis if the server is right.
         """
-        body = {"instances": [{"b64": base64.b64encode(image).decode("ascii")} for image in images]}
-        answer = self._ask("POST", f"{self._model_url}/versions/{version}:predict", body)
+        rows = self._predict(version, [{"b64": base64.b64encode(image).decode("ascii")} for image in images])
         with _documented_form():
-            rows = answer["predictions"]
             names = [name for name in _DTYPES if name in rows[0]]
             return {name: np.array([row[name] for row in rows], _DTYPES[name]) for name in names}
+
+    def predict_pixels(self, version, image):
+        """Asks a network of pixels.
+
+        Args:
+            version: int.
+            image: float32 (N, S, S, 3), its one input.
+        Returns:
+            its output "probabilities", float32, N being the first axis if the server is right.
+        """
+        rows = self._predict(version, [{"image": one.tolist()} for one in image])
+        with _documented_form():
+            return np.array([row["probabilities"] if isinstance(row, dict) else row for row in rows], np.float32)
+
+    def _predict(self, version, instances):
+        """The rows of the answer to instances."""
+        answer = self._ask("POST", f"{self._model_url}/versions/{version}:predict", {"instances": instances})
+        with _documented_form():
+            return answer["predictions"]
 
     def _ask(self, method, url, body=None):
         """Sends a request, again as often as it may, and returns the decoded answer."""
@@ -97,6 +118,6 @@ def _error_text(text):
 def _documented_form():
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ServerError("other", f"an answer that is not in TensorFlow Serving's format, {reason}") from error

@@ -94,25 +94,28 @@ class TensorFlowEngine(Engine):
         return {name: values.numpy() for name, values in outputs.items() if name != "labels"}
 
 
-class _FileEngine(Engine):
-    """A file of probabilities beside the SavedModel, behind the export's own reader of image files.
+class PixelEngine(Engine):
+    """A network of pixels behind the export's own reader of image files.
 
-    A subclass has `name`, as the user gives it; `file`, its main file in `EXTRA`; `flag`, which makes `tools/export.py`
-    write it; `open`, function from the file's path to one from pixels to probabilities.
+    Args:
+        path: folder of the export.
+        name: of the engine, for messages.
+        flag: what makes `tools/export.py` write what the engine needs.
+    Raises:
+        InputError: the export has no reader.
     """
 
-    def __init__(self, path):
-        file = os.path.join(path, EXTRA, self.file)
-        if not os.path.isfile(file) or not os.path.isdir(os.path.join(path, _READER)):
-            raise InputError(
-                f"The engine {self.name} needs an export with {EXTRA}/{self.file} and {_READER}. Received: {path}, "
-                f"where one lacks. Export it again with {tool('export')} {self.flag}, or use the engine tensorflow."
-            )
-        self._run = self.open(file)
+    def __init__(self, path, name, flag):
+        self._name = name
+        if not os.path.isdir(os.path.join(path, _READER)):
+            raise InputError(_lacking_file(name, _READER, path, flag))
         self._loaded = tf.saved_model.load(os.path.join(path, _READER))
         self._read = self._loaded.signatures["serving_default"]
-        # The thresholds are in the SavedModel's graph.
-        self.files = [Path(path, "saved_model.pb"), Path(file), *sorted(Path(file).parent.glob("*.bin"))]
+        self.files = [Path(path, "saved_model.pb")]  # the thresholds are in its graph
+
+    @abc.abstractmethod
+    def run(self, image):
+        """Gives the probabilities, float32 (N, C), of images float32 (N, S, S, 3), 0 to 255, N > 0."""
 
     def ask(self, signature, files):
         """See `Engine`."""
@@ -120,11 +123,38 @@ class _FileEngine(Engine):
             image = self._read(**{IMAGE_BYTES: tf.constant(files)})["image"].numpy()
         else:  # not every runtime takes a batch of none
             image = np.zeros([1, *self._read.structured_outputs["image"].shape[1:]], np.float32)
-        return {"probabilities": self._run(image)[: len(files)]}
+        return {"probabilities": self.run(image)[: len(files)]}
 
     def lacking(self, signature, remedy):
         """See `Engine`."""
-        return f"asked by the engine {self.name}, which gives probabilities alone. Use the engine tensorflow."
+        return f"asked by the engine {self._name}, which gives probabilities alone. Use the engine tensorflow."
+
+
+class _FileEngine(PixelEngine):
+    """A file of probabilities beside the SavedModel.
+
+    A subclass has `name`, as the user gives it; `file`, its main file in `EXTRA`; `flag`, see `PixelEngine`; `open`,
+    function from the file's path to one from pixels to probabilities.
+    """
+
+    def __init__(self, path):
+        file = os.path.join(path, EXTRA, self.file)
+        if not os.path.isfile(file):
+            raise InputError(_lacking_file(self.name, os.path.join(EXTRA, self.file), path, self.flag))
+        self._run = self.open(file)
+        super().__init__(path, self.name, self.flag)
+        self.files += [Path(file), *sorted(Path(file).parent.glob("*.bin"))]
+
+    def run(self, image):
+        """See `PixelEngine`."""
+        return self._run(image)
+
+
+def _lacking_file(name, file, path, flag):
+    return (
+        f"The engine {name} needs an export with {file}. Received: {path}, which has none. Export it again with "
+        f"{tool('export')} {flag}, or use the engine tensorflow."
+    )
 
 
 class OpenVinoEngine(_FileEngine):

@@ -22,7 +22,7 @@ from srn_tf.serving.inference_graph import (
     trace,
 )
 from srn_tf.serving.onnx_file import check_onnx_installed, write_onnx
-from srn_tf.serving.openvino_file import KINDS, write_openvino
+from srn_tf.serving.openvino_file import KINDS, link_for_model_server, write_openvino
 from srn_tf.serving.openvino_model import check_openvino_installed
 from srn_tf.serving.quantization import int8_note
 from srn_tf.serving.signatures import build_signatures, contract
@@ -181,6 +181,7 @@ def _write_version(
                 extra, graph, model, answer, labels, thresholds, openvino, validation
             )
             checks |= check
+            link_for_model_server(folder, extra)
         begin("describe")
         write_warmup(extra, model.image_size, loaded.signatures)
         signatures = contract(loaded.signatures)

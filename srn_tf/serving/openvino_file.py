@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 from srn_tf.serving.checking import compare_probabilities, known_operations
 from srn_tf.serving.openvino_model import (
@@ -11,7 +12,7 @@ from srn_tf.serving.openvino_model import (
     describe_model,
     open_model,
 )
-from srn_tf.serving.quantization import quantize, score_on_validation
+from srn_tf.serving.quantization import calibration_images, quantize, score_on_validation
 
 KINDS = ("none", "float32", "bfloat16", "int8")
 
@@ -63,8 +64,9 @@ def write_openvino(folder, graph, model, answer, labels, thresholds, kind, valid
     converted.outputs[0].set_names({"probabilities"})
     quantization = None
     if kind == "int8":
+        images = calibration_images(model.image_size, validation)
         with _convertible():
-            quantized, in_float32 = quantize(converted, model.image_size, validation)
+            quantized, in_float32 = quantize(converted, images)
             runs = {"float32": compile_model(converted, "float32"), "int8": compile_model(quantized, "int8")}
         scores = score_on_validation(runs, labels, thresholds, model.image_size, validation)
         quantization = {**scores, "layers_in_float32": in_float32}
@@ -77,6 +79,25 @@ def write_openvino(folder, graph, model, answer, labels, thresholds, kind, valid
         check = compare_probabilities(run, model, answer, TOLERANCES[kind], f"{_WHAT} in {kind}", _ADVICE)
     os.unlink(graph_file)
     return {FILE_NAME: {**check, "precision": kind}}, run, quantization
+
+
+def link_for_model_server(folder, extra):
+    """Puts the files of `write_openvino` into a version's own folder as well, where OpenVINO Model Server finds them.
+
+    It looks there for a pair of .xml and .bin before it takes a SavedModel, and TensorFlow Serving passes them over: so
+    both servers serve the same folder of versions. The files are linked, which takes no space, or else copied.
+
+    Args:
+        folder: of the version.
+        extra: what was `folder` in `write_openvino`.
+    """
+    path = os.path.join(extra, FILE_NAME)
+    for file in (path, f"{os.path.splitext(path)[0]}.bin"):
+        linked = os.path.join(folder, os.path.basename(file))
+        try:
+            os.link(file, linked)
+        except OSError:  # a file system without links
+            shutil.copyfile(file, linked)
 
 
 def _convertible():

@@ -17,6 +17,7 @@ from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir, versions_in
 from srn_tf.serving.engines import EXPECTED, EXTRA, open_engine
 from srn_tf.serving.images import refusal, to_image_files
+from srn_tf.serving.model_server import ModelServerEngine
 
 DESCRIPTION = os.path.join(EXTRA, "export.json")
 """Where an export describes itself, below its folder."""
@@ -58,6 +59,8 @@ class Predictor:
         saved_model_dir: the folder of one version, e.g. RUN/export/1.
         engine: one of `choices.ENGINES`, what computes the answers. All but TensorFlow need a file of their own in the
             export, and packages; they give probabilities alone. How far these are off stands in export.json.
+        server: keyword arguments of `model_server.ModelServerEngine` from `server` on, or None: OpenVINO Model Server
+            computes the answers in place of `engine`.
 
     Attributes:
         labels: list of C str, the label names in order.
@@ -72,12 +75,15 @@ class Predictor:
             cannot be had.
     """
 
-    def __init__(self, saved_model_dir, engine=ENGINES[0]):
+    def __init__(self, saved_model_dir, engine=ENGINES[0], server=None):
         self._path = os.fspath(saved_model_dir)
         _check_folder(self._path)
-        self._engine = open_engine(engine, self._path)
         described = _read_description(self._path)
         self.labels, self.thresholds, self.image_size, self.maps, self.regions, self.trained_on = described
+        if server is None:
+            self._engine = open_engine(engine, self._path)
+        else:
+            self._engine = ModelServerEngine(self._path, len(self.labels), **server)
 
     @functools.cached_property
     def identity(self):

@@ -41,7 +41,22 @@ class Validation:
     max_map_drop: float = 0.5
 
 
-def quantize(model, image_size, validation):
+def calibration_images(image_size, validation):
+    """Gives the images that decide the ranges of the activations.
+
+    Args:
+        image_size: side S of the input, pixels.
+        validation: Validation.
+    Returns:
+        Iterable of known length, as NNCF reads it, as often as it likes: "image" -> float32 (1, S, S, 3).
+    """
+    num_images = int(validation.records.cardinality())
+    count = min(validation.calibration_images, num_images)
+    records = validation.records.shard(num_images // count, 0).take(count)
+    return _Images(evaluation_batches(records, image_size, 1), count)
+
+
+def quantize(model, images):
     """Quantizes the products of a model, and the activations that they read, to 8 bits.
 
     A product that no other follows before a softmax, a mean, an output or the like keeps float32: the answer is read
@@ -53,25 +68,21 @@ def quantize(model, image_size, validation):
 
     Args:
         model: openvino.Model, float32; it stays as it is.
-        image_size: side S of the input, pixels.
-        validation: Validation.
+        images: what `calibration_images` gives.
     Returns:
         (openvino.Model, names of the layers that keep float32).
     """
     import nncf
 
-    num_images = int(validation.records.cardinality())
-    count = min(validation.calibration_images, num_images)
-    images = evaluation_batches(validation.records.shard(num_images // count, 0).take(count), image_size, 1)
     in_float32 = _kept_products(model)
     nncf.set_log_level(40)  # logging.ERROR
     with contextlib.redirect_stdout(sys.stderr):  # its progress
         quantized = nncf.quantize(
             model,
-            nncf.Dataset(_Images(images, count)),
+            nncf.Dataset(images),
             preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
-            subset_size=count,
+            subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(names=in_float32),
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         )
@@ -146,7 +157,7 @@ def int8_note(quantization):
 
 
 class _Images:
-    """Batches as NNCF reads them, as often as it likes."""
+    """Batches of images alone, see `calibration_images`."""
 
     def __init__(self, batches, count):
         self._batches, self._count = batches, count

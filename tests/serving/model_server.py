@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving: an exported SavedModel behind a server, with faults that can be switched on.
+"""A stand-in for a model server: an exported model behind TensorFlow Serving's interfaces, with faults to switch on.
 
 `model_server_rest.RestServer` and `model_server_grpc.GrpcServer` speak the protocols.
 """
@@ -7,6 +7,7 @@ import threading
 
 import grpc
 import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
@@ -39,11 +40,25 @@ class ServedModel:
         return {name: values.numpy() for name, values in outputs.items()}
 
 
+class PixelModel:
+    """What OpenVINO Model Server serves of an export: image float32 (N, S, S, 3) to probabilities, no strings.
+
+    Args:
+        run: function of the two.
+    """
+
+    def __init__(self, run):
+        self.predict = lambda image: {"probabilities": run(image)}
+        signature = SignatureDef()
+        signature.inputs["image"].dtype = signature.outputs["probabilities"].dtype = tf.float32.as_datatype_enum
+        self.signatures = {"serving_default": signature}
+
+
 class ModelServer:
     """One served model, by the protocol of the subclass. Faults are attributes, and concern predictions only.
 
     Attributes:
-        model: ServedModel.
+        model: ServedModel or PixelModel.
         name: of the model.
         versions: version number -> state; only an AVAILABLE one answers.
         requests: number of images of every prediction asked for, in order, answered or not.

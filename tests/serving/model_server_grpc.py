@@ -49,10 +49,10 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @_refusing
     def Predict(self, request):
-        if set(request.inputs) != {"image_bytes"}:
+        if set(request.inputs) != set(self.served.model.signatures["serving_default"].inputs):
             raise Refusal(Code.INVALID_ARGUMENT, "input size does not match signature")
-        images = tf.make_ndarray(request.inputs["image_bytes"])
-        outputs = self.served.predict(self._version(request), images.tolist())
+        (images,) = (tf.make_ndarray(tensor) for tensor in request.inputs.values())
+        outputs = self.served.predict(self._version(request), images.tolist() if images.dtype == object else images)
         answer = PredictResponse()
         for name, values in outputs.items():
             answer.outputs[name].CopyFrom(tf.make_tensor_proto(values))

@@ -29,9 +29,11 @@ HTTP_STATUSES = {
 
 
 class RestServer(ModelServer):
-    """Attributes: half_answers, how many of the next answers break off half-way."""
+    """Attributes: half_answers, how many of the next answers break off half-way; is_openvino, whether it is to be
+    OpenVINO Model Server, after its page "TensorFlow Serving compatible RESTful API"."""
 
     half_answers = 0
+    is_openvino = False
 
     @property
     def address(self):
@@ -98,7 +100,10 @@ class _RestHandler(BaseHTTPRequestHandler):
             return {"predictions": _rows(self.served.predict(version, _instances(json.loads(body))))}
         if match[3] == "/metadata":
             answer, signatures = self.served.metadata(version)
-            return {"model_spec": _as_json(answer.model_spec), "metadata": {"signature_def": _as_json(signatures)}}
+            signatures = _as_json(signatures)
+            if self.served.is_openvino:
+                signatures = {"signatureDef": signatures["signature_def"]}
+            return {"model_spec": _as_json(answer.model_spec), "metadata": {"signature_def": signatures}}
         return _as_json(self.served.status())
 
     def log_message(self, *_):
@@ -106,7 +111,9 @@ class _RestHandler(BaseHTTPRequestHandler):
 
 
 def _instances(body):
-    """The images of a row-format request, in which an instance of a signature with one input is its value."""
+    """The images of a row-format request, in which an instance of a signature with one input may be its value."""
+    if set(body) == {"instances"} and all(set(instance) == {"image"} for instance in body["instances"]):
+        return np.array([instance["image"] for instance in body["instances"]], np.float32)
     if set(body) != {"instances"} or not all(set(instance) == {"b64"} for instance in body["instances"]):
         raise Refusal(Code.INVALID_ARGUMENT, "JSON Value is not formatted correctly for base64 data")
     return [base64.b64decode(instance["b64"], validate=True) for instance in body["instances"]]
@@ -114,6 +121,8 @@ def _instances(body):
 
 def _rows(outputs):
     num_rows = len(next(iter(outputs.values())))
+    if len(outputs) == 1:
+        return [_values(row) for (values,) in [outputs.values()] for row in values]
     return [{name: _values(values[row]) for name, values in outputs.items()} for row in range(num_rows)]
 
 

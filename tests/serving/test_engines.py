@@ -91,9 +91,11 @@ def test_answers_refusals_and_no_images(other, folder):
 
 
 def test_export_without_the_file(main_net_folder):
-    with pytest.raises(InputError, match="needs an export with assets.extra/openvino/model.xml .* --openvino=float32"):
+    with pytest.raises(
+        InputError, match="needs an export with assets.extra/openvino/model.xml[.] .* --openvino=float32"
+    ):
         Predictor(main_net_folder, "openvino")
-    with pytest.raises(InputError, match="needs an export with assets.extra/model.onnx .* --onnx"):
+    with pytest.raises(InputError, match="needs an export with assets.extra/model.onnx[.] .* --onnx"):
         Predictor(main_net_folder, "onnxruntime")
     with pytest.raises(InputError, match="engine must be one of tensorflow, openvino, onnxruntime. Received: 'torch'"):
         Predictor(main_net_folder, "torch")
