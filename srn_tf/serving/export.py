@@ -16,6 +16,7 @@ from srn_tf.serving.engines import EXTRA, write_reader
 from srn_tf.serving.inference_graph import (
     PRECISIONS,
     WEIGHTS,
+    batch_norms_as_products,
     count_batch_norms,
     fold_batch_norms,
     to_bfloat16,
@@ -222,7 +223,10 @@ def _write_saved_model(folder, model, answer, labels, thresholds, precision, wei
         InputError: see `checking.compare`.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    served = to_bfloat16(graph) if precision == "bfloat16" else graph
+    if precision == "bfloat16":
+        served = to_bfloat16(graph)
+    else:
+        served = batch_norms_as_products(graph) if rounding is None else graph
     module = tf.Module()
     network, module.model_weights = served.as_function(weights, **({} if rounding is None else {"smallest": 1}))
     tf.saved_model.save(module, folder, signatures=build_signatures(network, model, labels, thresholds))

@@ -212,6 +212,38 @@ def fold_batch_norms(graph):
     return _without_unread(dataclasses.replace(graph, nodes=nodes))
 
 
+def batch_norms_as_products(graph):
+    """Writes the BatchNorms that are left as depthwise convolutions of one pixel, with a bias, for CPUs.
+
+    TensorFlow computes such a product, the bias and a ReLU behind it in one pass over the map, and takes several for
+    FusedBatchNormV3 (docs/measurements.md, Serving speed). Other runtimes have passes of their own for BatchNorms.
+
+    Args:
+        graph: InferenceGraph, float32.
+    Returns:
+        InferenceGraph.
+    """
+    node_of = {node.name: node for node in graph.nodes}
+    nodes = []
+    for node in graph.nodes:
+        values = [node_of.get(name) for name in node.input[1:5]]
+        if not _is_batch_norm(node) or not all(value is not None and value.op == "Const" for value in values):
+            nodes.append(node)
+            continue
+        gamma, beta, mean, variance = (_value(value).astype(np.float64) for value in values)
+        scale = gamma / np.sqrt(variance + node.attr["epsilon"].f)
+        kernel = _constant(f"{node.name}/scale", scale.reshape(1, 1, -1, 1).astype(np.float32))
+        product = tf.compat.v1.NodeDef(
+            name=f"{node.name}/product", op="DepthwiseConv2dNative", input=[node.input[0], kernel.name]
+        )
+        product.attr["T"].type = tf.float32.as_datatype_enum
+        product.attr["strides"].list.i.extend([1, 1, 1, 1])
+        product.attr["padding"].s = b"VALID"
+        bias = _constant(f"{node.name}/bias", (beta - mean * scale).astype(np.float32))
+        nodes += [kernel, product, bias, _bias_add(node.name, product.name, bias.name)]
+    return _without_unread(dataclasses.replace(graph, nodes=nodes))
+
+
 def count_batch_norms(graph):
     """The number of operations that scale and shift channels by constants, as BatchNorms do."""
     return sum(_is_batch_norm(node) for node in graph.nodes)

@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from srn_tf.models.backbones import BACKBONES
 from srn_tf.models.layers import Constant, WeightedMean
-from srn_tf.serving.inference_graph import count_batch_norms, fold_batch_norms, to_bfloat16, trace
+from srn_tf.serving.inference_graph import (
+    batch_norms_as_products,
+    count_batch_norms,
+    fold_batch_norms,
+    to_bfloat16,
+    trace,
+)
 from tests.models.small import small_model
 
 SIZE_PX = 16
@@ -96,7 +102,10 @@ def test_equals_the_network_and_folds_what_only_batch_norm_reads(images, build, 
     assert operations(folded)["FusedBatchNormV3"] == after
     assert not {"ReadVariableOp", "VarHandleOp", "Placeholder"} & set(operations(folded))
     expected = {name: values.numpy() for name, values in network(images, training=False).items()}
-    for version in (graph, folded):
+    products = batch_norms_as_products(folded)
+    assert operations(products)["FusedBatchNormV3"] == 0
+    assert operations(products)["DepthwiseConv2dNative"] == operations(folded)["DepthwiseConv2dNative"] + after
+    for version in (graph, folded, products):
         received = version.as_function()[0](images)
         assert sorted(received) == sorted(expected)
         for name, values in expected.items():
