@@ -39,6 +39,7 @@ METHODS = {
     "srn": "SRN",
     "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
+    "query2label": "Query2Label",
     "msrn": "MSRN",
     "rlsd": "RLSD",
     "rlsd_ft_rpn": "RLSD+ft-RPN",

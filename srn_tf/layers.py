@@ -31,8 +31,10 @@ from srn_tf.models.region_layers import (
     RegionSamples,
 )
 from srn_tf.models.rpn import Proposals
+from srn_tf.models.token_layers import AddSinePositions
 
 __all__ = [
+    "AddSinePositions",
     "AttentionMaps",
     "ChannelAttention",
     "ChannelAttentionMaps",
