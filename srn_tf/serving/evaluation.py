@@ -76,16 +76,11 @@ def evaluate_saved_model(
         images, truth = [record["image"] for record in batch], np.stack([record["labels"] for record in batch])
         known = None
         if known_fraction is not None:
+            truth = truth if protocol.is_zero_unspecified else np.where(truth == 1, 1, -1)
             names = [record["name"].decode() for record in batch]
-            is_given = given_labels(names, predictor.labels, known_fraction)
-            if protocol.is_zero_unspecified:
-                is_given &= truth != 0
-            known = [
-                {predictor.labels[label]: int(row[label] == 1) for label in np.flatnonzero(given)}
-                for row, given in zip(truth, is_given, strict=True)
-            ]
-            negatives = truth if protocol.is_zero_unspecified else np.where(truth == 1, 1, -1)
-            truth = np.where(is_given, 0, negatives)
+            is_given = given_labels(names, predictor.labels, known_fraction) & (truth != 0)
+            known = _known(truth, is_given, predictor.labels)
+            truth = np.where(is_given, 0, truth)
         scores.append(log_odds(predictor.predict(images, known)))
         labels.append(truth)
         for record in batch if known_fraction is None else ():  # a given label has no size in the metrics
@@ -121,6 +116,12 @@ def given_labels(names, labels, fraction):
         digests = [hashlib.sha256(f"{name}\0{label}".encode()).digest() for label in labels]
         row[sorted(range(len(labels)), key=digests.__getitem__)[: int(fraction * len(labels))]] = True
     return is_given
+
+
+def _known(truth, is_given, labels):
+    """What is given of each image, as `Predictor.answer` takes it: list of N dicts, from (N, C) twice."""
+    rows = zip(truth, is_given, strict=True)
+    return [{labels[label]: int(row[label] == 1) for label in np.flatnonzero(given)} for row, given in rows]
 
 
 def _batches(records):
