@@ -39,6 +39,8 @@ METHODS = {
     "srn": "SRN",
     "cnn_rnn": "CNN-RNN",
     "ml_decoder": "ML-Decoder",
+    "query2label": "Query2Label",
+    "c_tran": "C-Tran",
     "msrn": "MSRN",
     "rlsd": "RLSD",
     "rlsd_ft_rpn": "RLSD+ft-RPN",

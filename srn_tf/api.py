@@ -70,7 +70,7 @@ def create_model(
         keras.Model, functional; its outputs have the heads' names.
     Raises:
         InputError: an unknown name or setting; an impossible value; a method whose loss is not one of its logits
-            (cnn_rnn, rlsd with region_sequence="ordered", rlsd_ft_rpn): train it with `srn_tf.train`.
+            (c_tran, cnn_rnn, rlsd with region_sequence="ordered", rlsd_ft_rpn): train it with `srn_tf.train`.
     """
     from srn_tf.data.label_facts import label_embeddings
     from srn_tf.labels import LabelSpace
@@ -83,7 +83,7 @@ def create_model(
     own = METHODS[name].settings(**_typed(settings, METHODS[name].settings, name))
     stages = [stage for stage in own.stages.values() if stage.is_default]
     for stage in stages:
-        if all(term.function is not None for term in stage.terms):
+        if all(term.function is not None or len(term.reads) > 1 for term in stage.terms):
             raise InputError(
                 f"create_model needs a method whose loss is computed from its logits. Received: {name!r}, whose loss "
                 f"is {', '.join(term.name for term in stage.terms)}. Train it with srn_tf.train(model={name!r}, ...)."

@@ -1,8 +1,10 @@
-"""The labels of a model: their names in order, and whether two lists of them are the same."""
+"""The labels of a model: their names in order, whether two lists of them are the same, and what is known of them."""
 
 import dataclasses
 import difflib
 import itertools
+import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -68,6 +70,57 @@ def label_index(name, labels, argument="label"):
         f"{argument} must be among the model's {len(labels)} labels. Received: {name!r}. Some of them: "
         f"{', '.join(near)}."
     )
+
+
+_KNOWN = re.compile(r"(.+?):([01])(?:,|$)")  # a label's name may have commas and colons of its own
+
+
+def parse_known(text):
+    """Reads what is known of labels: "dog:1,cat:0" -> {"dog": 1, "cat": 0}.
+
+    Args:
+        text: as given on a command line, not empty.
+    Returns:
+        dict, label -> 1 (in the image) or 0 (not in it).
+    Raises:
+        InputError: another form, or a label that comes twice.
+    """
+    found = _KNOWN.findall(text)
+    if text.endswith(",") or "".join(f"{name}:{value}," for name, value in found)[:-1] != text:
+        raise InputError(
+            "known must be LABEL:1 for a label in the images or LABEL:0 for one that is not, separated by commas, such "
+            f"as dog:1,cat:0. Received: {text!r}."
+        )
+    values = {}
+    for name, value in found:
+        if name in values:
+            raise InputError(f"known must name each label once. Received: {name!r} twice, in {text!r}. Remove one.")
+        values[name] = int(value)
+    return values
+
+
+def known_states(known, labels):
+    """What is known of an image's labels, as models read it.
+
+    Args:
+        known: dict, label -> 1 (in the image) or 0 (not in it).
+        labels: list of the model's C label names.
+    Returns:
+        int32 (C,): 1, 0, or -1 for a label of which nothing is known.
+    Raises:
+        InputError: not such a dict, a label that the model does not have, or another value.
+    """
+    if not isinstance(known, Mapping):
+        raise InputError(f'known must be a dict such as {{"dog": 1, "cat": 0}}. Received: {known!r}.')
+    states = np.full(len(labels), -1, np.int32)
+    for name, value in known.items():
+        index = label_index(name, labels, "known")
+        if value not in (0, 1):
+            raise InputError(
+                f"known must be 1 (in the image) or 0 (not in it) for each label. Received: {name}: {value!r}."
+            )
+        states[index] = value
+    return states
 
 
 def check_same_labels(expected, received, source):

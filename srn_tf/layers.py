@@ -31,8 +31,11 @@ from srn_tf.models.region_layers import (
     RegionSamples,
 )
 from srn_tf.models.rpn import Proposals
+from srn_tf.models.token_layers import AddSinePositions, AllUnknown, IsUnknown, LabelMask, LabelTokens
 
 __all__ = [
+    "AddSinePositions",
+    "AllUnknown",
     "AttentionMaps",
     "ChannelAttention",
     "ChannelAttentionMaps",
@@ -44,7 +47,10 @@ __all__ = [
     "GroupSums",
     "HeadAttention",
     "HeadMix",
+    "IsUnknown",
+    "LabelMask",
     "LabelSequence",
+    "LabelTokens",
     "LayerScale",
     "MaxOverRegions",
     "OrderedLabelSequence",

@@ -2,6 +2,7 @@
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--engine=openvino]
+python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --known_fraction=0.5
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits (or --scores_are=probabilities), one image per line, one label per column: csv, text, .npy or .npz.
@@ -43,6 +44,13 @@ def define_flags():
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
     predict.define_engine()
     flags.adopt_module_key_flags(predict)
+    flags.DEFINE_float(
+        "known_fraction",
+        None,
+        "Share of the labels, above 0 and below 1, whose truth --saved_model is given with every image, chosen by a "
+        "hash of the image's name. Metrics are over the other labels. For a model that was trained with known labels "
+        "(c_tran). Default: none.",
+    )
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
     flags.DEFINE_string("scores", "", "File of scores, to evaluate these instead of a model.")
     flags.DEFINE_enum(
@@ -97,6 +105,7 @@ def main(_):
             f"--scores_are needs --scores. Received: --scores_are={FLAGS.scores_are} alone. Remove it: the scale of a "
             "model's outputs is known."
         )
+    _check_known()
     _check_written("output")
     _check_written("reliability")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
@@ -109,6 +118,25 @@ def main(_):
         _evaluate_saved_model()
     else:
         _evaluate_run()
+
+
+def _check_known():
+    """Raises InputError for a --known_fraction that cannot be used."""
+    fraction = FLAGS.known_fraction
+    if fraction is None:
+        return
+    if not 0.0 < fraction < 1.0:
+        raise InputError(f"--known_fraction must be above 0 and below 1, such as 0.5. Received: {fraction:g}.")
+    if not FLAGS.saved_model:
+        raise InputError(
+            f"--known_fraction needs --saved_model. Received: --known_fraction={fraction:g} without it. Give an "
+            "exported model, such as RUN/export/1."
+        )
+    if FLAGS.ranking or FLAGS.top_k is not None:
+        raise InputError(
+            f"--known_fraction goes with neither --ranking nor --top_k, which rank all labels of an image. Received: "
+            f"--known_fraction={fraction:g} with one of them. Remove one."
+        )
 
 
 def _check_written(flag):
@@ -159,7 +187,7 @@ def _evaluate_saved_model():
 
     model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     predict.say_what_is_faster()
-    _report(evaluate_saved_model(*model, _policies(), FLAGS.engine, **_options()))
+    _report(evaluate_saved_model(*model, _policies(), FLAGS.engine, FLAGS.known_fraction, **_options()))
 
 
 def _policies():

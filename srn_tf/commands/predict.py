@@ -1,13 +1,15 @@
 """Predicts the labels of many image files with an exported model: one row per image, as CSV, JSON lines or Parquet.
 
 python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER_OR_PATTERN...
+python tools/predict.py --saved_model=RUN/export/1 --known=dog:1,cat:0 --output=P.csv IMAGE_OR_FOLDER
 python tools/predict.py --server=grpc://HOST:8500 [--saved_model=RUN/export/1] --output=P.parquet --list_file=IMAGES.txt
 find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 --output=P.jsonl -
 
 Folders are searched with their subfolders. Rows are in the order of the images. A row has the path, and either the
 answer (--write) or, in the column error, the reason why there is none; such an image does not stop the others. The exit
-status is 0 if at least one image has an answer. After an interruption, the same command continues. An existing output
-is replaced once the new one is complete. The formats: docs/serve.md.
+status is 0 if at least one image has an answer. With --known the column known says what was given. After an
+interruption, the same command continues. An existing output is replaced once the new one is complete. The formats:
+docs/serve.md.
 """
 
 from absl import flags
@@ -15,6 +17,7 @@ from absl import flags
 from srn_tf.choices import ENGINES
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
+from srn_tf.labels import parse_known
 
 FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
@@ -60,6 +63,12 @@ def define_engine():
 def define_flags():
     """Defines the flags of this command line."""
     define_shared_flags()
+    flags.DEFINE_string(
+        "known",
+        "",
+        "Labels known of all images, LABEL:1 (in them) or LABEL:0 (not in them), separated by commas, e.g. "
+        "dog:1,cat:0. For a model that was trained with known labels (c_tran). Default: none.",
+    )
     flags.DEFINE_bool("restart", False, "Start again, without the answers that an interrupted command kept.")
 
 
@@ -83,6 +92,12 @@ def check_shared_flags():
 def main(arguments):
     """Answers the images that `arguments` and --list_file name, and writes the rows to --output."""
     check_shared_flags()
+    known = parse_known(FLAGS.known) if FLAGS.known else None
+    if known and FLAGS.server:
+        raise InputError(
+            f"--known cannot be used with --server. Received: --known={FLAGS.known} with --server={FLAGS.server}. "
+            "Remove one of them, or ask the server's signature serve_known yourself."
+        )
 
     from srn_tf.prediction.answers import open_predictor
     from srn_tf.prediction.inputs import list_inputs
@@ -95,9 +110,8 @@ def main(arguments):
     paths = list_inputs(arguments, FLAGS.list_file)
     predictor = open_predictor(**model())
     say_what_is_faster()
-    done = predict_files(
-        predictor, paths, FLAGS.output, FLAGS.write, FLAGS.top_k, FLAGS.batch_size, restart=FLAGS.restart
-    )
+    options = (FLAGS.write, FLAGS.top_k, FLAGS.batch_size, FLAGS.restart, known)
+    done = predict_files(predictor, paths, FLAGS.output, *options)
     print(summary_line(done))
 
 

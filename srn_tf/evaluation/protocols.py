@@ -65,6 +65,12 @@ class Protocol:
         """bool, whether label 0 says that the truth is not known."""
         return self.zero_means != "negative"
 
+    def with_given(self):
+        """The same protocol where the model was given some labels: these are 0, and left out of everything."""
+        meaning = "given to the model" if self.zero_means == "negative" else f"{self.zero_means}, or given to the model"
+        policies = {"zero_in_ap": "excluded", "zero_in_rates": "excluded"}
+        return replace(self, zero_means=meaning, use_top3=False, **policies)
+
     @property
     def definition(self):
         """str, what the numbers mean, one thing per line; it goes into every output."""

@@ -131,12 +131,35 @@ class WeightedMean(keras.layers.Layer):
         return {**super().get_config(), "learned": self.learned}
 
 
-@keras.saving.register_keras_serializable(package="srn_tf")
-class SeededDropout(keras.layers.Layer):
-    """Dropout whose masks are the same in a run that continues: the state that decides them is a weight.
+class DrawingLayer(keras.layers.Layer):
+    """Base of layers that draw in training, the same in a run that continues: the state that decides is a weight.
 
-    Keras' own Dropout draws from a generator outside the model, which a checkpoint does not hold. Like a BatchNorm,
-    this layer does nothing if it is frozen.
+    Keras' own layers draw from a generator outside the model, which a checkpoint does not hold.
+    """
+
+    def build(self, input_shape):
+        # Counts the draws, from a random start; float32, exact up to 2^24, because it is a weight like others.
+        self.draws = self.add_weight(
+            name="draws",
+            shape=(),
+            initializer=keras.initializers.RandomUniform(0.0, 1000.0),
+            trainable=False,
+            dtype="float32",
+        )
+        super().build(input_shape)
+
+    def next_seed(self):
+        """Two integers that differ in every call and replica, as a tensor."""
+        draws = tf.convert_to_tensor(self.draws)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.experimental.stateless_fold_in(tf.stack([tf.bitcast(draws, tf.int32), 0]), replica)
+        self.draws.assign(draws + 1.0)
+        return seed
+
+
+@keras.saving.register_keras_serializable(package="srn_tf")
+class SeededDropout(DrawingLayer):
+    """Dropout whose masks are the same in a run that continues. Like a BatchNorm, it does nothing if it is frozen.
 
     Args:
         rate: share of entries set to 0, in [0, 1); the others are divided by 1 - rate.
@@ -151,26 +174,11 @@ class SeededDropout(keras.layers.Layer):
             raise ValueError(f"rate must be in [0, 1). Received: {rate!r}.")
         self.rate, self.is_per_image = rate, is_per_image
 
-    def build(self, input_shape):
-        # Counts the masks drawn, from a random start; float32, exact up to 2^24, because it is a weight like others.
-        self.draws = self.add_weight(
-            name="draws",
-            shape=(),
-            initializer=keras.initializers.RandomUniform(0.0, 1000.0),
-            trainable=False,
-            dtype="float32",
-        )
-        super().build(input_shape)
-
     def call(self, x, training=None):
         if not training or not self.trainable or self.rate == 0:
             return x
-        draws = tf.convert_to_tensor(self.draws)
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed = tf.random.experimental.stateless_fold_in(tf.stack([tf.bitcast(draws, tf.int32), 0]), replica)
-        self.draws.assign(draws + 1.0)
         shape = [tf.shape(x)[0], *[1] * (x.shape.rank - 1)] if self.is_per_image else None
-        return tf.nn.experimental.stateless_dropout(x, self.rate, seed, noise_shape=shape)
+        return tf.nn.experimental.stateless_dropout(x, self.rate, self.next_seed(), noise_shape=shape)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "is_per_image": self.is_per_image}
@@ -297,21 +305,27 @@ class GroupLinear(keras.layers.Layer):
     Args:
         num_labels: C.
         group: labels per query; the excess of Q * group over C is cut off.
+        is_uniform: first values. False: the source's, Xavier's normal kernel and a bias of 0. True: kernel and bias as
+            of a linear layer in PyTorch, U(+-1 / sqrt(D)).
 
     Call: (B, Q, D) -> float32 (B, C).
     """
 
-    def __init__(self, num_labels, group, **kwargs):
+    def __init__(self, num_labels, group, is_uniform=False, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.num_labels, self.group = num_labels, group
+        self.num_labels, self.group, self.is_uniform = num_labels, group, is_uniform
 
     def build(self, input_shape):
         _, queries, channels = input_shape
-        # Xavier's normal values as PyTorch counts the fans of (Q, D, group): D * group and Q * group.
-        stddev = (2.0 / ((queries + channels) * self.group)) ** 0.5
-        initializer = keras.initializers.RandomNormal(stddev=stddev)
-        self.kernel = self.add_weight(name="kernel", shape=(queries, channels, self.group), initializer=initializer)
-        self.bias = self.add_weight(name="bias", shape=(self.num_labels,), initializer="zeros")
+        if self.is_uniform:
+            limit = 1.0 / channels**0.5
+            kernel, bias = (keras.initializers.RandomUniform(-limit, limit) for _ in range(2))
+        else:
+            # Xavier's normal values as PyTorch counts the fans of (Q, D, group): D * group and Q * group.
+            stddev = (2.0 / ((queries + channels) * self.group)) ** 0.5
+            kernel, bias = keras.initializers.RandomNormal(stddev=stddev), "zeros"
+        self.kernel = self.add_weight(name="kernel", shape=(queries, channels, self.group), initializer=kernel)
+        self.bias = self.add_weight(name="bias", shape=(self.num_labels,), initializer=bias)
         super().build(input_shape)
 
     def call(self, x):
@@ -320,7 +334,8 @@ class GroupLinear(keras.layers.Layer):
         return flat[:, : self.num_labels] + tf.convert_to_tensor(self.bias)
 
     def get_config(self):
-        return {**super().get_config(), "num_labels": self.num_labels, "group": self.group}
+        own = {"num_labels": self.num_labels, "group": self.group, "is_uniform": self.is_uniform}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="srn_tf")

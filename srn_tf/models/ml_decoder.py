@@ -6,13 +6,13 @@ Ridnik, Sharir, Ben-Cohen, Ben-Baruch, Noy: ML-Decoder: Scalable and Versatile C
 
 import dataclasses
 
-from srn_tf.errors import InputError
 from srn_tf.lazy import LazyModule
 from srn_tf.models.model import Map, MultiLabelModel, Stage, label_loss
 from srn_tf.models.settings import Settings, setting
 
 keras = LazyModule("keras")
 layers = LazyModule("srn_tf.models.layers")
+transformer = LazyModule("srn_tf.models.transformer")
 
 MOST_QUERIES = 100  # where no number of groups is asked for
 HEADS = 8
@@ -58,8 +58,7 @@ def build(trunk, labels, settings):
         InputError: a width that the heads cannot share.
     """
     width, num_labels = settings.decoder_width, len(labels)
-    if width % HEADS:
-        raise InputError(f"decoder_width must be a multiple of {HEADS}. Received: {width}.")
+    transformer.check_width("decoder_width", width, HEADS)
     num_queries = min(settings.decoder_groups or MOST_QUERIES, num_labels)
     group = int(num_labels / num_queries + 0.999)  # labels a query; the authors' rounding up
     *grid, _ = trunk.maps["c5"].shape[1:]
@@ -97,45 +96,14 @@ def build_decoder(map_shape, num_queries, settings):
         keras.Model decoder: dict of last_map (B, H, W, F) and queries (B, Q, D) -> dict of queries (B, Q, D) and
         attention (B, 8, Q, H * W), each query of each head sums to 1.
     """
-    height, width_px, channels = map_shape
     width, rate = settings.decoder_width, settings.decoder_dropout
     last_map = keras.Input(map_shape, name="last_map")
     queries = keras.Input((num_queries, width), name="queries")
-    tokens = keras.layers.Reshape((height * width_px, channels), name="dec_tokens")(last_map)
-    tokens = _linear(tokens, width, "dec_embed", "relu")
+    tokens = transformer.linear(transformer.tokens_of(last_map, "dec_tokens"), width, "dec_embed", "relu")
 
-    t = _norm(_sum(queries, _dropout(queries, rate, "dec_drop1"), "dec_sum1"), "dec_norm1")
-    # Xavier's uniform values of PyTorch's packed projection (3D, D).
-    limit = (6.0 / (4 * width)) ** 0.5
-    of_query, of_key, of_value = (
-        keras.layers.Dense(width, kernel_initializer=keras.initializers.RandomUniform(-limit, limit), name=name)(x)
-        for name, x in (("dec_query", t), ("dec_key", tokens), ("dec_value", tokens))
-    )
-    attention = layers.HeadAttention(HEADS, name="dec_attention")([of_query, of_key])
-    mixed = layers.HeadMix(name="dec_mix")([_dropout(attention, rate, "dec_drop_attention"), of_value])
-    looked = _linear(mixed, width, "dec_out")
-    t = _norm(_sum(t, _dropout(looked, rate, "dec_drop2"), "dec_sum2"), "dec_norm2")
-    hidden = _dropout(_linear(t, settings.decoder_hidden, "dec_hidden", "relu"), rate, "dec_drop_hidden")
-    thought = _dropout(_linear(hidden, width, "dec_thought"), rate, "dec_drop3")
-    t = _norm(_sum(t, thought, "dec_sum3"), "dec_norm3")
+    t = transformer.add_and_norm(queries, queries, rate, "dec", 1)
+    t, attention = transformer.attend(t, t, tokens, tokens, HEADS, rate, "dec", 2)
+    t = transformer.feed_forward(t, settings.decoder_hidden, rate, "dec", 3)
     return keras.Model(
         {"last_map": last_map, "queries": queries}, {"queries": t, "attention": attention}, name="decoder"
     )
-
-
-def _linear(x, channels, name, activation=None):
-    """A Dense layer with PyTorch's initial kernel, U(+-1 / sqrt(inputs))."""
-    initializer = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-    return keras.layers.Dense(channels, activation, kernel_initializer=initializer, name=name)(x)
-
-
-def _norm(x, name):
-    return keras.layers.LayerNormalization(epsilon=1e-5, name=name)(x)
-
-
-def _sum(x, y, name):
-    return keras.layers.Add(name=name)([x, y])
-
-
-def _dropout(x, rate, name):
-    return layers.SeededDropout(rate, name=name)(x)

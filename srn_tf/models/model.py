@@ -24,7 +24,8 @@ class Term:
         function: (outputs, batch, seed) -> float32. outputs: name -> float32 tensor, those of `reads`. batch: "image"
             (b, S, S, 3) (not with --cache=features), "y" (b, C), perhaps "counted" (b, C), see `training.losses`, and
             what the stage needs. seed: two integers that differ in every step, replica and piece. None: the loss that
-            --loss names, on the one output of `reads`.
+            --loss names, on the first output of `reads`, logits (b, C); a second one (b, C) is 1 for the labels that it
+            counts, else 0.
         weight: its factor in the sum.
         is_per_step: False: the function gives (b,), one value per image; the term is their mean over all images of the
             step. True: it gives one scalar for the step, however few of its images it sees, such as a loss on weights;
@@ -38,9 +39,9 @@ class Term:
     is_per_step: bool = False
 
 
-def label_loss(output, weight=1.0):
-    """The Term for an output (B, C) of logits under the run's --loss."""
-    return Term(output, (output,), weight=weight)
+def label_loss(output, weight=1.0, counts=None):
+    """The Term for an output (B, C) of logits under the run's --loss; `counts` names an output, see `Term.function`."""
+    return Term(output, (output,) if counts is None else (output, counts), weight=weight)
 
 
 NEEDS = ("boxes",)
@@ -177,12 +178,15 @@ class MultiLabelModel:
             `heads_for` begins; empty if a method does not say.
         truth: the symbolic input "truth" of the taught outputs, see `truth_of`; None if there are none.
         taught: name -> symbolic output computed from `image` and `truth`, such as a recurrent net's scores for true
-            labels that follow true labels. Only terms read them, like other outputs.
+            labels that follow true labels. Only terms read them, like other outputs; but for `informed`.
+        informed: name of the taught logits (B, C) of a model that also answers where some labels are known: `truth`
+            then holds 1 for those in the image, 0 for those not in it, -1 for all others. None if it cannot.
 
     Raises:
         ValueError: a stage leaves out a part, watches what it does not have, needs what is not in `NEEDS`, or starts
             from a weight that does not exist or has another size; a weight belongs to no part or to two; two weights
-            have the same address; or a map or regions name an output that does not exist or has another shape.
+            have the same address; a map or regions name an output that does not exist or has another shape; or
+            `informed` names none of the taught.
     """
 
     image: object
@@ -198,6 +202,7 @@ class MultiLabelModel:
     features: dict = dataclasses.field(default_factory=dict)
     truth: object = None
     taught: dict = dataclasses.field(default_factory=dict)
+    informed: str | None = None
     network: object = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -208,6 +213,10 @@ class MultiLabelModel:
             self._check_output(regions.boxes, [(None, None, 4)])
             count = self.outputs[regions.boxes].shape[1]
             self._check_output(regions.scores, [(None, count, self.num_labels), (None, count)])
+        if self.informed is not None and self.informed not in self.taught:
+            raise ValueError(
+                f"informed must be one of the taught outputs {list(self.taught)}. Received: {self.informed!r}."
+            )
         names = sorted(self.parts)
         for stage_name, stage in self.stages.items():
             if sorted(stage.trains + stage.fixed) != names:
@@ -263,6 +272,11 @@ class MultiLabelModel:
         """Names of the outputs that an export gives besides the answer; empty if none shows where the model looked."""
         seen = [*(a_map.name for a_map in self.maps), *(name for regions in self.regions for name in regions.outputs)]
         return tuple(dict.fromkeys((*seen, *self.explained, *self.logits))) if seen else ()
+
+    @property
+    def served_network(self):
+        """The network that an export computes: all outputs, and the answer where labels are known, if there is one."""
+        return self.network if self.informed is None else self.network_for((*self.outputs, self.informed))
 
     @property
     def image_size(self):

@@ -72,6 +72,27 @@ def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, 
     return ServerPredictor(server, model_name, timeout_s)
 
 
+class Informed:
+    """A predictor that is told of every image what is known of it.
+
+    Args:
+        predictor: serving.predictor.Predictor.
+        known: dict, see its `answer`.
+
+    Raises:
+        InputError: the model does not have such labels, or cannot use them.
+    """
+
+    def __init__(self, predictor, known):
+        self._predictor, self._known = predictor, known
+        self.labels, self.identity = predictor.labels, predictor.identity
+        self.answer([])  # so that all is checked before any work
+
+    def answer(self, images):
+        """As that of `serving.predictor.Predictor`."""
+        return self._predictor.answer(images, self._known)
+
+
 def answer_files(predictor, paths, batch_size, start=0):
     """Asks about many files, with reading, decoding and the network of neighbouring batches side by side.
 

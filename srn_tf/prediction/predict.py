@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import srn_tf
 from srn_tf.errors import InputError
-from srn_tf.prediction.answers import answer_files
+from srn_tf.prediction.answers import Informed, answer_files
 from srn_tf.prediction.parts import check_output, open_parts
 from srn_tf.prediction.rows import Columns, format_of
 
@@ -26,7 +26,9 @@ class Summary(NamedTuple):
     failed: int
 
 
-def predict_files(predictor, paths, output, write="probabilities", top_k=None, batch_size=32, restart=False):
+def predict_files(
+    predictor, paths, output, write="probabilities", top_k=None, batch_size=32, restart=False, known=None
+):
     """Writes a row for each image file, in the order given. One that cannot be used has its reason in the row.
 
     Answers are kept beside the output in a folder `.<output>.parts` as they come. A run that was killed, or that lost
@@ -43,14 +45,18 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
         top_k: int, for write="top_k".
         batch_size: images per call of the predictor.
         restart: drop what an earlier run has kept.
+        known: dict, what is known of every image, see `serving.predictor.Predictor.answer`; None: nothing.
     Returns:
         Summary.
     Raises:
-        InputError: the output cannot be written, or is another run's in part; `top_k` or a label's name does not fit;
-            the predictor answers nothing any more; or not one image can be used, and then nothing is written.
+        InputError: the output cannot be written, or is another run's in part; `top_k`, a label's name or what is known
+            does not fit; the predictor answers nothing any more; or not one image can be used, and then nothing is
+            written.
     """
     check_output(output)
-    columns = Columns(predictor.labels, write, top_k)
+    if known is not None:
+        predictor = Informed(predictor, known)
+    columns = Columns(predictor.labels, write, top_k, known)
     row_format = format_of(output)(columns)
     plan = {
         "model": predictor.identity,
@@ -58,6 +64,7 @@ def predict_files(predictor, paths, output, write="probabilities", top_k=None, b
         "write": write,
         "top_k": top_k,
         "batch_size": batch_size,
+        "known": known,
         "srn_tf_version": srn_tf.__version__,
     }
     with open_parts(output, plan, restart) as parts:

@@ -26,19 +26,24 @@ class Columns:
       - top_k: `label_1`, `probability_1`, ..., `label_k`, `probability_k`, the highest first; of equal ones the first
         in the model's order.
 
+    With known labels `known` stands before `error`, what was given for every image, such as dog:1 and cat:0. These are
+    no answers of the model, and stand as given in the other columns.
+
     Args:
         labels: C str.
         write: one of `CONTENTS`.
         top_k: int, k of top_k.
+        known: dict, label -> 1 or 0, or None.
 
     Attributes:
         names: list of str.
+        known: dict, column `known` -> its cell in every row with an answer, list of str; empty without known labels.
 
     Raises:
         InputError: another `write`, k is not in 1..C, or a label has the name of another column.
     """
 
-    def __init__(self, labels, write="probabilities", top_k=None):
+    def __init__(self, labels, write="probabilities", top_k=None, known=None):
         self.labels = list(labels)
         self.write = write
         self._k = top_k
@@ -51,7 +56,8 @@ class Columns:
             "labels": ["labels"],
             "top_k": [f"{name}_{i + 1}" for i in range(top_k or 0) for name in ("label", "probability")],
         }[write]
-        self.names = ["path", *self._of_answer, "error"]
+        self.known = {} if known is None else {"known": [f"{label}:{int(value)}" for label, value in known.items()]}
+        self.names = ["path", *self._of_answer, *self.known, "error"]
         repeated = [name for name, count in collections.Counter(self.names).items() if count > 1]
         if repeated:
             raise InputError(
@@ -61,8 +67,9 @@ class Columns:
 
     def row(self, answer):
         """Makes the row of an answers.Answer: dict, column -> str, float, list of str or None (nothing there)."""
+        known = self.known
         if answer.error is not None:
-            cells = itertools.repeat(None)
+            cells, known = itertools.repeat(None), dict.fromkeys(known)
         elif self.write == "probabilities":
             cells = answer.probabilities.tolist()
         elif self.write == "labels":
@@ -70,7 +77,7 @@ class Columns:
         else:
             highest = np.argsort(-answer.probabilities, kind="stable")[: self._k]
             cells = [cell for i in highest for cell in (self.labels[i], float(answer.probabilities[i]))]
-        return {"path": answer.path, **dict(zip(self._of_answer, cells)), "error": answer.error}
+        return {"path": answer.path, **dict(zip(self._of_answer, cells)), **known, "error": answer.error}
 
 
 class _Text:
@@ -98,10 +105,11 @@ class Csv(_Text):
     """CSV: a header, probabilities with 6 decimals, names of a list separated by ";", nothing for None."""
 
     def __init__(self, columns):
-        unclear = [label for label in columns.labels if ";" in label]
-        if columns.write == "labels" and unclear:
+        names = [*(columns.labels if columns.write == "labels" else ()), *columns.known.get("known", ())]
+        unclear = [name for name in names if ";" in name]
+        if unclear:
             raise InputError(
-                f"CSV separates the predicted names by ';', so no name may contain it. Received: {unclear[0]!r}. "
+                f"CSV separates the names in a cell by ';', so no name may contain it. Received: {unclear[0]!r}. "
                 "Write to a file that ends in .jsonl or .parquet."
             )
         self.header = _csv_line(columns.names)
@@ -136,9 +144,10 @@ class Parquet:
         import pyarrow as pa
 
         of_answer = {"probabilities": pa.float32(), "labels": pa.list_(pa.string())}
-        names = columns.names[1:-1]
+        names = columns.names[1 : -1 - len(columns.known)]
         types = [of_answer.get(columns.write) or (pa.float32() if i % 2 else pa.string()) for i in range(len(names))]
-        self.schema = pa.schema([("path", pa.string()), *zip(names, types), ("error", pa.string())])
+        known = [(name, pa.list_(pa.string())) for name in columns.known]
+        self.schema = pa.schema([("path", pa.string()), *zip(names, types), *known, ("error", pa.string())])
 
     def encode(self, row):
         """Dict of `Columns.row` -> dict of a row of `schema`."""

@@ -11,7 +11,7 @@ from srn_tf.data.preprocessing import preprocess, preprocess_upright, squash
 from srn_tf.errors import InputError
 from srn_tf.program import install
 from srn_tf.serving.inference_graph import round_weights
-from srn_tf.serving.signatures import PIXELS
+from srn_tf.serving.signatures import IMAGE_BYTES, KNOWN, PIXELS
 from srn_tf.tensor_float import tensor_float_32
 
 TOLERANCES = {
@@ -96,11 +96,15 @@ def compare(model, answer, labels, thresholds, signatures, precision, rounding=N
     # On the CPU: a GPU's convolutions may use another algorithm each time.
     with tensor_float_32(False), tf.device("/cpu:0"):
         for name, signature in signatures.items():
-            ((argument, _),) = signature.structured_input_signature[1].items()
+            specs = signature.structured_input_signature[1]
             for batch_size in BATCH_SIZES:
-                images = odd_pixels(batch_size) if argument == PIXELS else odd_files()[:batch_size]
-                received = {key: value.numpy() for key, value in signature(**{argument: tf.constant(images)}).items()}
-                expected = answer(_as_seen(images, model.image_size))
+                images = odd_pixels(batch_size) if PIXELS in specs else odd_files()[:batch_size]
+                inputs = {PIXELS if PIXELS in specs else IMAGE_BYTES: images}
+                if KNOWN in specs:
+                    inputs[KNOWN] = odd_states(batch_size, model.num_labels)
+                received = signature(**{key: tf.constant(value) for key, value in inputs.items()})
+                received = {key: value.numpy() for key, value in received.items()}
+                expected = answer(_as_seen(images, model.image_size), inputs.get(KNOWN))
                 if "labels" in received:
                     _check_labels(received.pop("labels"), labels, name)
                 differences.add(received, expected)
@@ -261,13 +265,18 @@ def answer_in_memory(model, network):
         model: MultiLabelModel.
         network: its network as a graph, `InferenceGraph.source`.
     Returns:
-        function: float32 (N, S, S, 3) -> dict of arrays: the model's outputs, "probabilities" and "embedding". It
-        raises the InputError of `check_finite`.
+        function: float32 (N, S, S, 3), perhaps known labels int32 (N, C) -> dict of arrays: the model's outputs,
+        "probabilities", those where labels are known if they are given, and "embedding". It raises the InputError of
+        `check_finite`.
     """
 
-    def answer(image):
-        outputs = _with_probabilities(model, network(tf.convert_to_tensor(image)))
+    def answer(image, known=None):
+        others = () if known is None else (tf.constant(known, tf.float32),)
+        outputs = _with_probabilities(model, network(tf.convert_to_tensor(image), *others))
         check_finite(model, outputs)
+        if known is not None:
+            informed = tf.sigmoid(outputs[model.informed]).numpy()
+            outputs["probabilities"] = np.where(known < 0, informed, known)
         return {**outputs, "embedding": outputs.get(model.embedding)}
 
     return answer
@@ -296,6 +305,11 @@ def odd_files():
 def odd_pixels(count):
     """uint8 (count, 61, 97, 3), noise."""
     return np.random.default_rng(1).integers(0, 256, (count, 61, 97, 3), dtype=np.uint8)
+
+
+def odd_states(count, num_labels):
+    """int32 (count, num_labels): of each image's labels some known to be there or not, and others unknown."""
+    return np.random.default_rng(2).integers(-1, 2, (count, num_labels), dtype=np.int32)
 
 
 def _as_seen(images, size_px):

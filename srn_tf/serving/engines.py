@@ -17,7 +17,7 @@ from srn_tf.choices import ENGINES
 from srn_tf.errors import InputError
 from srn_tf.program import tool
 from srn_tf.serving import onnx_file, openvino_model
-from srn_tf.serving.signatures import IMAGE_BYTES, file_reader
+from srn_tf.serving.signatures import IMAGE_BYTES, KNOWN, file_reader
 
 EXTRA = "assets.extra"
 """Folder of an export for all that is not its SavedModel."""
@@ -42,12 +42,13 @@ class Engine(abc.ABC):
     files = ()
 
     @abc.abstractmethod
-    def ask(self, signature, files):
+    def ask(self, signature, files, known=None):
         """Answers one of its signatures.
 
         Args:
             signature: name of one that takes image files.
             files: list of N bytes.
+            known: int32 (N, C), what serve_known takes besides; None for the others.
         Returns:
             dict: name -> array, N being its first axis, without the names of the labels; "predicted" only if the engine
             itself decides.
@@ -83,11 +84,12 @@ class TensorFlowEngine(Engine):
                 f"and give probabilities and labels). Make one with {tool('export')}."
             )
 
-    def ask(self, signature, files):
+    def ask(self, signature, files, known=None):
         """See `Engine`."""
         asked = self.signatures[signature]
         if files:
-            outputs = asked(**{IMAGE_BYTES: tf.constant(files)})
+            others = {} if known is None else {KNOWN: tf.constant(known)}
+            outputs = asked(**{IMAGE_BYTES: tf.constant(files)}, **others)
         else:  # some of TensorFlow's convolutions refuse a batch of none
             specs = asked.structured_outputs
             outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
@@ -117,7 +119,7 @@ class PixelEngine(Engine):
     def run(self, image):
         """Gives the probabilities, float32 (N, C), of images float32 (N, S, S, 3), 0 to 255, N > 0."""
 
-    def ask(self, signature, files):
+    def ask(self, signature, files, known=None):
         """See `Engine`."""
         if files:
             image = self._read(**{IMAGE_BYTES: tf.constant(files)})["image"].numpy()

@@ -147,7 +147,7 @@ def _write_version(
             progress.update()
 
         begin("trace")
-        traced = trace(model.network, model.image_size)
+        traced = trace(model.served_network, model.image_size)
         answer = answer_in_memory(model, traced.source)
         begin("write and compare")
         write = functools.partial(_write_saved_model, folder, model, answer, labels, thresholds, precision, weights)
@@ -158,7 +158,7 @@ def _write_version(
         except DifferenceError:
             if precision != "float32":
                 raise
-            exact = trace(model.network, model.image_size, joins_batch_norms=False)
+            exact = trace(model.served_network, model.image_size, joins_batch_norms=False)
             loaded, check = write(exact, effect_of_rounding(model, exact))
             if folded:
                 logger.warning(

@@ -34,6 +34,8 @@ class InferenceGraph:
         image_size: S.
         source: function, float32 (B, S, S, 3) -> dict of the outputs: the network it was made of, as a graph in which
             nothing is rewritten.
+        others: tuple of TensorSpec, float32 (B, ...): what operations read besides the image. Functions of the graph
+            take them after the image, or without them: all is then -1, not known.
     """
 
     nodes: list
@@ -42,6 +44,7 @@ class InferenceGraph:
     variables: dict
     image_size: int
     source: object
+    others: tuple = ()
 
     def as_function(self, weights="variables", smallest=_SMALLEST_VARIABLE):
         """Makes a function of it that can be called, and saved, in TensorFlow.
@@ -53,8 +56,8 @@ class InferenceGraph:
             smallest: elements that a variable has at least; what has fewer stays a constant. With 1 TensorFlow cannot
                 fold BatchNorms by itself, as it does where all they read is constant.
         Returns:
-            (network, variables): a tf.function, float32 (B, S, S, 3) -> dict of the outputs; its tf.Variables, which
-            the caller must keep.
+            (network, variables): a function, float32 (B, S, S, 3) -> dict of the outputs; its tf.Variables, which the
+            caller must keep.
         """
         lifted = {
             node.name: tf.Variable(_value(node), trainable=False, name=node.name)
@@ -66,15 +69,15 @@ class InferenceGraph:
         graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
         image = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32, name=_INPUT)
 
-        @tf.function(input_signature=[image], autograph=False)
-        def network(image):
-            inputs = {_INPUT: image}
+        @tf.function(input_signature=[image, *self.others], autograph=False)
+        def network(image, *others):
+            inputs = {_INPUT: image, **{spec.name: value for spec, value in zip(self.others, others, strict=True)}}
             inputs |= {name: variable.read_value() for name, variable in lifted.items()}
             inputs |= {name: tf.identity(variable.handle) for name, variable in self.variables.items()}
             tensors = [f"{name}:0" if ":" not in name else name for name in self.outputs.values()]
             return dict(zip(self.outputs, tf.import_graph_def(graph_def, inputs, tensors, name="")))
 
-        return network, [*lifted.values(), *self.variables.values()]
+        return _without_others(network, self.others), [*lifted.values(), *self.variables.values()]
 
     def as_graph_def(self, output):
         """Makes a graph of one answer for converters, as TensorFlow 1 had it: from "image" to "probabilities" alone.
@@ -99,20 +102,29 @@ class InferenceGraph:
 def trace(network, image_size, joins_batch_norms=True):
     """Turns a Keras network into a graph for inference.
 
-    Whatever does not depend on the image is computed once, and becomes a constant.
+    Whatever does not depend on the inputs is computed once, and becomes a constant.
 
     Args:
-        network: keras.Model, image -> dict of outputs; it may have been built under a tf.distribute strategy.
+        network: keras.Model, image, or a dict of "image" and others -> dict of outputs; it may have been built under a
+            tf.distribute strategy.
         image_size: side S of its square input, pixels.
         joins_batch_norms: whether a BatchNorm that Keras computes as a product and a sum becomes FusedBatchNormV3, as
             others are, which rounds otherwise. False leaves every operation as it is.
     Returns:
         InferenceGraph.
     """
+    inputs = network.inputs if len(network.inputs) > 1 else []  # an image alone may have another name
+    others = tuple(tf.TensorSpec([None, *x.shape[1:]], x.dtype, x.name) for x in inputs if x.name != _INPUT)
+    given = {_INPUT, *(spec.name for spec in others)}
+
+    def answer(image, *values):
+        read = {_INPUT: image, **{spec.name: value for spec, value in zip(others, values, strict=True)}}
+        return network(read if others else image, training=False)
+
     spec = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name=_INPUT)
-    traced = tf.compat.v1.wrap_function(lambda image: network(image, training=False), [spec])
+    traced = tf.compat.v1.wrap_function(answer, [spec, *others])
     operations = traced.graph.get_operations()  # each after those it reads
-    kept = {_INPUT}  # operations that depend on the image, or give what is no array (the lists that loops fill)
+    kept = set(given)  # operations that depend on inputs, or give what is no array (the lists that loops fill)
     constants = {}
     for operation in operations:
         is_array = all(tensor.dtype != tf.variant for tensor in operation.outputs)
@@ -130,7 +142,7 @@ def trace(network, image_size, joins_batch_norms=True):
     names = {name: _short(name).replace(":", "/output_") for name in values}
     nodes = [_constant(names[name], value) for name, value in values.items()]
     for operation in operations:
-        if operation.name in kept and operation.name != _INPUT:
+        if operation.name in kept and operation.name not in given:
             node = node_of[operation.name]
             node.input[:] = [names.get(tensor.name, _short(tensor.name)) for tensor in operation.inputs]
             node.device = ""  # that of the training
@@ -141,7 +153,19 @@ def trace(network, image_size, joins_batch_norms=True):
             nodes.append(_identity(f"{names[tensor.name]}/output", names[tensor.name], tensor.dtype))
             outputs[name] = nodes[-1].name
     library = traced.graph.as_graph_def().library
-    return _without_unread(InferenceGraph(nodes, outputs, library, _variables_of(traced, handles), image_size, traced))
+    variables, source = _variables_of(traced, handles), _without_others(traced, others)
+    return _without_unread(InferenceGraph(nodes, outputs, library, variables, image_size, source, others))
+
+
+def _without_others(function, specs):
+    """A function of an image and others as one that may also be given the image alone, see `InferenceGraph.others`."""
+
+    def answer(image, *others):
+        if not others:
+            others = [tf.fill([tf.shape(image)[0], *spec.shape[1:]], tf.constant(-1.0, spec.dtype)) for spec in specs]
+        return function(image, *others)
+
+    return answer
 
 
 def _as_batch_norm(operation, constants):

@@ -5,13 +5,14 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from srn_tf.choices import ENGINES
 from srn_tf.errors import InputError
-from srn_tf.labels import label_index
+from srn_tf.labels import known_states, label_index
 from srn_tf.models.model import Map, Regions
 from srn_tf.program import command, tool
 from srn_tf.runs.work_dir import WorkDir, versions_in
@@ -93,25 +94,41 @@ class Predictor:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def answer(self, images):
+    def answer(self, images, known=None):
         """Gives every label's probability in every image, and what it decides.
 
         Args:
             images: list of N, see the class.
+            known: what is known of the images already, a dict such as {"dog": 1, "cat": 0}, 1 for a label that is in
+                them, 0 for one that is not; or a list of N such dicts. The other labels are answered in view of it, and
+                these as given. None: nothing.
         Returns:
             dict: "probabilities" float32 (N, C), in [0, 1]; "predicted" bool (N, C), whether they exceed `thresholds`.
         Raises:
-            InputError: an image of another kind, too large, or one that cannot be read or decoded.
+            InputError: an image of another kind, too large, or one that cannot be read or decoded; known labels that
+                the model does not have or cannot use.
         """
-        return self._ask("serving_default", images)
+        if known is None:
+            return self._ask("serving_default", images)
+        images = list(images)
+        if isinstance(known, Mapping):
+            states = np.tile(known_states(known, self.labels), [len(images), 1])
+        elif len(known) == len(images):
+            states = np.reshape([known_states(one, self.labels) for one in known], [-1, len(self.labels)])
+        else:
+            raise InputError(
+                f"known must be a dict, or a list of one per image. Received: {len(known)} for {len(images)} images."
+            )
+        rule = "Only a model that was trained with known labels can use them"
+        return self._ask("serve_known", images, rule, "Use a C-Tran (--model=c_tran)", states)
 
-    def predict(self, images):
+    def predict(self, images, known=None):
         """Gives the probabilities of `answer` alone: float32 (N, C)."""
-        return self.answer(images)["probabilities"]
+        return self.answer(images, known)["probabilities"]
 
-    def predict_labels(self, images):
+    def predict_labels(self, images, known=None):
         """Names the predicted labels of every image: list of N lists of str, in the order of `labels`."""
-        predicted = self.answer(images)["predicted"]
+        predicted = self.answer(images, known)["predicted"]
         return [[self.labels[label] for label in np.flatnonzero(row)] for row in predicted]
 
     def explain(self, image, label):
@@ -170,13 +187,13 @@ class Predictor:
             "embedding"
         ]
 
-    def _ask(self, name, images, rule="", remedy=""):
+    def _ask(self, name, images, rule="", remedy="", known=None):
         """Asks the engine for a signature; returns its outputs as arrays, without the label names."""
         if name not in self._engine.signatures:
             raise InputError(f"{rule}. Received: {self._path}, {self._engine.lacking(name, remedy)}")
         files = to_image_files(images)
         try:
-            answer = self._engine.ask(name, files)
+            answer = self._engine.ask(name, files, known)
         except tf.errors.InvalidArgumentError as error:
             raise self._find_refused(files, error) from error
         if "probabilities" in answer:

@@ -7,6 +7,7 @@ from srn_tf.data.preprocessing import preprocess_upright, squash
 
 IMAGE_BYTES = "image_bytes"
 PIXELS = "pixels"
+KNOWN = "known"
 
 
 def build_signatures(network, model, labels, thresholds):
@@ -20,9 +21,11 @@ def build_signatures(network, model, labels, thresholds):
     - explain, if the model names what explains its answer: `image_bytes` -> the same, and each of those outputs under
       its name.
     - embed, if the model has an embedding: `image_bytes` -> `embedding` float32 (N, D).
+    - serve_known, if the model answers where labels are known: `image_bytes` and `known` int32 (N, C), 1 for a label in
+      the image, 0 for one that is not, -1 for all others -> as serving_default; what is known is answered as given.
 
     Args:
-        network: function, float32 (N, S, S, 3) -> dict of the model's outputs.
+        network: function, float32 (N, S, S, 3), perhaps known labels float32 (N, C) -> dict of the model's outputs.
         model: models.model.MultiLabelModel, for its names.
         labels: C label names.
         thresholds: float64 (C,), in (0, 1).
@@ -45,6 +48,15 @@ def build_signatures(network, model, labels, thresholds):
             **{name: outputs[name] for name in names},
         }
 
+    def answer_knowing(image, known):
+        outputs = network(image, tf.cast(known, tf.float32))
+        logits, is_known = outputs[model.informed], known >= 0
+        return {
+            "probabilities": tf.where(is_known, tf.cast(known, tf.float32), tf.sigmoid(logits)),
+            "labels": tf.tile(tf.constant([labels]), [tf.shape(image)[0], 1]),
+            "predicted": tf.where(is_known, known > 0, logits > highest_refused),
+        }
+
     def embed(image):
         return {"embedding": network(image)[model.embedding]}
 
@@ -61,6 +73,11 @@ def build_signatures(network, model, labels, thresholds):
         )
     if model.embedding:
         signatures["embed"] = _signature(files, lambda image_bytes: embed(read_files(image_bytes)))
+    if model.informed:
+        known = tf.TensorSpec([None, len(labels)], tf.int32, name=KNOWN)
+        signatures["serve_known"] = tf.function(
+            lambda image_bytes, known: answer_knowing(read_files(image_bytes), known), [files, known], autograph=False
+        )
     return signatures
 
 

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.serving.signatures import IMAGE_BYTES
+from srn_tf.serving.signatures import IMAGE_BYTES, KNOWN, PIXELS
 
 BATCH_SIZES = (1, 8)
 """Images a request; oneDNN and GPUs prepare themselves for each size anew."""
@@ -28,11 +28,13 @@ def write_warmup(folder, image_size, signatures):
     file = tf.io.encode_jpeg(pixels).numpy()
     with tf.io.TFRecordWriter(os.path.join(folder, "tf_serving_warmup_requests")) as writer:
         for name, signature in signatures.items():
-            ((argument, _),) = signature.structured_input_signature[1].items()
+            specs = signature.structured_input_signature[1]
+            images = {PIXELS: pixels} if PIXELS in specs else {IMAGE_BYTES: file}
+            known = {KNOWN: np.full(specs[KNOWN].shape[1:], -1, np.int32)} if KNOWN in specs else {}
             for batch_size in BATCH_SIZES:
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.signature_name = name
-                image = file if argument == IMAGE_BYTES else pixels
-                request.inputs[argument].CopyFrom(tf.make_tensor_proto(np.stack([image] * batch_size)))
+                for name, row in {**images, **known}.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(np.stack([row] * batch_size)))
                 writer.write(log.SerializeToString())

@@ -1,5 +1,7 @@
 """The part of a training step that one replica computes; callable with or without a strategy."""
 
+import functools
+
 import tensorflow as tf
 
 from srn_tf.errors import InputError
@@ -22,8 +24,10 @@ def term_values(term, outputs, batch, label_loss, seed):
     read = {name: tf.cast(outputs[name], tf.float32) for name in term.reads}
     if term.function is not None:
         return term.function(read, _Batch(batch, term), seed)
-    (logits,) = read.values()
-    return label_loss(batch["y"], logits, batch.get("counted"), seed)
+    logits, *masks = read.values()
+    if "counted" in batch:
+        masks.append(batch["counted"])
+    return label_loss(batch["y"], logits, functools.reduce(tf.multiply, masks) if masks else None, seed)
 
 
 class _Batch(dict):

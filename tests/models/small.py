@@ -14,6 +14,8 @@ SMALL_SETTINGS = {
     "region_toy": {"label_width": 4},
     "cnn_rnn": {"rnn_width": 8, "rnn_embedding": 6, "rnn_dropout": 0.1},
     "ml_decoder": {"decoder_width": 16, "decoder_hidden": 24},
+    "query2label": {"q2l_width": 16, "q2l_hidden": 24},
+    "c_tran": {"ctran_width": 16, "ctran_hidden": 24},
     "msrn": {"msrn_width": 8, "msrn_hidden": 12, "group_ratio": 0.7},
     "rlsd": SMALL_RLSD,
     "rlsd_ft_rpn": SMALL_RLSD,

@@ -28,6 +28,8 @@ OF_METHODS = {
     "semantic": (50, "cd3a714c938ab5af"),
     "cnn_rnn": (50, "c1bcf2127d79025e"),
     "ml_decoder": (70, "a0b4505a82aab827"),
+    "query2label": (109, "62c8f4d71c1dcc24"),
+    "c_tran": (112, "0d3de48045984aa6"),
     "msrn": (68, "47efd6963a5453c3"),
     "rlsd": (48, "31a3b3cf411d8248"),
     "rlsd_ft_rpn": (48, "31a3b3cf411d8248"),

@@ -8,6 +8,7 @@ from srn_tf.errors import InputError
 from srn_tf.models import layers
 from srn_tf.models.ml_decoder import MLDecoderSettings, build_decoder
 from tests.models.small import small_model
+from tests.models.transformer_reference import Reference, count
 from tests.training import small
 
 C, D = 5, 16
@@ -61,45 +62,22 @@ def test_parameter_counts_of_the_published_models(channels, num_labels, groups, 
     group_fc = layers.GroupLinear(num_labels, group)
     group_fc.build((None, num_queries, 768))
 
-    def count(weights):
-        return sum(int(np.prod(weight.shape)) for weight in weights)
-
     assert count(decoder.trainable_weights + group_fc.trainable_weights + queries.trainable_weights) == trainable
     assert count(queries.non_trainable_weights) == frozen
     assert group_fc(tf.zeros([1, num_queries, 768])).shape == (1, num_labels)
 
 
-def norm(x, gamma, beta):
-    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
-
-
 def test_the_decoder_equals_numpy(model, last_map):
-    weights = {
-        layer.name: [w.numpy().astype(np.float64) for w in layer.weights] for layer in model.parts["decoder"].layers
-    }
-
-    def linear(name, x):
-        kernel, bias = weights[name]
-        return x @ kernel + bias
-
-    tokens = np.maximum(linear("dec_embed", last_map.reshape(2, 49, 128).astype(np.float64)), 0.0)
-    queries = model.parts["queries"].weights[0].numpy().astype(np.float64)
-    t = norm(2.0 * np.stack([queries] * 2), *weights["dec_norm1"])
-    q, k, v = linear("dec_query", t), linear("dec_key", tokens), linear("dec_value", tokens)
-    heads = [slice(start, start + D // 8) for start in range(0, D, D // 8)]
-    attention, mixed = [], []
-    for own in heads:
-        scores = np.einsum("bqd,bnd->bqn", q[..., own], k[..., own]) / np.sqrt(D // 8)
-        shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
-        attention.append(shares)
-        mixed.append(np.einsum("bqn,bnd->bqd", shares, v[..., own]))
-    t = norm(t + linear("dec_out", np.concatenate(mixed, axis=-1)), *weights["dec_norm2"])
-    t = norm(t + linear("dec_thought", np.maximum(linear("dec_hidden", t), 0.0)), *weights["dec_norm3"])
+    decoder = Reference(model.parts["decoder"], 8)
+    tokens = np.maximum(decoder.linear(np.float64(last_map).reshape(2, 49, 128), "dec_embed"), 0.0)
+    queries = np.float64(model.weights["queries/vectors"].numpy())
+    t = decoder.norm(2.0 * np.stack([queries] * 2), "dec_norm1")
+    t, attention = decoder.attend(t, t, tokens, tokens, "dec", 2)
+    t = decoder.feed_forward(t, "dec", 3)
     kernel, bias = (weight.numpy() for weight in model.parts["group_fc"].weights)
     logits = np.einsum("bqd,qd->bq", t, kernel[..., 0]) + bias
     received = decoded(model, last_map)
-    for value, expected in zip(received, (t, np.stack(attention, axis=1), logits), strict=True):
+    for value, expected in zip(received, (t, attention, logits), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -76,6 +76,24 @@ def test_csv_top_k_of_equal_ones_the_first(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("extension", FORMATS)
+def test_known_labels_have_a_column(tmp_path, extension):
+    columns = Columns(LABELS, "top_k", 1, {"dog": 0, "cat, small": 1})
+    row_format = FORMATS[extension](columns)
+    with open(tmp_path / "part", "wb") as file:
+        row_format.write_part([columns.row(one) for one in ANSWERS[1:3]], file)
+    with open(tmp_path / f"P{extension}", "wb") as file:
+        row_format.join([tmp_path / "part"], file)
+    path, known = tmp_path / f"P{extension}", ["dog:0", "cat, small:1"]
+    if extension == ".csv":
+        header, *cells = read_csv(path)
+        assert header[-2:] == ["known", "error"] and [row[-2] for row in cells] == [";".join(known), ""]
+    elif extension == ".jsonl":
+        assert [row.get("known") for row in json_rows(path)] == [known, None]
+    else:
+        assert pq.read_table(path)["known"].to_pylist() == [known, None]
+
+
 def json_rows(path):
     return [json.loads(line) for line in path.read_text("utf-8", errors="surrogateescape").splitlines()]
 

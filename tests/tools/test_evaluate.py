@@ -121,6 +121,15 @@ def test_bad_score_files(tmp_path):
                 ["--work_dir=W", "--data_dir=D", "--engine=openvino"],
                 ["--engine needs --saved_model. Received: --engine=openvino without it."],
             ),
+            (
+                ["--work_dir=W", "--data_dir=D", "--known_fraction=0.5"],
+                ["--known_fraction needs --saved_model. Received: --known_fraction=0.5 without it."],
+            ),
+            (["--saved_model=M", "--known_fraction=1"], ["--known_fraction must be above 0 and below 1", "1."]),
+            (
+                ["--saved_model=M", "--known_fraction=0.5", "--ranking"],
+                ["--known_fraction goes with neither --ranking nor --top_k"],
+            ),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),

@@ -141,6 +141,12 @@ BAD = {
         ["{images}", "--saved_model=", "--server=grpc://h:1", "--engine=openvino"],
         "--engine says what computes the answers here. Received: --engine=openvino with --server",
     ),
+    "known labels of a server": (
+        ["{images}", "--saved_model=", "--server=grpc://h:1", "--known=dog:1"],
+        "--known cannot be used with --server. Received: --known=dog:1 with --server=grpc://h:1.",
+    ),
+    "known labels in another form": (["{images}", "--known=dog"], "LABEL:0 for one that is not, separated by commas"),
+    "contradictory": (["{images}", "--known=dog:1,dog:0"], "known must name each label once. Received: 'dog' twice"),
     "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K must be given together"),
     "no k": (["{images}", "--write=top_k"], "--write=top_k and --top_k=K must be given together"),
     "batch size": (["{images}", "--batch_size=0"], "batch_size"),
