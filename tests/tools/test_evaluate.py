@@ -121,6 +121,10 @@ def test_bad_score_files(tmp_path):
                 ["--work_dir=W", "--data_dir=D", "--engine=openvino"],
                 ["--engine needs --saved_model. Received: --engine=openvino without it."],
             ),
+            (
+                ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--csra_at_test=0.2"],
+                ["--csra_at_test needs --work_dir. Received: --csra_at_test=0.2 without it. Export the run"],
+            ),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
