@@ -54,8 +54,8 @@ def create_model(
 
     It takes plain pixels, uint8 or float from 0 to 255, RGB, (B, S, S, 3); scaling is part of the model. It gives
     logits: use a loss of `srn_tf.losses`, or `keras.losses.BinaryCrossentropy(from_logits=True)`. Parts that no stage
-    of the method trains, such as RLSD's region proposals, are not trainable. MSRN comes without its label graph, which
-    needs a data set, and without its loss of groups: each label is joined to itself only.
+    of the method trains, such as RLSD's region proposals, are not trainable. MSRN and ML-GCN come without their label
+    graph, which needs a data set: each label is joined to itself only. MSRN comes without its loss of groups, too.
 
     Args:
         name: one of `list_models()`.

@@ -5,7 +5,7 @@ model = keras.models.load_model("model.keras")
 """
 
 from srn_tf.models.channel_attention import ChannelAttention, ChannelAttentionMaps
-from srn_tf.models.label_graph import GraphAttention, GroupShares, GroupSums
+from srn_tf.models.label_graph import GraphAttention, GraphConvolution, GroupShares, GroupSums, LabelProducts
 from srn_tf.models.label_path import PathDecoder, TruePath
 from srn_tf.models.layers import (
     AttentionMaps,
@@ -30,6 +30,7 @@ from srn_tf.models.region_layers import (
     RegionProbabilities,
     RegionSamples,
 )
+from srn_tf.models.residual_attention import NormedScores, ResidualAttention, ResidualAttentionMaps
 from srn_tf.models.rpn import Proposals
 from srn_tf.models.token_layers import AddSinePositions, AllUnknown, IsUnknown, LabelMask, LabelTokens
 
@@ -42,6 +43,7 @@ __all__ = [
     "Constant",
     "DepthwiseOverGrid",
     "GraphAttention",
+    "GraphConvolution",
     "GroupLinear",
     "GroupShares",
     "GroupSums",
@@ -49,16 +51,20 @@ __all__ = [
     "HeadMix",
     "IsUnknown",
     "LabelMask",
+    "LabelProducts",
     "LabelSequence",
     "LabelTokens",
     "LayerScale",
     "MaxOverRegions",
+    "NormedScores",
     "OrderedLabelSequence",
     "Output",
     "PathDecoder",
     "Proposals",
     "RegionProbabilities",
     "RegionSamples",
+    "ResidualAttention",
+    "ResidualAttentionMaps",
     "ScaleInput",
     "SeededDropout",
     "SoftmaxOverGrid",

@@ -25,6 +25,7 @@ from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
 from srn_tf.evaluation.report import served_note
 from srn_tf.failures import in_plain_words
 from srn_tf.files import write_json
+from srn_tf.models.main_net import with_csra_at_test
 from srn_tf.models.registry import ModelConfig, build_model
 from srn_tf.pictures import save_png
 from srn_tf.program import tool
@@ -115,7 +116,8 @@ def _finish(options, dataset, strategy, work):
         logger.info("%s", served_note(choice))
     if is_chief:
         _save(_served_first(predictions, model), dataset, "validation", work.predictions("validation"))
-    metrics = _scored(predict("test"), model, strategy, dataset, "test", description, work, protocol)
+    path = work.predictions("test")
+    metrics = _scored(predict("test"), model, strategy, dataset, "test", description, path, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -216,10 +218,13 @@ def _open_dataset(options, strategy):
     return dataset or open_it()
 
 
-def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
+def evaluate_run(
+    work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, csra_at_test=None, **options
+):
     """Evaluates the final weights of a run on a split of its data set, or of another data set with the same labels.
 
-    The predictions stay in the run's folder. Those on another data set are kept apart, see `WorkDir`.
+    The predictions stay in the run's folder. Those on another data set are kept apart, see `WorkDir`. With
+    `csra_at_test` they are not kept: other tools read there what the run itself answers.
 
     Args:
         work_dir: a run's work folder.
@@ -228,17 +233,22 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         prepared_dir: as in training; default <work_dir>/dataset.
         thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None. All other outputs use 0.5.
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None: the protocol's own.
+        csra_at_test: lambda of the read-out that replaces the answer of a main net, see `classifier.build_classifier`;
+            None: the run's own answer.
         **options: ranking, top_k and top_k_floor, as for protocols.evaluate.
     Returns:
-        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set.
+        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set, and with
+        "csra_at_test" if that is given.
     Raises:
         InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
-            an impossible policy or k.
+            an impossible policy or k, csra_at_test for a model that cannot have it.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
     protocol = protocol_named(description["protocol"], **(policies or {}))
     _check_trained(work, description)
+    if csra_at_test is not None:
+        description = with_csra_at_test(description, csra_at_test)
     strategy = distribution.make_strategy()
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
     dataset.check_size(split, description["model"]["image_size"])  # reports an unknown split before the model is built
@@ -251,9 +261,12 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
     predictions = _predict(_evaluator(model, strategy, work), dataset.records(split), split)
-    metrics = _scored(predictions, model, strategy, dataset, split, description, work, protocol, other, **options)
+    path = work.predictions(split, other) if csra_at_test is None else None
+    metrics = _scored(predictions, model, strategy, dataset, split, description, path, protocol, **options)
     if other:
-        metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
+        metrics["other_data"] = {"data_dir": data_dir, **({} if path is None else {"predictions": path})}
+    if csra_at_test is not None:
+        metrics["csra_at_test"] = csra_at_test
     return metrics
 
 
@@ -337,11 +350,11 @@ def _describe(options, config, dataset):
     }
 
 
-def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
-    """The metrics of a split, the served output first. Saves its predictions; for `other` see `WorkDir.predictions`."""
+def _scored(predictions, model, strategy, dataset, split, description, path, protocol, **options):
+    """The metrics of a split, the served output first. Saves its predictions in `path`, unless that is None."""
     predictions = _served_first(predictions, model)
-    if distribution.is_chief(strategy):
-        _save(predictions, dataset, split, work.predictions(split, other))
+    if path is not None and distribution.is_chief(strategy):
+        _save(predictions, dataset, split, path)
     return {
         "dataset": dataset.name,
         "split": split,

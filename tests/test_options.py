@@ -98,7 +98,10 @@ def test_settings_are_the_methods_own():
         **{"head_dropout": 0.0, "answer": "cls_sr", "learn_alpha": True},
         **{"x_stride": 32, "init_confidence": "random"},
     }
-    assert dataclasses.asdict(parse(*PLACES, "--model=main_net", "--pooling=max").settings) == {"pooling": "max"}
+    assert dataclasses.asdict(parse(*PLACES, "--model=main_net", "--pooling=max").settings) == {
+        "pooling": "max",
+        "csra_at_test": 0.0,
+    }
     lines = parsed.as_flagfile().splitlines()
     assert {"--srn_head=paper", "--x_stride=32", "--learn_alpha=true"} <= set(lines)
     assert not any("head_channels" in line for line in parse(*PLACES, "--model=main_net").as_flagfile().splitlines())
@@ -337,7 +340,9 @@ def test_word_vectors_are_a_flag_of_the_methods_that_read_them(monkeypatch):
     parsed = parse(*PLACES, "--model=region_toy", "--label_embeddings=glove.txt", "--label_width=50")
     assert (parsed.settings.label_embeddings, parsed.settings.label_width) == ("glove.txt", 50)
     assert "--label_embeddings=glove.txt\n--label_width=50\n" in parsed.as_flagfile()
-    with pytest.raises(InputError, match="--label_embeddings belongs to --model=msrn or region_toy. Received"):
+    with pytest.raises(
+        InputError, match="--label_embeddings belongs to --model=ml_gcn or msrn or region_toy. Received"
+    ):
         parse(*PLACES, "--label_embeddings=glove.txt")
 
 

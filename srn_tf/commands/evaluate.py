@@ -1,6 +1,7 @@
 """Evaluates a trained run or an exported model on a split, or a file of scores.
 
 python tools/evaluate.py --work_dir=RUN --data_dir=DATA --split=test [--output=J.json] [--per_label]
+    [--csra_at_test=0.1]
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --split=test [--engine=openvino]
 python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DATA --known_fraction=0.5
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
@@ -10,7 +11,8 @@ True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, 
 0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv, .jsonl,
 .parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by name.
 A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
-A run's predictions stay in RUN/predictions for other tools. Those on another data set are kept apart.
+A run's predictions stay in RUN/predictions for other tools. Those on another data set are kept apart; those with
+--csra_at_test are not kept.
 """
 
 import os
@@ -88,8 +90,20 @@ def define_flags():
     flags.DEFINE_string(
         "thresholds", "", f"File of thresholds from {tool('tune_thresholds')}. Default: 0.5 for every label."
     )
+    define_csra_at_test()
     flags.DEFINE_string("output", "", "JSON file for the metrics.")
     flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
+
+
+def define_csra_at_test():
+    """Defines the flag --csra_at_test, shared with tools/export.py."""
+    flags.DEFINE_float(
+        "csra_at_test",
+        None,
+        "Factor lambda of CSRA's read-out, with --work_dir of a trained main net with --pooling=mean: the answer is "
+        "y_cls plus lambda times the label's highest score at any place. Default: the run's own answer.",
+        0.0,
+    )
 
 
 def main(_):
@@ -106,6 +120,11 @@ def main(_):
             "model's outputs is known."
         )
     _check_known()
+    if FLAGS.csra_at_test is not None and not FLAGS.work_dir:
+        raise InputError(
+            f"--csra_at_test needs --work_dir. Received: --csra_at_test={FLAGS.csra_at_test:g} without it. Export the "
+            f"run with {tool('export')} --csra_at_test to evaluate what is served, or remove it."
+        )
     _check_written("output")
     _check_written("reliability")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
@@ -214,7 +233,7 @@ def _evaluate_run():
 
     thresholds = _load_thresholds()
     run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
-    _report(evaluate_run(*run, thresholds, _policies(), **_options()))
+    _report(evaluate_run(*run, thresholds, _policies(), FLAGS.csra_at_test, **_options()))
     if thresholds is not None:
         print(f"In the tables, {thresholds.statement}. All other outputs use 0.5.")
 

@@ -1,20 +1,22 @@
 """Exports the final weights of a trained run again, for TensorFlow Serving.
 
 python tools/export.py --work_dir=RUN [--version=2] [--thresholds=RUN/thresholds.json] [--precision=bfloat16]
-    [--weights=constants] [--tflite=float16] [--onnx] [--openvino=float32]
+    [--weights=constants] [--tflite=float16] [--onnx] [--openvino=float32] [--csra_at_test=0.1]
 python tools/export.py --work_dir=RUN --openvino=int8 --data_dir=DATA [--calibration_images=300] [--max_map_drop=0.5]
 
 Training already writes RUN/export/1, in float32, with the threshold 0.5. TFLite, ONNX and OpenVINO files go to the
 folder assets.extra of the version; they expect images that are already resized. For --openvino=int8 the validation
-images of the run are read: it is calibrated and scored on them.
+images of the run are read: it is calibrated and scored on them. With --csra_at_test thresholds of the run's own answer
+are not used.
 """
 
+import dataclasses
 import os
 import shlex
 
 from absl import flags
 
-from srn_tf.commands import cli
+from srn_tf.commands import cli, evaluate
 from srn_tf.errors import InputError
 from srn_tf.program import tool
 
@@ -75,12 +77,15 @@ def define_flags():
         "Largest loss of mAP on the validation images, in percent, with which --openvino=int8 is exported.",
         lower_bound=0.0,
     )
+    evaluate.define_csra_at_test()
+    flags.adopt_module_key_flags(evaluate)
 
 
 def main(_):
     """Exports the run in --work_dir as --version; prints how to serve it."""
     cli.need_flags("This command", "work_dir")
     from srn_tf.evaluation.thresholds import FILE_NAME, load_thresholds
+    from srn_tf.models.main_net import with_csra_at_test
     from srn_tf.run import load_model, provenance_of
     from srn_tf.runs.work_dir import WorkDir
     from srn_tf.serving.export import export
@@ -88,12 +93,18 @@ def main(_):
     work = WorkDir(FLAGS.work_dir)
     description = work.read_run()
     path = os.path.join(work.export, str(FLAGS.version or max(work.export_versions(), default=0) + 1))
-    tuned = FLAGS.thresholds or os.path.join(work.path, FILE_NAME)
-    thresholds = load_thresholds(tuned) if FLAGS.thresholds or os.path.lexists(tuned) else None
+    own = os.path.join(work.path, FILE_NAME)
+    is_own_wanted = os.path.lexists(own) and FLAGS.csra_at_test is None
+    thresholds = load_thresholds(FLAGS.thresholds or own) if FLAGS.thresholds or is_own_wanted else None
     validation = _validation(work, description) if FLAGS.openvino == "int8" else None
+    provenance = provenance_of(work)
+    if FLAGS.csra_at_test is not None:
+        description = with_csra_at_test(description, FLAGS.csra_at_test)
+        provenance = dataclasses.replace(provenance, run=description)
     model = load_model(work, description)
     if thresholds is None:
-        print(f"Threshold 0.5 for every label; {tool('tune_thresholds')} finds better ones.")
+        better = "" if FLAGS.csra_at_test is not None else f"; {tool('tune_thresholds')} finds better ones"
+        print(f"Threshold 0.5 for every label{better}.")
     else:
         thresholds.check_fit(description["labels"], [model.final], work.final)
         print(f"In the export, {thresholds.statement}.")
@@ -105,7 +116,7 @@ def main(_):
         precision=FLAGS.precision,
         tflite=FLAGS.tflite,
         is_onnx_wanted=FLAGS.onnx,
-        provenance=provenance_of(work),
+        provenance=provenance,
         weights=FLAGS.weights,
         openvino=FLAGS.openvino,
         validation=validation,

@@ -5,6 +5,11 @@ import keras
 BOTTLENECK = 4  # a bottleneck's outer channels for each inner one, as in every ResNet
 
 
+def torch_uniform():
+    """PyTorch's initial kernel of convolutions and linear layers, U(+-1 / sqrt(inputs)): a Keras initializer."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
 def conv(x, channels, kernel, name, stride=1, use_bias=False, dtype=None, kernel_initializer="he_normal"):
     """A convolution with padding "same", layer `<name>_conv`.
 

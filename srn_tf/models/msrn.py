@@ -6,14 +6,13 @@ Che, Chen, et al.: A Novel Multi-layered Semantic Representation Network for mul
 
 import dataclasses
 
-import numpy as np
-
 from srn_tf.lazy import LazyModule
 from srn_tf.models.model import Map, MultiLabelModel, Stage, Term, label_loss
-from srn_tf.models.settings import EmbeddingSettings, setting
+from srn_tf.models.settings import LabelGraphSettings, setting
 
 keras = LazyModule("keras")
 tf = LazyModule("tensorflow")
+blocks = LazyModule("srn_tf.models.blocks")
 layers = LazyModule("srn_tf.models.layers")
 label_graph = LazyModule("srn_tf.models.label_graph")
 channel_attention = LazyModule("srn_tf.models.channel_attention")
@@ -58,7 +57,7 @@ STAGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class MSRNSettings(EmbeddingSettings):
+class MSRNSettings(LabelGraphSettings):
     """Settings of MSRN. Without a file of word vectors those of the labels are learned."""
 
     msrn_width: int = setting(512, "Channels D of maps, labels and groups. Authors: 512.", lowest=1)
@@ -71,21 +70,8 @@ class MSRNSettings(EmbeddingSettings):
         0.0,
         1.0,
     )
-    graph_threshold: float = setting(
-        0.4,
-        "Minimum share of label j's training images that also have label i, for label i to learn from label j. "
-        "Authors: 0.4.",
-        None,
-        0.0,
-        1.0,
-    )
 
     stages = STAGES
-
-    @property
-    def label_fields(self):
-        """Word vectors if there is a file of them, and co-occurrence."""
-        return ("embeddings", "cooccurrence") if self.label_embeddings else ("cooccurrence",)
 
 
 def build(trunk, labels, settings):
@@ -102,8 +88,7 @@ def build(trunk, labels, settings):
     num_labels, width = len(labels), settings.msrn_width
     num_groups = max(1, int(settings.group_ratio * num_labels))
     shapes = {name: tuple(trunk.maps[name].shape[1:]) for name in SCALES}
-    # Without word vectors each label is a unit vector, which makes the first linear layer the table that is learned.
-    vectors = np.eye(num_labels) if labels.embeddings is None else labels.embeddings
+    vectors = label_graph.word_vectors(labels)
     words = layers.Constant(vectors, name="words")
     graph = layers.Constant(label_graph.edges_of(labels.cooccurrence, settings.graph_threshold), name="graph")
     buffers = build_buffers(shapes)
@@ -177,7 +162,7 @@ def build_projection(shapes, width):
     """
     inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
     outputs = {
-        name: keras.layers.Conv2D(width, 1, kernel_initializer=_torch_uniform(), name=f"project_{name}_conv")(x)
+        name: keras.layers.Conv2D(width, 1, kernel_initializer=blocks.torch_uniform(), name=f"project_{name}_conv")(x)
         for name, x in inputs.items()
     }
     return keras.Model(inputs, outputs, name="projection")
@@ -197,7 +182,7 @@ def build_label_branch(num_labels, word_width, width):
     words = keras.Input(batch_shape=(num_labels, word_width), name="words")
     edges = keras.Input(batch_shape=(num_labels, num_labels), name="edges")
     first, second = LABEL_WIDTHS
-    x = keras.layers.Dense(first, kernel_initializer=_torch_uniform(), dtype="float32", name="label_fc")(words)
+    x = keras.layers.Dense(first, kernel_initializer=blocks.torch_uniform(), dtype="float32", name="label_fc")(words)
     x = label_graph.GraphAttention(second, name="label_graph1")([x, edges])
     L = label_graph.GraphAttention(width, name="label_graph2")([x, edges])
     return keras.Model({"words": words, "edges": edges}, L, name="label_branch")
@@ -236,12 +221,9 @@ def build_perceptron(num_labels, num_groups, width, hidden):
     found = keras.Input((num_labels + num_groups, len(SCALES) * width), name="msrn_found")
     x = keras.layers.Activation("tanh", name="msrn_tanh")(found)
     x = keras.layers.Flatten(name="msrn_flatten")(x)
-    x = keras.layers.Dense(hidden, kernel_initializer=_torch_uniform(), name="msrn_fc1")(x)
+    x = keras.layers.Dense(hidden, kernel_initializer=blocks.torch_uniform(), name="msrn_fc1")(x)
     x = keras.layers.ReLU(negative_slope=0.01, name="msrn_leaky_relu")(x)
-    y = keras.layers.Dense(num_labels, kernel_initializer=_torch_uniform(), dtype="float32", name="msrn_logits")(x)
+    y = keras.layers.Dense(num_labels, kernel_initializer=blocks.torch_uniform(), dtype="float32", name="msrn_logits")(
+        x
+    )
     return keras.Model(found, y, name="perceptron")
-
-
-def _torch_uniform():
-    """PyTorch's initial kernel, U(+-1 / sqrt(inputs))."""
-    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")

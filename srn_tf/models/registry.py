@@ -6,7 +6,21 @@ import functools
 from srn_tf.errors import InputError
 from srn_tf.labels import LabelSpace
 from srn_tf.lazy import LazyModule
-from srn_tf.models import c_tran, cnn_rnn, main_net, ml_decoder, msrn, query2label, resnet107, rlsd, semantic, srn
+from srn_tf.models import (
+    add_gcn,
+    c_tran,
+    cnn_rnn,
+    csra,
+    main_net,
+    ml_decoder,
+    ml_gcn,
+    msrn,
+    query2label,
+    resnet107,
+    rlsd,
+    semantic,
+    srn,
+)
 
 backbones = LazyModule("srn_tf.models.backbones")
 
@@ -40,6 +54,9 @@ METHODS = {
     "ml_decoder": Method("ML-Decoder", ml_decoder.MLDecoderSettings, ml_decoder.build),
     "query2label": Method("Query2Label", query2label.Query2LabelSettings, query2label.build),
     "c_tran": Method("C-Tran", c_tran.CTranSettings, c_tran.build),
+    "csra": Method("CSRA", csra.CSRASettings, csra.build),
+    "ml_gcn": Method("ML-GCN", ml_gcn.MLGCNSettings, ml_gcn.build),
+    "add_gcn": Method("ADD-GCN", add_gcn.ADDGCNSettings, add_gcn.build),
     "msrn": Method("MSRN", msrn.MSRNSettings, msrn.build),
     "rlsd": Method("RLSD, with regions learned from boxes of other data", rlsd.RLSDSettings, rlsd.build),
     "rlsd_ft_rpn": Method("RLSD+ft-RPN, with regions learned from its own boxes", rlsd.RLSDFtRPNSettings, rlsd.build),

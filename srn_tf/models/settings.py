@@ -4,6 +4,7 @@ Nothing here loads TensorFlow.
 """
 
 import dataclasses
+import math
 
 from srn_tf.errors import InputError
 
@@ -47,6 +48,8 @@ class Settings:
             choices, lowest, highest = (field.metadata[name] for name in ("choices", "lowest", "highest"))
             if type(value) is not type(field.default):
                 raise InputError(f"{field.name} must be of type {type(field.default).__name__}. Received: {value!r}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{field.name} must be a finite number. Received: {value}.")
             if choices is not None and value not in choices:
                 allowed = ", ".join(map(str, choices))
                 raise InputError(f"{field.name} must be one of {allowed}. Received: {value!r}.")
@@ -64,8 +67,27 @@ class EmbeddingSettings(Settings):
         "",
         "File of word vectors: text with one word and its numbers per line, as for GloVe and word2vec, or .npz with "
         "the arrays words and vectors. A label gets the vector of its name, or the mean of its words' vectors. Without "
-        "a file, msrn learns the vectors.",
+        "a file, msrn and ml_gcn learn the vectors.",
     )
     label_width: int = setting(300, "Length of each vector in --label_embeddings.", lowest=1)
 
     label_fields = ("embeddings",)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelGraphSettings(EmbeddingSettings):
+    """Base class of the settings of methods with a graph of their labels; without a file they learn the vectors."""
+
+    graph_threshold: float = setting(
+        0.4,
+        "Minimum share of label j's training images that also have label i, for label i to learn from label j. "
+        "Authors: 0.4.",
+        None,
+        0.0,
+        1.0,
+    )
+
+    @property
+    def label_fields(self):
+        """Word vectors if there is a file of them, and co-occurrence."""
+        return ("embeddings", "cooccurrence") if self.label_embeddings else ("cooccurrence",)

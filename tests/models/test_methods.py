@@ -13,8 +13,8 @@ from tests.models.toy import TOY
 from tests.training import small
 
 C = 3
-# Whose gradient is rounding alone: the softmax over the grid, or over the tokens, ignores a constant.
-NO_GRADIENT = ("f_att/att_3_conv/bias", "key/bias")
+# Whose gradient is rounding alone: the softmax over the grid or over the tokens, and a BatchNorm, ignore a constant.
+NO_GRADIENT = ("f_att/att_3_conv/bias", "key/bias", "graph_global/bias")
 # Of what is no gradient's: statistics and counts, which move in training, and constants, which do not.
 MOVED_BY_ITSELF = ("moving_mean", "moving_variance", "draws")
 
@@ -30,14 +30,18 @@ OF_METHODS = {
     "ml_decoder": (70, "a0b4505a82aab827"),
     "query2label": (109, "62c8f4d71c1dcc24"),
     "c_tran": (112, "0d3de48045984aa6"),
+    "csra": (43, "18feb91fef3b9141"),
+    "ml_gcn": (46, "b3775de94ebfebaf"),
+    "add_gcn": (60, "d919dc1d23530ec2"),
     "msrn": (68, "47efd6963a5453c3"),
     "rlsd": (48, "31a3b3cf411d8248"),
     "rlsd_ft_rpn": (48, "31a3b3cf411d8248"),
 }
 
 
-BASELINES = ("srn_att", "resnet107", "semantic", "rlsd_ft_rpn")  # with tests of their own
-EACH = [pytest.param(name, marks=pytest.mark.slow if name in BASELINES else ()) for name in METHODS]
+# With tests of their own.
+SLOW = ("srn_att", "resnet107", "semantic", "csra", "ml_gcn", "add_gcn", "rlsd_ft_rpn")
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in METHODS]
 
 
 @pytest.fixture(

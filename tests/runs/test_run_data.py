@@ -11,6 +11,7 @@ from srn_tf.comparison.runs import read_run
 from srn_tf.data import scenes
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.scene_drawing import LABELS
+from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import SavedPredictions, load_predictions, save_predictions
 from srn_tf.evaluation.thresholds import tune_run
 from srn_tf.runs.run_data import open_run_data
@@ -55,6 +56,22 @@ def test_another_data_set_is_said_and_kept_apart(tiny_scenes_dir, other_dir, tmp
     assert split_of_run(work, other_dir, "test").title == title
     assert PooledFeatures(work.path, other_dir).fingerprint == other
     assert caplog.messages == [said] * 3
+
+
+@pytest.mark.slow
+def test_the_read_out_of_csra_is_asked_for_and_leaves_the_run_as_it_is(tiny_scenes_dir, tmp_path):
+    work = WorkDir(str(tmp_path / "RUN"))
+    write_run(work.path, final="y_cls")
+    plain = run.evaluate_run(work.path, tiny_scenes_dir, "validation")
+    before = load_predictions(work.predictions("validation")).logits
+    asked = run.evaluate_run(work.path, tiny_scenes_dir, "validation", csra_at_test=0.5)
+    assert list(asked["outputs"]) == ["y_csra", "y_cls"] and asked["csra_at_test"] == 0.5 and "final" not in asked
+    assert asked["outputs"]["y_cls"] == plain["outputs"]["y_cls"] != asked["outputs"]["y_csra"]
+    after = load_predictions(work.predictions("validation")).logits
+    assert list(after) == ["y_cls"] and (after["y_cls"] == before["y_cls"]).all()
+    write_run(tmp_path / "SRN", "srn")
+    with pytest.raises(InputError, match="--csra_at_test needs a run of --model=main_net. Received: .* --model=srn."):
+        run.evaluate_run(str(tmp_path / "SRN"), tiny_scenes_dir, "validation", csra_at_test=0.5)
 
 
 def test_a_run_that_does_not_say_what_it_was_trained_on(tiny_scenes_dir, tmp_path, caplog):

@@ -130,6 +130,10 @@ def test_bad_score_files(tmp_path):
                 ["--saved_model=M", "--known_fraction=0.5", "--ranking"],
                 ["--known_fraction goes with neither --ranking nor --top_k"],
             ),
+            (
+                ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--csra_at_test=0.2"],
+                ["--csra_at_test needs --work_dir. Received: --csra_at_test=0.2 without it. Export the run"],
+            ),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),

@@ -63,6 +63,23 @@ def test_exports_a_run_under_the_next_free_number_with_its_thresholds(main_net, 
 
 
 @pytest.mark.slow
+def test_the_read_out_of_csra_without_the_thresholds_of_the_runs_own_answer(main_net, tmp_path):
+    write_run(tmp_path, main_net)
+    (tmp_path / "thresholds.json").write_text("{}")
+    result = run_tool(tmp_path, "--csra_at_test=0.2")
+    assert result.returncode == 0, result.stderr
+    assert "Threshold 0.5 for every label.\n" in result.stdout
+    image = preprocess(tf.constant(IMAGE), 56)[tf.newaxis]
+    scores = main_net.parts["classifier"].get_layer("cls_logits")(main_net.parts["trunk"](image)["c5"]).numpy()
+    y_csra = scores.mean(axis=(1, 2)) + 0.2 * scores.max(axis=(1, 2))
+    path = tmp_path / "export" / "1"
+    answer = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant([IMAGE]))
+    np.testing.assert_allclose(answer["probabilities"], 1 / (1 + np.exp(-y_csra)), rtol=0, atol=1e-5)
+    description = json.loads((path / "assets.extra" / "export.json").read_text())
+    assert description["output"] == "y_csra" and description["run"]["model"]["settings"]["csra_at_test"] == 0.2
+
+
+@pytest.mark.slow
 def test_bfloat16_and_tflite(main_net, tmp_path):
     write_run(tmp_path, main_net)
     (tmp_path / "metrics.json").write_text(json.dumps({"dataset": "photos", "split": "test", "outputs": {}}))
