@@ -14,7 +14,7 @@ from srn_tf import distribution, stack
 from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import open_features
-from srn_tf.data.label_facts import label_space
+from srn_tf.data.label_facts import count_labels, label_space
 from srn_tf.data.pipeline import start_px
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
@@ -163,6 +163,8 @@ def _train(options, config, dataset, strategy, work, description):
         if options.restart:
             work.restart()
             work.claim(options.as_flagfile())
+        if not os.path.isfile(work.run):  # said once: by it every later evaluation tells frequent labels from rare ones
+            description = description | {"training_positives": count_labels(dataset.records("train")).tolist()}
         work.write_run(description)
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
@@ -347,8 +349,11 @@ def _scored(predictions, model, strategy, dataset, split, description, work, pro
         "split": split,
         "fingerprint": dataset.fingerprint,
         "stages": list(description["stages"]),
-        **{name: description[name] for name in ("final", "choice") if name in description},
-        **score(predictions, protocol, dataset.labels, **options),
+        **{name: description[name] for name in ("final", "choice", "kept_weights") if name in description},
+        # An earlier version's run.json does not know them.
+        **score(
+            predictions, protocol, dataset.labels, training_positives=description.get("training_positives"), **options
+        ),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
@@ -170,6 +171,9 @@ def test_metrics_json_keeps_its_contract(srn_run):
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", "test", 16)
     assert (metrics["labels"], metrics["protocol"]) == (list(LABELS), "scenes")
     assert set(metrics["outputs"]) == {"y_hat", "y_cls", "y_att", "y_sr"}
+    train = tfds.builder("scenes", data_dir=options.data_dir).as_dataset(split="train").as_numpy_iterator()
+    positives = sum((record["labels"] == 1).astype(int) for record in train)
+    assert WorkDir(options.work_dir).read_run()["training_positives"] == positives.tolist()
     for output in metrics["outputs"].values():
         assert TABLE <= set(output["all"]) and TABLE <= set(output["top3"])
         for value in (*output["all"].values(), *output["top3"].values()):
@@ -177,6 +181,13 @@ def test_metrics_json_keeps_its_contract(srn_run):
         assert len(output["AP"]) == len(LABELS)
         known = [value for value in output["AP"] if value is not None]
         assert output["all"]["mAP"] == pytest.approx(np.mean(known))
+        # Of 16 labels the six most frequent ones of the training images are the head.
+        order = sorted(range(16), key=lambda label: -positives[label])
+        for group, labels in (("head", order[:6]), ("middle", order[6:11]), ("tail", order[11:])):
+            own = [output["AP"][label] for label in labels if output["AP"][label] is not None]
+            assert output["mAP_by_frequency"][group] == pytest.approx(np.mean(own))
+            assert output["frequency"]["labels"][group] == len(own)
+    assert "head (most images)" in metrics["definition"]
     assert metrics["pointing"]["A"]["pairs"] > 0
 
 
@@ -270,6 +281,7 @@ def test_evaluate_run(srn_run, tmp_path):
     received, expected = served["outputs"]["served"], metrics["outputs"]["y_hat"]
     for table in ("all", "top3"):
         assert received[table] == pytest.approx(expected[table], rel=1e-4)
+    assert received["mAP_by_frequency"] == pytest.approx(expected["mAP_by_frequency"], rel=1e-4)
     assert "other_data" not in served
     # Its mAP is the one of the epoch that was kept.
     last = small_runs.read_log(options.work_dir)[-1]["validation"]

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.blocks import Rows
+from srn_tf.evaluation.frequency import NOTE, mean_ap_by_frequency
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, with_top_k_named
 from srn_tf.evaluation.sizes import BoxSizes, LabelSizes, mean_ap_by_size
@@ -170,7 +171,7 @@ def _look_at_boxes(sizes, games, columns, is_real):
             game.update(cells[name][index], *own, columns["labels"][index])
 
 
-def score(predictions, protocol, labels, thresholds=None, **options):
+def score(predictions, protocol, labels, thresholds=None, training_positives=None, **options):
     """The metrics of every output, ready for metrics.json.
 
     Args:
@@ -178,10 +179,12 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         protocol: protocols.Protocol.
         labels: C label names.
         thresholds: output name -> probabilities, float () or (C,); outputs that are not in it are decided by 0.5.
+        training_positives: int (C,), training images with each label; None where they are not known.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing". With
-        boxes each output has what `sizes.mean_ap_by_size` returns. The table of the k highest labels is named by k and
+        boxes each output has what `sizes.mean_ap_by_size` returns, and with `training_positives` what
+        `frequency.mean_ap_by_frequency` returns. The table of the k highest labels is named by k and
         the floor, such as "top5" or "top5_min05", or "top3_forced".
     """
     thresholds = thresholds or {}
@@ -191,11 +194,13 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         outputs[name] = with_top_k_named(evaluated, options.get("top_k"), options.get("top_k_floor"))
         if predictions.sizes is not None:
             outputs[name] |= mean_ap_by_size(logits, predictions.labels, protocol, predictions.sizes)
+        if training_positives is not None:
+            outputs[name] |= mean_ap_by_frequency(evaluated["AP"], training_positives)
     metrics = {
         "images": len(predictions.labels),
         "labels": list(labels),
         "protocol": protocol.name,
-        "definition": protocol.definition,
+        "definition": "\n".join([protocol.definition, *([] if training_positives is None else [NOTE])]),
         "outputs": outputs,
     }
     if predictions.pointing:

@@ -3,7 +3,8 @@
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
 returns it, and optionally "pointing", for each of the model's maps as PointingGame.result returns it. All rates are
-percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them.
+percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them. Where
+the training images are known, it has "mAP_by_frequency" and "frequency" as frequency.mean_ap_by_frequency returns them.
 "other_data" is there if the images are from another data set than the model was trained on, see
 `other_data_note`.
 """
@@ -12,6 +13,7 @@ import textwrap
 
 from tabulate import tabulate
 
+from srn_tf.evaluation.frequency import GROUPS
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
 from srn_tf.evaluation.sizes import SIZES
 from srn_tf.program import tool
@@ -163,7 +165,9 @@ def per_label_table(metrics):
 
 
 def _further_tables(title, outputs):
-    """A row per output: mAP by definition and size, and calibration; if asked for, ranking in a table of its own."""
+    """A row per output: mAP by definition and size, and calibration; in tables of their own mAP by frequency, where it
+    is known, and ranking, if asked for.
+    """
     headers = [title, *(f"mAP\n{definition}" for definition in AP_DEFINITIONS), "ECE"]
     has_sizes = any("mAP_by_size" in output for output in outputs.values())
     if has_sizes:
@@ -176,6 +180,12 @@ def _further_tables(title, outputs):
             row += [_percent(output["mAP_by_size"][size]) for size in SIZES]
         rows.append(row)
     tables = [_table(rows, headers)]
+    if any("mAP_by_frequency" in output for output in outputs.values()):
+        rows = [
+            [name, *(_percent(output["mAP_by_frequency"][group]) for group in GROUPS)]
+            for name, output in outputs.items()
+        ]
+        tables.append(_table(rows, [title, *(f"mAP\n{group}" for group in GROUPS)]))
     if any("ranking" in output for output in outputs.values()):
         rows = [[name, *(_percent(output["ranking"][key]) for key in _RANKING)] for name, output in outputs.items()]
         tables.append(_table(rows, [title, *_RANKING.values()]))
@@ -191,6 +201,8 @@ def _notes(definition, output):
         notes.append(f"Ranking: {output['ranking']['note']}")
     if "sizes" in output:
         notes.append(sizes_note(output["sizes"]))
+    if "frequency" in output:
+        notes.append(frequency_note(output["frequency"]))
     left_out = output["labels_without_positives"]
     if left_out:
         notes.append(
@@ -235,6 +247,25 @@ def sizes_note(sizes):
     """
     counts = (f"{size} {sizes['labels'][size]} labels, {sizes['pairs'][size]} pairs" for size in SIZES)
     return f"mAP by size: {sizes['note']} Over: {'; '.join(counts)}."
+
+
+def frequency_note(frequency):
+    """How many labels each column of mAP by frequency covers, and how frequent they are in training: str.
+
+    Args:
+        frequency: dict, of frequency.mean_ap_by_frequency.
+    """
+    groups = []
+    for group in GROUPS:
+        images = frequency["training_images"][group]
+        between = f", {images[0]:,} to {images[1]:,} training images each" if images else ""
+        groups.append(f"{group} {frequency['labels'][group]} labels{between}")
+    return f"mAP by frequency covers: {'; '.join(groups)}."
+
+
+def tta_note(tta):
+    """A sentence on the views that were averaged over: str. Argument: one of `choices.TTA`."""
+    return f"Test-time augmentation {tta}: scores are log odds of the mean probability over the views of an image."
 
 
 def other_data_note(other_data):

@@ -65,7 +65,7 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         **({"other_data": {"data_dir": str(data_dir)}} if is_other else {}),
         "saved_model": str(saved_model_dir),
         "engine": engine,
-        **score(predictions, protocol, dataset.labels, {"served": thresholds}, **options),
+        **score(predictions, protocol, dataset.labels, {"served": thresholds}, predictor.training_positives, **options),
     }
 
 

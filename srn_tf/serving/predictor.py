@@ -66,6 +66,7 @@ class Predictor:
         maps: list of models.model.Map, what `explain` gives of each label as a map; empty if the model has none.
         regions: list of models.model.Regions, what `explain` gives of each label as boxes with scores; likewise.
         trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
+        training_positives: list of C int, training images with each label, None likewise.
 
     Raises:
         InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project; or the engine
@@ -77,7 +78,8 @@ class Predictor:
         _check_folder(self._path)
         self._engine = open_engine(engine, self._path)
         described = _read_description(self._path)
-        self.labels, self.thresholds, self.image_size, self.maps, self.regions, self.trained_on = described
+        self.labels, self.thresholds, self.image_size, self.maps, self.regions, run = described
+        self.trained_on, self.training_positives = run.get("fingerprint"), run.get("training_positives")
 
     @functools.cached_property
     def identity(self):
@@ -217,8 +219,10 @@ def _read_description(path):
         thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
         maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
         regions = [Regions(**regions) for regions in description.get("regions", [])]
-        trained_on = description["run"].get("fingerprint")
-        return labels, thresholds, int(description["image_size"]), maps, regions, trained_on
+        run = dict(description["run"])
+        if run.get("training_positives") is not None:
+            np.array(run["training_positives"], np.int64).reshape([len(labels)])  # ValueError: not one per label
+        return labels, thresholds, int(description["image_size"]), maps, regions, run
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{EXPECTED} Received: {path}, whose {DESCRIPTION} is unusable ({type(error).__name__}: {error}). Copy "

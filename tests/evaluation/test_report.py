@@ -130,6 +130,18 @@ def test_sizes_are_reported():
     assert "mAP by size: NOTE. Over: small 2 labels, 2 pairs; medium 0" in " ".join(text.split())
 
 
+def test_frequencies_are_reported():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat"])
+    images = {"head": [5, 1200], "middle": [2, 4], "tail": None}
+    metrics["outputs"]["y_hat"] |= {
+        "mAP_by_frequency": {"head": 12.345, "middle": 50.0, "tail": None},
+        "frequency": {"labels": {"head": 2, "middle": 1, "tail": 0}, "training_images": images},
+    }
+    text = report.summary_table(metrics)
+    assert _rows(text, "y_hat")[-1] == ["12.35", "50.00", "-"]
+    assert "covers: head 2 labels, 5 to 1,200 training images each; middle 1" in " ".join(text.split())
+
+
 def test_summary_table_without_map():
     metrics = _metrics(protocols.NUS_WIDE, outputs=["y_hat"])
     metrics["outputs"]["y_hat"] = protocols.evaluate(np.zeros((20, 4)), np.zeros((20, 4)), protocols.NUS_WIDE)
