@@ -22,7 +22,7 @@ from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
-from srn_tf.evaluation.report import served_note
+from srn_tf.evaluation.report import kept_note, served_note
 from srn_tf.failures import in_plain_words
 from srn_tf.files import write_json
 from srn_tf.models.registry import ModelConfig, build_model
@@ -37,7 +37,7 @@ from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.checks import check_plan
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
-from srn_tf.training.trainer import Trainer
+from srn_tf.training.trainer import Trainer, kept_weights
 
 logger = logging.getLogger("srn_tf")
 
@@ -172,6 +172,10 @@ def _train(options, config, dataset, strategy, work, description):
         Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
     summaries.close()
     if is_chief:
+        if plan.ema_decay:
+            kept = {name: kept_weights(work.stage_weights(name)) for name in plan.stages}
+            work.add_to_run(kept_weights=kept)
+            logger.info("%s", kept_note(kept))
         checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)
 
 

@@ -67,6 +67,7 @@ def make_options(data_dir, work_dir, **changes):
         "optimizer": "sgd",
         "learning_rate": (0.01,) * 4,
         "schedule": "plateau",
+        "cycle_momentum": True,
         "warmup_epochs": 0.0,
         "learning_rate_min": 1e-5,
         "patience": 3,
@@ -75,9 +76,11 @@ def make_options(data_dir, work_dir, **changes):
         "frozen_norms": (),
         "momentum": 0.9,
         "weight_decay": 5e-4,
+        "decayed_weights": "all",
         "clip_norm": 0.0,
         "max_skipped_steps": 0,
         "ema_decay": 0.0,
+        "ema_keep": "better",
         "precision": "float32",
         "crops": True,
         "mirror": False,
@@ -85,6 +88,7 @@ def make_options(data_dir, work_dir, **changes):
         "crop_places": 5,
         "max_distortion": -1,
         "fixed_crops": 0,
+        "repeat_threshold": 0.0,
         "shuffle_buffer": 1000,
         "cache": "none",
         "data_threads": 0,
@@ -564,4 +568,9 @@ def test_the_other_models_run_to_their_end(tiny_scenes_dir, tmp_path, changes):
     changes = {"epochs": (1,) * count, "learning_rate": (0.01,) * count, "mirror": True, "max_distortion": 1, **changes}
     metrics = run.train_run(make_options(tiny_scenes_dir, tmp_path, **changes))
     assert all(output["all"]["mAP"] > 0 for output in metrics["outputs"].values())
+    kept = metrics.get("kept_weights", {})
+    assert list(kept) == (list(STAGES) if "ema_decay" in changes else [])
+    assert set(kept.values()) <= {"plain", "average"} and kept == WorkDir(str(tmp_path)).read_run().get(
+        "kept_weights", {}
+    )
     assert ("pointing" in metrics) == (count == 4)

@@ -49,6 +49,15 @@ def served_note(record):
     return f"Served output: {record['final']}, chosen on {choice['split']} by mAP: {values}."
 
 
+def kept_note(kept):
+    """A sentence on the weights that each stage kept, of a run with averages of the weights.
+
+    Args:
+        kept: dict, stage -> "plain" or "average", as "kept_weights" of run.json or metrics.json.
+    """
+    return f"Kept weights, by validation: {', '.join(f'{stage} {kind}' for stage, kind in kept.items())}."
+
+
 def summary_table(metrics):
     """The result as text: a heading, tables with a row per output, the definition and, if played, the pointing game.
 
@@ -69,6 +78,8 @@ def summary_table(metrics):
     blocks += _spaced([*tables, *_further_tables("output", outputs)])
     if "final" in metrics:
         blocks.append(_filled(served_note(metrics)))
+    if "kept_weights" in metrics:
+        blocks.append(_filled(kept_note(metrics["kept_weights"])))
     for name, pointing in metrics.get("pointing", {}).items():
         blocks.append(
             f"Pointing game, map {name}: accuracy {_percent(pointing['accuracy'])}, chance "

@@ -110,8 +110,10 @@ def test_what_mars_the_numbers_is_said():
     for name, scores in (("y_hat", [[1, 1], [2, 2], [3, 3]]), ("y_cls", [[1, 1], [1, 2], [1, 3]])):
         metrics["outputs"][name] = protocols.evaluate(np.array(scores), labels, protocols.COCO, ["dog", "cat"])
     metrics["other_data"] = {"data_dir": "OTHER", "predictions": "RUN/p.npz"}
+    metrics["kept_weights"] = {"cls": "average", "sr": "plain"}
     text = " ".join(report.summary_table(metrics).split())
     assert "in OTHER is not the one the model was trained on. Its predictions are kept apart: RUN/p.npz." in text
+    assert "Kept weights, by validation: cls average, sr plain." in text
     assert "Labels without negatives have AP 100 whatever the scores: cat." in text
     assert "y_cls: AP says nothing about these labels, because their score is the same for every image: dog." in text
     assert "y_cls: Images with equal scores are ranked in their stored order" in text
