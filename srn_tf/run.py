@@ -11,11 +11,13 @@ import tensorflow as tf
 
 import srn_tf
 from srn_tf import distribution, stack
+from srn_tf.choices import TTA
 from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import count_labels, label_space
 from srn_tf.data.pipeline import start_px
+from srn_tf.data.views import Views
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
 from srn_tf.evaluation.evaluator import Evaluator, score
@@ -115,7 +117,8 @@ def _finish(options, dataset, strategy, work):
         logger.info("%s", served_note(choice))
     if is_chief:
         _save(_served_first(predictions, model), dataset, "validation", work.predictions("validation"))
-    metrics = _scored(predict("test"), model, strategy, dataset, "test", description, work, protocol)
+    kept = work.predictions("test")
+    metrics = _scored(predict("test"), model, strategy, dataset, "test", description, kept, protocol)
     if is_chief:
         write_json(work.metrics, metrics)
         calibration = metrics["outputs"][model.final]["calibration"]
@@ -222,10 +225,10 @@ def _open_dataset(options, strategy):
     return dataset or open_it()
 
 
-def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, **options):
+def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, tta=TTA[0], **options):
     """Evaluates the final weights of a run on a split of its data set, or of another data set with the same labels.
 
-    The predictions stay in the run's folder. Those on another data set are kept apart, see `WorkDir`.
+    The predictions stay in the run's folder. Those on another data set or over views are kept apart, see `WorkDir`.
 
     Args:
         work_dir: a run's work folder.
@@ -234,12 +237,14 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         prepared_dir: as in training; default <work_dir>/dataset.
         thresholds: evaluation.thresholds.Thresholds for one of the outputs, or None. All other outputs use 0.5.
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None: the protocol's own.
+        tta: one of `choices.TTA`, see `evaluation.evaluator.Evaluator`.
         **options: ranking, top_k and top_k_floor, as for protocols.evaluate.
     Returns:
-        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set.
+        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set, and with "tta" if
+        there are views.
     Raises:
         InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
-            an impossible policy or k.
+            an impossible policy, k or tta.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
@@ -247,7 +252,8 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
     _check_trained(work, description)
     strategy = distribution.make_strategy()
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
-    dataset.check_size(split, description["model"]["image_size"])  # reports an unknown split before the model is built
+    # Reports an unknown split before the model is built.
+    dataset.check_size(split, Views(tta, description["model"]["image_size"]).square_px)
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     with strategy.scope():
@@ -256,11 +262,12 @@ def evaluate_run(work_dir, data_dir, split, prepared_dir="", thresholds=None, po
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    predictions = _predict(_evaluator(model, strategy, work), dataset.records(split), split)
-    metrics = _scored(predictions, model, strategy, dataset, split, description, work, protocol, other, **options)
+    predictions = _predict(_evaluator(model, strategy, work, tta=tta), dataset.records(split), split)
+    kept = work.predictions(split, other, tta)
+    metrics = _scored(predictions, model, strategy, dataset, split, description, kept, protocol, **options)
     if other:
-        metrics["other_data"] = {"data_dir": data_dir, "predictions": work.predictions(split, other)}
-    return metrics
+        metrics["other_data"] = {"data_dir": data_dir, "predictions": kept}
+    return metrics if tta == TTA[0] else metrics | {"tta": tta}
 
 
 def load_model(work, description):
@@ -343,11 +350,11 @@ def _describe(options, config, dataset):
     }
 
 
-def _scored(predictions, model, strategy, dataset, split, description, work, protocol, other="", **options):
-    """The metrics of a split, the served output first. Saves its predictions; for `other` see `WorkDir.predictions`."""
+def _scored(predictions, model, strategy, dataset, split, description, path, protocol, **options):
+    """The metrics of a split, the served output first. Saves its predictions under that path."""
     predictions = _served_first(predictions, model)
     if distribution.is_chief(strategy):
-        _save(predictions, dataset, split, work.predictions(split, other))
+        _save(predictions, dataset, split, path)
     return {
         "dataset": dataset.name,
         "split": split,
@@ -361,8 +368,8 @@ def _scored(predictions, model, strategy, dataset, split, description, work, pro
     }
 
 
-def _evaluator(model, strategy, work, features=None):
-    return Evaluator(model, strategy, with_boxes=True, folder=work.path, features=features)
+def _evaluator(model, strategy, work, features=None, tta=TTA[0]):
+    return Evaluator(model, strategy, with_boxes=True, folder=work.path, features=features, tta=tta)
 
 
 def _predict(evaluator, records, split):

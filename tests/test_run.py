@@ -313,6 +313,29 @@ def test_evaluate_run(srn_run, tmp_path):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
 
 
+@pytest.mark.slow
+def test_a_run_and_its_export_average_over_the_same_views(srn_run):
+    options, metrics = srn_run
+    work, tta = WorkDir(options.work_dir), "flip,5crop"
+    plain = load_predictions(work.predictions("test"))
+    of_run = run.evaluate_run(options.work_dir, options.data_dir, "test", tta=tta)
+    served = evaluate_saved_model(work.newest_export(), "scenes", options.data_dir, "test", tta=tta)
+    assert of_run["tta"] == served["tta"] == tta and "tta" not in metrics
+    assert_alike(
+        {name: served["outputs"]["served"][name] for name in ("AP", "all", "calibration")},
+        {name: of_run["outputs"]["y_hat"][name] for name in ("AP", "all", "calibration")},
+    )
+    assert of_run["outputs"]["y_hat"]["calibration"] != metrics["outputs"]["y_hat"]["calibration"]
+    assert "pointing" not in of_run and "mAP_by_size" in of_run["outputs"]["y_sr"]
+    assert f"Test-time augmentation {tta}: scores are log odds" in " ".join(summary_table(of_run).split())
+    kept = load_predictions(work.predictions("test", tta=tta))
+    assert all((kept.logits[name] != logits).any() for name, logits in plain.logits.items())
+    again = load_predictions(work.predictions("test")).logits
+    small.assert_bit_equal({**again}, {**plain.logits})
+    with pytest.raises(InputError, match="tta must be one of none; flip; 5crop; flip,5crop. Received: '10crop'."):
+        run.evaluate_run(options.work_dir, options.data_dir, "test", tta="10crop")
+
+
 def test_metrics_that_cannot_be_read_are_in_no_export(tmp_path):
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(InputError, match="metrics.json must be readable JSON.*Evaluate the run again"):

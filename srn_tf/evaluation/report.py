@@ -6,7 +6,7 @@ returns it, and optionally "pointing", for each of the model's maps as PointingG
 percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them. Where
 the training images are known, it has "mAP_by_frequency" and "frequency" as frequency.mean_ap_by_frequency returns them.
 "other_data" is there if the images are from another data set than the model was trained on, see
-`other_data_note`.
+`other_data_note`; "tta" if scores are means over views, see `tta_note`.
 """
 
 import textwrap
@@ -85,6 +85,8 @@ def summary_table(metrics):
             f"Pointing game, map {name}: accuracy {_percent(pointing['accuracy'])}, chance "
             f"{_percent(pointing['chance'])} ({pointing['hits']} of {pointing['pairs']} pairs)."
         )
+    if "tta" in metrics:
+        blocks.append(_filled(tta_note(metrics["tta"])))
     if "other_data" in metrics:
         blocks.insert(1, _filled(other_data_note(metrics["other_data"])))
     # The truth is the same for every output, and tuned thresholds are the first one's.

@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from srn_tf.choices import ENGINES
+from srn_tf.choices import ENGINES, TTA
 from srn_tf.data.datasets import open_stored
 from srn_tf.evaluation.blocks import Rows
 from srn_tf.evaluation.evaluator import Predictions, score
@@ -18,7 +18,9 @@ _BATCH = 64  # images a request
 
 
 @tensor_float_32(False)
-def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policies=None, engine=ENGINES[0], **options):
+def evaluate_saved_model(
+    saved_model_dir, dataset_name, data_dir, split, policies=None, engine=ENGINES[0], tta=TTA[0], **options
+):
     """Asks an exported model about every image of a split, and scores the answers as a run's are.
 
     Args:
@@ -28,21 +30,22 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         split: "train", "validation" or "test" as stored: a run's own held-out images are known to its work folder only.
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None is the protocol's own.
         engine: one of `choices.ENGINES`, what computes the answers.
+        tta: one of `choices.TTA`, see `predictor.Predictor`.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict in the form of metrics.json, its one output "served"; with "other_data" where the data set is not the one
-        that the model was trained on. Scores are log odds of the served probabilities;
-        labels are predicted above the thresholds of the export.
+        that the model was trained on, and with "tta" where there are views. Scores are log odds of the served
+        probabilities; labels are predicted above the thresholds of the export.
     Raises:
         InputError: no such model, engine, data set or split, other labels, or a policy or k that cannot be.
     """
-    predictor = Predictor(saved_model_dir, engine)
+    predictor = Predictor(saved_model_dir, engine, tta)
     thresholds = predictor.thresholds
     if (thresholds == thresholds[0]).all():  # said as the one number it is
         thresholds = thresholds[0]
     dataset = open_stored(dataset_name, data_dir, split)
     check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
-    dataset.check_size(split, predictor.image_size)
+    dataset.check_size(split, predictor.square_px)
     protocol = protocol_named(dataset.protocol, **(policies or {}))
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
@@ -65,6 +68,7 @@ def evaluate_saved_model(saved_model_dir, dataset_name, data_dir, split, policie
         **({"other_data": {"data_dir": str(data_dir)}} if is_other else {}),
         "saved_model": str(saved_model_dir),
         "engine": engine,
+        **({"tta": tta} if tta != TTA[0] else {}),
         **score(predictions, protocol, dataset.labels, {"served": thresholds}, predictor.training_positives, **options),
     }
 

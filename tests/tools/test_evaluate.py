@@ -121,6 +121,7 @@ def test_bad_score_files(tmp_path):
                 ["--work_dir=W", "--data_dir=D", "--engine=openvino"],
                 ["--engine needs --saved_model. Received: --engine=openvino without it."],
             ),
+            ([*GOLDEN_FILES, "--output=J", "--tta=flip"], ["--tta needs a model. Received: --tta=flip with --scores"]),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),

@@ -134,6 +134,10 @@ BAD = {
     "output is a device": (["{images}", "--output={empty}/null.csv"], "/dev/null, which is something else"),
     "no model": (["{images}", "--saved_model="], "Give exactly one of --saved_model and --server"),
     "model and server": (["{images}", "--server=grpc://h:1"], "Give exactly one of --saved_model and --server"),
+    "views of a server": (
+        ["{images}", "--saved_model=", "--server=grpc://h:1", "--tta=flip"],
+        "--tta needs --saved_model. Received: --tta=flip with --server",
+    ),
     "engine of a server": (
         ["{images}", "--saved_model=", "--server=grpc://h:1", "--engine=openvino"],
         "--engine needs --saved_model. Received: --engine=openvino with --server",
