@@ -19,7 +19,7 @@ def numpy_views(squares, tta, size):
             yield view[:, :, ::-1]
 
 
-@pytest.mark.parametrize(("tta", "count", "side_px"), [("flip", 2, 28), ("5crop", 5, 32), ("flip,5crop", 10, 32)])
+@pytest.mark.parametrize(("tta", "count", "side_px"), [("flip", 2, 28), ("flip,5crop", 10, 32)])
 def test_views_and_their_mean(tta, count, side_px):
     views = Views(tta, 28)
     assert (views.count, views.square_px) == (count, side_px)
