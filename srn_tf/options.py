@@ -64,6 +64,7 @@ class Options:
     optimizer: str
     learning_rate: tuple
     schedule: str
+    cycle_momentum: bool
     warmup_epochs: float
     learning_rate_min: float
     patience: int
@@ -72,9 +73,11 @@ class Options:
     frozen_norms: tuple
     momentum: float
     weight_decay: float
+    decayed_weights: str
     clip_norm: float
     max_skipped_steps: int
     ema_decay: float
+    ema_keep: str
     precision: str
     crops: bool
     crop_scales: tuple
@@ -82,6 +85,7 @@ class Options:
     max_distortion: int
     mirror: bool
     fixed_crops: int
+    repeat_threshold: float
     shuffle_buffer: int
     cache: str
     data_threads: int
@@ -223,7 +227,14 @@ def define_flags(values=absl_flags.FLAGS):
         plan.schedule,
         choices.SCHEDULES,
         "Learning rate schedule. plateau (paper): division by 10 when the validation loss stops falling. cosine: fall "
-        "to --learning_rate_min at the last of --epochs.",
+        "to --learning_rate_min at the last of --epochs. one_cycle: rise from a 25th of --learning_rate over the first "
+        "fifth of the steps, and fall to a 250,000th.",
+    )
+    flags.DEFINE_bool(
+        "cycle_momentum",
+        plan.cycle_momentum,
+        "schedule=one_cycle: the momentum (adam, adamw: beta 1) falls from 0.95 to 0.85 while the rate rises, and "
+        "rises again. --nocycle_momentum keeps --momentum.",
     )
     flags.DEFINE_float(
         "warmup_epochs", plan.warmup_epochs, "Epochs of linear warm-up at the start of each stage. Paper: 0.", 0.0
@@ -256,8 +267,15 @@ def define_flags(values=absl_flags.FLAGS):
     flags.DEFINE_float(
         "weight_decay",
         plan.weight_decay,
-        "Factor of the L2 term in the gradient of all weights (adamw: decoupled decay). Paper: 0.0005.",
+        "Factor of the L2 term in the gradient of --decayed_weights (adamw: decoupled decay). Paper: 0.0005.",
         0.0,
+    )
+    flags.DEFINE_enum(
+        "decayed_weights",
+        plan.decayed_weights,
+        choices.DECAYED_WEIGHTS,
+        "Weights that decay. all: as in the paper's Caffe. matrices: no biases and no scales and shifts of "
+        "normalizations, as in the training scripts of ASL and ML-Decoder.",
     )
     flags.DEFINE_float(
         "clip_norm",
@@ -272,7 +290,18 @@ def define_flags(values=absl_flags.FLAGS):
         0,
     )
     flags.DEFINE_float(
-        "ema_decay", plan.ema_decay, "Decay of the moving average of the weights; 0 disables it.", 0.0, 0.999999
+        "ema_decay",
+        plan.ema_decay,
+        "Decay of the moving average of the weights and BatchNorm statistics; 0 disables it.",
+        0.0,
+        0.999999,
+    )
+    flags.DEFINE_enum(
+        "ema_keep",
+        plan.ema_keep,
+        choices.KEPT_WEIGHTS,
+        "With --ema_decay: weights that are validated after each epoch and may be kept. better: plain and average, "
+        "which validates twice, and keeps the better; average or plain: these alone.",
     )
     flags.DEFINE_enum(
         "precision",
@@ -306,6 +335,14 @@ def define_flags(values=absl_flags.FLAGS):
         plan.fixed_crops,
         "Fixed augmented versions per training image, one drawn per epoch; 0: new augmentation in every epoch.",
         0,
+    )
+    flags.DEFINE_float(
+        "repeat_threshold",
+        plan.repeat_threshold,
+        "Share t of the training images below which a label is rare. An image comes sqrt(t / f) times in an epoch, f "
+        "being the share of its rarest label (LVIS: t = 0.001). 0: every image comes once.",
+        0.0,
+        1.0,
     )
     flags.DEFINE_integer(
         "shuffle_buffer",

@@ -11,18 +11,20 @@ import tensorflow as tf
 
 import srn_tf
 from srn_tf import distribution, stack
+from srn_tf.choices import TTA
 from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import open_features
-from srn_tf.data.label_facts import label_space
+from srn_tf.data.label_facts import count_labels, label_space
 from srn_tf.data.pipeline import start_px
+from srn_tf.data.views import Views
 from srn_tf.errors import InputError
 from srn_tf.evaluation.calibration import draw_reliability
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.metrics import check_k
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
-from srn_tf.evaluation.report import served_note
+from srn_tf.evaluation.report import kept_note, served_note
 from srn_tf.failures import in_plain_words
 from srn_tf.files import write_json
 from srn_tf.models.main_net import with_csra_at_test
@@ -38,7 +40,7 @@ from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.checks import check_plan
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
-from srn_tf.training.trainer import Trainer
+from srn_tf.training.trainer import Trainer, kept_weights
 
 logger = logging.getLogger("srn_tf")
 
@@ -165,6 +167,8 @@ def _train(options, config, dataset, strategy, work, description):
         if options.restart:
             work.restart()
             work.claim(options.as_flagfile())
+        if not os.path.isfile(work.run):  # said once: by it every later evaluation tells frequent labels from rare ones
+            description = description | {"training_positives": count_labels(dataset.records("train")).tolist()}
         work.write_run(description)
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
@@ -172,6 +176,10 @@ def _train(options, config, dataset, strategy, work, description):
         Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
     summaries.close()
     if is_chief:
+        if plan.ema_decay:
+            kept = {name: kept_weights(work.stage_weights(name)) for name in plan.stages}
+            work.add_to_run(kept_weights=kept)
+            logger.info("%s", kept_note(kept))
         checkpoint.copy_file(work.stage_weights(plan.stages[-1]), work.final)
 
 
@@ -219,12 +227,20 @@ def _open_dataset(options, strategy):
 
 
 def evaluate_run(
-    work_dir, data_dir, split, prepared_dir="", thresholds=None, policies=None, csra_at_test=None, **options
+    work_dir,
+    data_dir,
+    split,
+    prepared_dir="",
+    thresholds=None,
+    policies=None,
+    csra_at_test=None,
+    tta=TTA[0],
+    **options,
 ):
     """Evaluates the final weights of a run on a split of its data set, or of another data set with the same labels.
 
-    The predictions stay in the run's folder. Those on another data set are kept apart, see `WorkDir`. With
-    `csra_at_test` they are not kept: other tools read there what the run itself answers.
+    The predictions stay in the run's folder. Those on another data set or over views are kept apart, see `WorkDir`.
+    With `csra_at_test` they are not kept: other tools read there what the run itself answers.
 
     Args:
         work_dir: a run's work folder.
@@ -235,13 +251,14 @@ def evaluate_run(
         policies: dict of zero_in_ap and zero_in_rates for `protocols.protocol_named`; None: the protocol's own.
         csra_at_test: lambda of the read-out that replaces the answer of a main net, see `classifier.build_classifier`;
             None: the run's own answer.
+        tta: one of `choices.TTA`, see `evaluation.evaluator.Evaluator`.
         **options: ranking, top_k and top_k_floor, as for protocols.evaluate.
     Returns:
-        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set, and with
-        "csra_at_test" if that is given.
+        dict: the metrics, in the form of metrics.json; with "other_data" if it is another data set, with "csra_at_test"
+        if that is given, and with "tta" if there are views.
     Raises:
         InputError: not a work folder, an untrained run, other labels, an unknown split, thresholds of another model,
-            an impossible policy or k, csra_at_test for a model that cannot have it.
+            an impossible policy, k or tta, csra_at_test for a model that cannot have it.
     """
     work = WorkDir(work_dir)
     description = work.read_run()
@@ -251,7 +268,8 @@ def evaluate_run(
         description = with_csra_at_test(description, csra_at_test)
     strategy = distribution.make_strategy()
     dataset, is_own = open_run_data(work, data_dir, prepared_dir)
-    dataset.check_size(split, description["model"]["image_size"])  # reports an unknown split before the model is built
+    # Reports an unknown split before the model is built.
+    dataset.check_size(split, Views(tta, description["model"]["image_size"]).square_px)
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
     with strategy.scope():
@@ -260,14 +278,14 @@ def evaluate_run(
         thresholds.check_fit(description["labels"], model.logits, work.final)
         options["thresholds"] = {thresholds.output: thresholds.values}
     other = "" if is_own else dataset.fingerprint
-    predictions = _predict(_evaluator(model, strategy, work), dataset.records(split), split)
-    path = work.predictions(split, other) if csra_at_test is None else None
+    predictions = _predict(_evaluator(model, strategy, work, tta=tta), dataset.records(split), split)
+    path = work.predictions(split, other, tta) if csra_at_test is None else None
     metrics = _scored(predictions, model, strategy, dataset, split, description, path, protocol, **options)
     if other:
         metrics["other_data"] = {"data_dir": data_dir, **({} if path is None else {"predictions": path})}
     if csra_at_test is not None:
         metrics["csra_at_test"] = csra_at_test
-    return metrics
+    return metrics if tta == TTA[0] else metrics | {"tta": tta}
 
 
 def load_model(work, description):
@@ -360,13 +378,16 @@ def _scored(predictions, model, strategy, dataset, split, description, path, pro
         "split": split,
         "fingerprint": dataset.fingerprint,
         "stages": list(description["stages"]),
-        **{name: description[name] for name in ("final", "choice") if name in description},
-        **score(predictions, protocol, dataset.labels, **options),
+        **{name: description[name] for name in ("final", "choice", "kept_weights") if name in description},
+        # An earlier version's run.json does not know them.
+        **score(
+            predictions, protocol, dataset.labels, training_positives=description.get("training_positives"), **options
+        ),
     }
 
 
-def _evaluator(model, strategy, work, features=None):
-    return Evaluator(model, strategy, with_boxes=True, folder=work.path, features=features)
+def _evaluator(model, strategy, work, features=None, tta=TTA[0]):
+    return Evaluator(model, strategy, with_boxes=True, folder=work.path, features=features, tta=tta)
 
 
 def _predict(evaluator, records, split):

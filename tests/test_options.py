@@ -74,6 +74,8 @@ def test_names_are_those_of_the_packages():
         "loss": choices.LOSSES,
         "positive_weights": choices.POSITIVE_WEIGHTS,
         "optimizer": choices.OPTIMIZERS,
+        "ema_keep": choices.KEPT_WEIGHTS,
+        "decayed_weights": choices.DECAYED_WEIGHTS,
         "schedule": choices.SCHEDULES,
     }
     for name, values in expected.items():
@@ -250,6 +252,7 @@ def test_the_defaults_of_the_losses_are_those_of_the_functions():
         *("--checkpoint_every_s=-1", "--max_skipped_steps=-1", "--warmup_epochs=-1"),
         *(
             "--shuffle_buffer=0",
+            "--repeat_threshold=1.5",
             "--fixed_crops=-1",
             "--focal_gamma=-1",
             "--asl_gamma_pos=-1",
@@ -284,6 +287,7 @@ EVERY_FLAG = (
     *("--accumulation_steps=5", "--optimizer=adamw", "--schedule=cosine", "--warmup_epochs=0.5"),
     *("--rate_scales=trunk=0.1,classifier=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
     *("--xla", "--notf32", "--deterministic", "--frozen_parts=trunk,classifier", "--frozen_norms=f_neck"),
+    *("--nocycle_momentum", "--decayed_weights=matrices", "--ema_keep=plain", "--repeat_threshold=0.01"),
     "--fixed_crops=4",
     "--serve_output=y_att",
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
@@ -66,6 +67,7 @@ def make_options(data_dir, work_dir, **changes):
         "optimizer": "sgd",
         "learning_rate": (0.01,) * 4,
         "schedule": "plateau",
+        "cycle_momentum": True,
         "warmup_epochs": 0.0,
         "learning_rate_min": 1e-5,
         "patience": 3,
@@ -74,9 +76,11 @@ def make_options(data_dir, work_dir, **changes):
         "frozen_norms": (),
         "momentum": 0.9,
         "weight_decay": 5e-4,
+        "decayed_weights": "all",
         "clip_norm": 0.0,
         "max_skipped_steps": 0,
         "ema_decay": 0.0,
+        "ema_keep": "better",
         "precision": "float32",
         "crops": True,
         "mirror": False,
@@ -84,6 +88,7 @@ def make_options(data_dir, work_dir, **changes):
         "crop_places": 5,
         "max_distortion": -1,
         "fixed_crops": 0,
+        "repeat_threshold": 0.0,
         "shuffle_buffer": 1000,
         "cache": "none",
         "data_threads": 0,
@@ -170,6 +175,9 @@ def test_metrics_json_keeps_its_contract(srn_run):
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("scenes", "test", 16)
     assert (metrics["labels"], metrics["protocol"]) == (list(LABELS), "scenes")
     assert set(metrics["outputs"]) == {"y_hat", "y_cls", "y_att", "y_sr"}
+    train = tfds.builder("scenes", data_dir=options.data_dir).as_dataset(split="train").as_numpy_iterator()
+    positives = sum((record["labels"] == 1).astype(int) for record in train)
+    assert WorkDir(options.work_dir).read_run()["training_positives"] == positives.tolist()
     for output in metrics["outputs"].values():
         assert TABLE <= set(output["all"]) and TABLE <= set(output["top3"])
         for value in (*output["all"].values(), *output["top3"].values()):
@@ -177,6 +185,13 @@ def test_metrics_json_keeps_its_contract(srn_run):
         assert len(output["AP"]) == len(LABELS)
         known = [value for value in output["AP"] if value is not None]
         assert output["all"]["mAP"] == pytest.approx(np.mean(known))
+        # Of 16 labels the six most frequent ones of the training images are the head.
+        order = sorted(range(16), key=lambda label: -positives[label])
+        for group, labels in (("head", order[:6]), ("middle", order[6:11]), ("tail", order[11:])):
+            own = [output["AP"][label] for label in labels if output["AP"][label] is not None]
+            assert output["mAP_by_frequency"][group] == pytest.approx(np.mean(own))
+            assert output["frequency"]["labels"][group] == len(own)
+    assert "head (most images)" in metrics["definition"]
     assert metrics["pointing"]["A"]["pairs"] > 0
 
 
@@ -270,6 +285,7 @@ def test_evaluate_run(srn_run, tmp_path):
     received, expected = served["outputs"]["served"], metrics["outputs"]["y_hat"]
     for table in ("all", "top3"):
         assert received[table] == pytest.approx(expected[table], rel=1e-4)
+    assert received["mAP_by_frequency"] == pytest.approx(expected["mAP_by_frequency"], rel=1e-4)
     assert "other_data" not in served
     # Its mAP is the one of the epoch that was kept.
     last = small_runs.read_log(options.work_dir)[-1]["validation"]
@@ -295,6 +311,29 @@ def test_evaluate_run(srn_run, tmp_path):
     (tmp_path / "checkpoints" / "final.npz").touch()
     with pytest.raises(InputError, match="Expected at position 2: 'zebra'. Received: 'cross'"):
         run.evaluate_run(str(tmp_path), options.data_dir, "test")
+
+
+@pytest.mark.slow
+def test_a_run_and_its_export_average_over_the_same_views(srn_run):
+    options, metrics = srn_run
+    work, tta = WorkDir(options.work_dir), "flip,5crop"
+    plain = load_predictions(work.predictions("test"))
+    of_run = run.evaluate_run(options.work_dir, options.data_dir, "test", tta=tta)
+    served = evaluate_saved_model(work.newest_export(), "scenes", options.data_dir, "test", tta=tta)
+    assert of_run["tta"] == served["tta"] == tta and "tta" not in metrics
+    assert_alike(
+        {name: served["outputs"]["served"][name] for name in ("AP", "all", "calibration")},
+        {name: of_run["outputs"]["y_hat"][name] for name in ("AP", "all", "calibration")},
+    )
+    assert of_run["outputs"]["y_hat"]["calibration"] != metrics["outputs"]["y_hat"]["calibration"]
+    assert "pointing" not in of_run and "mAP_by_size" in of_run["outputs"]["y_sr"]
+    assert f"Test-time augmentation {tta}: scores are log odds" in " ".join(summary_table(of_run).split())
+    kept = load_predictions(work.predictions("test", tta=tta))
+    assert all((kept.logits[name] != logits).any() for name, logits in plain.logits.items())
+    again = load_predictions(work.predictions("test")).logits
+    small.assert_bit_equal({**again}, {**plain.logits})
+    with pytest.raises(InputError, match="tta must be one of none; flip; 5crop; flip,5crop. Received: '10crop'."):
+        run.evaluate_run(options.work_dir, options.data_dir, "test", tta="10crop")
 
 
 def test_metrics_that_cannot_be_read_are_in_no_export(tmp_path):
@@ -552,4 +591,9 @@ def test_the_other_models_run_to_their_end(tiny_scenes_dir, tmp_path, changes):
     changes = {"epochs": (1,) * count, "learning_rate": (0.01,) * count, "mirror": True, "max_distortion": 1, **changes}
     metrics = run.train_run(make_options(tiny_scenes_dir, tmp_path, **changes))
     assert all(output["all"]["mAP"] > 0 for output in metrics["outputs"].values())
+    kept = metrics.get("kept_weights", {})
+    assert list(kept) == (list(STAGES) if "ema_decay" in changes else [])
+    assert set(kept.values()) <= {"plain", "average"} and kept == WorkDir(str(tmp_path)).read_run().get(
+        "kept_weights", {}
+    )
     assert ("pointing" in metrics) == (count == 4)

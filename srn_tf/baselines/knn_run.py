@@ -11,6 +11,7 @@ import numpy as np
 import srn_tf
 from srn_tf.baselines.knn import check_k, find_neighbours, label_shares, shares_as_logits
 from srn_tf.errors import InputError
+from srn_tf.evaluation.frequency import NOTE, mean_ap_by_frequency
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.files import write_json
@@ -88,12 +89,14 @@ def evaluate_knn(source, candidates, sigma, output_dir):
     )
     logits = {"validation": predict(neighbours, best), "test": predict(neighbours_of("test", best), best)}
 
-    work.write_run(_describe(source, candidates, sigma))
+    positives = (train.labels == 1).sum(axis=0)
+    work.write_run(_describe(source, candidates, sigma) | {"training_positives": positives.tolist()})
     for role, of_role in logits.items():
         save_predictions(
             work.predictions(role),
             SavedPredictions(images[role].names, images[role].labels, source.labels, {OUTPUT: of_role}),
         )
+    evaluated = evaluate(logits["test"], test.labels, protocol, source.labels)
     metrics = {
         "dataset": source.dataset,
         "split": "test",
@@ -101,8 +104,8 @@ def evaluate_knn(source, candidates, sigma, output_dir):
         "images": len(test.labels),
         "labels": list(source.labels),
         "protocol": protocol.name,
-        "definition": protocol.definition,
-        "outputs": {OUTPUT: evaluate(logits["test"], test.labels, protocol, source.labels)},
+        "definition": f"{protocol.definition}\n{NOTE}",
+        "outputs": {OUTPUT: evaluated | mean_ap_by_frequency(evaluated["AP"], positives)},
         "k": best,
         "sigma": sigma,
         "distance": source.distance,

@@ -11,15 +11,15 @@ True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, 
 0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv, .jsonl,
 .parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by name.
 A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
-A run's predictions stay in RUN/predictions for other tools. Those on another data set are kept apart; those with
---csra_at_test are not kept.
+A run's predictions stay in RUN/predictions for other tools. Those on another data set or with --tta are kept apart;
+those with --csra_at_test are not kept.
 """
 
 import os
 
 from absl import flags
 
-from srn_tf.choices import DATASETS
+from srn_tf.choices import DATASETS, TTA
 from srn_tf.commands import cli, predict
 from srn_tf.errors import InputError
 from srn_tf.evaluation.protocols import PROTOCOLS
@@ -45,6 +45,7 @@ def define_flags():
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
     predict.define_engine()
+    predict.define_tta()
     flags.adopt_module_key_flags(predict)
     flags.DEFINE_float(
         "known_fraction",
@@ -112,6 +113,11 @@ def main(_):
     if FLAGS["engine"].present and not FLAGS.saved_model:
         raise InputError(
             f"--engine needs --saved_model. Received: --engine={FLAGS.engine} without it. Remove --engine, or give "
+            "--saved_model."
+        )
+    if FLAGS.tta != TTA[0] and FLAGS.scores:
+        raise InputError(
+            f"--tta needs a model. Received: --tta={FLAGS.tta} with --scores. Remove --tta, or give --work_dir or "
             "--saved_model."
         )
     if FLAGS.scores_are and not FLAGS.scores:
@@ -206,7 +212,7 @@ def _evaluate_saved_model():
 
     model = (FLAGS.saved_model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     predict.say_what_is_faster()
-    _report(evaluate_saved_model(*model, _policies(), FLAGS.engine, FLAGS.known_fraction, **_options()))
+    _report(evaluate_saved_model(*model, _policies(), FLAGS.engine, FLAGS.known_fraction, FLAGS.tta, **_options()))
 
 
 def _policies():
@@ -233,7 +239,7 @@ def _evaluate_run():
 
     thresholds = _load_thresholds()
     run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
-    _report(evaluate_run(*run, thresholds, _policies(), FLAGS.csra_at_test, **_options()))
+    _report(evaluate_run(*run, thresholds, _policies(), FLAGS.csra_at_test, FLAGS.tta, **_options()))
     if thresholds is not None:
         print(f"In the tables, {thresholds.statement}. All other outputs use 0.5.")
 

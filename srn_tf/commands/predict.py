@@ -14,7 +14,7 @@ docs/serve.md.
 
 from absl import flags
 
-from srn_tf.choices import ENGINES
+from srn_tf.choices import ENGINES, TTA
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.labels import parse_known
@@ -33,6 +33,7 @@ def define_shared_flags():
         "OpenVINO Model Server, with --saved_model, the export that it serves.",
     )
     define_engine()
+    define_tta()
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
     flags.DEFINE_float("timeout_s", 60.0, "Maximum seconds to wait for an answer of the server.", lower_bound=0.001)
     flags.DEFINE_string("output", "", "Output file: .csv, .jsonl (JSON lines) or .parquet.")
@@ -60,6 +61,17 @@ def define_engine():
     )
 
 
+def define_tta():
+    """Defines the flag --tta, shared with tools/evaluate.py."""
+    flags.DEFINE_enum(
+        "tta",
+        TTA[0],
+        TTA,
+        "Test-time augmentation: views of an image whose probabilities are averaged. flip: plain and mirrored. 5crop: "
+        "corners and centre. flip,5crop: ten. An image takes as many times longer as it has views.",
+    )
+
+
 def define_flags():
     """Defines the flags of this command line."""
     define_shared_flags()
@@ -81,6 +93,11 @@ def check_shared_flags():
         raise InputError(
             f"--engine says what computes the answers here. Received: --engine={FLAGS.engine} with --server, which has "
             "its own engine. Remove one of them."
+        )
+    if FLAGS.server and not FLAGS.saved_model and FLAGS.tta != TTA[0]:
+        raise InputError(
+            f"--tta needs --saved_model. Received: --tta={FLAGS.tta} with --server alone, which is asked about "
+            "whole images. Remove --tta."
         )
     if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
         raise InputError(
@@ -117,7 +134,7 @@ def main(arguments):
 
 def model():
     """The arguments of srn_tf.prediction.answers.open_predictor, as the flags have them."""
-    return {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s", "engine")}
+    return {name: FLAGS[name].value for name in ("saved_model", "server", "model_name", "timeout_s", "engine", "tta")}
 
 
 def say_what_is_faster():

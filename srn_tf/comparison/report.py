@@ -13,10 +13,11 @@ from srn_tf.comparison.bootstrap import LEVEL
 from srn_tf.comparison.differences import METRICS
 from srn_tf.comparison.papers import PUBLISHED
 from srn_tf.comparison.rows import differing_flags
-from srn_tf.evaluation.report import sizes_note, tie_notes
+from srn_tf.evaluation.frequency import NOTE
+from srn_tf.evaluation.report import frequency_note, sizes_note, tie_notes
 
 _ABSENT = "-"
-_GROUPS = {"all": "All", "top3": "top-3", "mAP_by_size": "mAP by size"}
+_GROUPS = {"all": "All", "top3": "top-3", "mAP_by_size": "mAP by size", "mAP_by_frequency": "mAP by frequency"}
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,8 @@ def _notes(comparison):
         notes.append(f"Labels without positives are left out of mAP: {', '.join(without)}.")
     if ("mAP_by_size", "small") in comparison.columns:
         notes.append(sizes_note(rows[0].results[0]["sizes"]))
+    if ("mAP_by_frequency", "head") in comparison.columns:
+        notes += [NOTE, frequency_note(rows[0].results[0]["frequency"])]
     said = (f"{row.name}: {note}" for row in rows for result in row.results for note in tie_notes(result["ties"]))
     notes += dict.fromkeys(said)
     notes.append(f"Protocol: {comparison.protocol.name}.")

@@ -8,6 +8,7 @@ import numpy as np
 from srn_tf.comparison.papers import ALL, TOP3
 from srn_tf.comparison.runs import check_comparable, read_run
 from srn_tf.errors import InputError
+from srn_tf.evaluation.frequency import GROUPS, mean_ap_by_frequency
 from srn_tf.evaluation.protocols import Protocol, evaluate
 from srn_tf.evaluation.sizes import SIZES, mean_ap_by_size
 
@@ -21,7 +22,8 @@ class Row:
     Attributes:
         name: str, unique in its comparison.
         runs: Runs, at least one.
-        results: for each of them what `protocols.evaluate` gives, and, with boxes, `sizes.mean_ap_by_size`.
+        results: for each of them what `protocols.evaluate` gives; with boxes, `sizes.mean_ap_by_size`; where training
+            is known, `frequency.mean_ap_by_frequency`.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Row:
         """A metric of each run, percent; None if it is not known.
 
         Args:
-            group: "all", "top3" or "mAP_by_size".
+            group: "all", "top3", "mAP_by_size" or "mAP_by_frequency".
             column: str, such as "mAP".
         """
         values = [result[group][column] for result in self.results]
@@ -65,11 +67,13 @@ class Comparison:
 
     @property
     def columns(self):
-        """(group, column) of the table, in the paper's order; sizes where all runs have them."""
+        """(group, column) of the table, in the paper's order; sizes and frequencies where all runs have them."""
         has_top3 = "top3" in self.rows[0].results[0]
-        has_sizes = all("mAP_by_size" in result for row in self.rows for result in row.results)
         columns = [("all", column) for column in ALL] + [("top3", column) for column in TOP3 if has_top3]
-        return columns + [("mAP_by_size", size) for size in SIZES if has_sizes]
+        for group, of_group in (("mAP_by_size", SIZES), ("mAP_by_frequency", GROUPS)):
+            if all(group in result for row in self.rows for result in row.results):
+                columns += [(group, column) for column in of_group]
+        return columns
 
 
 def compare_runs(paths, split):
@@ -169,4 +173,6 @@ def _evaluate(run):
         raise InputError(f"{run.file}: {error}") from None
     if predictions.sizes is not None:
         result |= mean_ap_by_size(run.scores, predictions.labels, run.protocol, predictions.sizes)
+    if run.training_positives is not None:
+        result |= mean_ap_by_frequency(result["AP"], run.training_positives)
     return result

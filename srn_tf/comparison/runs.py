@@ -30,6 +30,7 @@ class Run:
         seed: str.
         output: str, name of the output that is compared, the model's final one.
         predictions: SavedPredictions with that output alone.
+        training_positives: list of C int, training images with each label; None where that is not recorded.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Run:
     seed: str
     output: str
     predictions: SavedPredictions
+    training_positives: list | None = None
 
     @property
     def scores(self):
@@ -91,7 +93,8 @@ def read_run(path, split):
     only = dataclasses.replace(predictions, logits={output: outputs[output]})
     seed = flags.get("seed", "?")
     flags = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
-    return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only)
+    positives = description.get("training_positives")
+    return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only, positives)
 
 
 def check_comparable(first, run):

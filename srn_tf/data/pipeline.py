@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from srn_tf.data import augmentation
 from srn_tf.data.preprocessing import crop_image, preprocess, preprocess_crop, squash
+from srn_tf.data.sampling import repeats_of_an_epoch
 from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
@@ -92,6 +93,7 @@ def training_batches(
     num_boxes=None,
     fixed_crops=0,
     features=None,
+    repeat_factors=None,
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -115,6 +117,8 @@ def training_batches(
         fixed_crops: K, see `num_versions`; the K versions of an image are the same for all seeds. Seed, epoch and the
             image's place in `records` decide which version an epoch uses.
         features: data.features.Features of the images. They replace the images, by name, and need no decoding.
+        repeat_factors: float64 (N,), how often each image comes, see `sampling.repeats_of_an_epoch`; None: once. Each
+            copy is augmented by itself; with fixed versions, they are the versions from the one that is drawn on.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
@@ -131,16 +135,17 @@ def training_batches(
         drawn = np.random.default_rng((seed, epoch)).integers(versions, size=int(records.cardinality()))
 
     def prepare(position, placed):
-        place, record = placed
+        place, record, *copy = placed
         if versions:
-            image_seed = _version_seed(place, tf.constant(drawn)[place])
+            version = (tf.constant(drawn)[place] + sum(copy)) % versions
+            image_seed = _version_seed(place, version)
         else:
             image_seed = tf.stack([tf.constant(epoch_seed, tf.int64), position])
         batch = {"y": tf.cast(record["labels"] == 1, tf.float32)}
         if features is None:
             batch["image"] = augmented(record["image"], image_seed)
         else:
-            batch["row"] = place * versions + tf.constant(drawn)[place]
+            batch["row"] = place * versions + version
         if ignore_unspecified:
             batch["counted"] = tf.cast(record["labels"] != 0, tf.float32)
         if num_boxes is not None:
@@ -148,9 +153,12 @@ def training_batches(
         return batch
 
     order_seed = (seed * 1_000_003 + epoch) % (2**31 - 1)
-    places = records.enumerate()
+    places, num_images = records.enumerate(), int(records.cardinality())
+    if repeat_factors is not None:
+        repeats = repeats_of_an_epoch(repeat_factors, seed, epoch)
+        places, num_images = places.flat_map(functools.partial(_copies, tf.constant(repeats))), int(repeats.sum())
     order = places.shuffle(shuffle_buffer, seed=order_seed, reshuffle_each_iteration=False).enumerate()
-    num_full = int(records.cardinality()) // batch_size * batch_size
+    num_full = num_images // batch_size * batch_size
     # Not `skip` and `take`: the records must be read to the very end; otherwise nothing is cached.
     order = order.filter(lambda position, _: _is_in(rows, position, batch_size, first_step * batch_size, num_full))
     batches = order.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -162,6 +170,11 @@ def training_batches(
         options.threading.private_threadpool_size = threads
         batches = batches.with_options(options)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _copies(repeats, place, record):
+    """An image as often as it comes in an epoch: tf.data.Dataset of (place, record, number of the copy from 0)."""
+    return tf.data.Dataset.range(repeats[place]).map(lambda copy: (place, record, copy))
 
 
 def num_versions(fixed_crops, crops, mirror):

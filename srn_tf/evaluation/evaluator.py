@@ -7,9 +7,13 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from srn_tf.choices import TTA
 from srn_tf.data.pipeline import Batches, evaluation_batches
+from srn_tf.data.views import Views
 from srn_tf.distribution import num_local_replicas, worker_share
 from srn_tf.evaluation.blocks import Rows
+from srn_tf.evaluation.frequency import NOTE, mean_ap_by_frequency
+from srn_tf.evaluation.metrics import log_odds
 from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, with_top_k_named
 from srn_tf.evaluation.sizes import BoxSizes, LabelSizes, mean_ap_by_size
@@ -32,6 +36,16 @@ class Predictions:
     labels: np.ndarray
     pointing: dict
     sizes: LabelSizes | None = None
+
+
+def _mean_probabilities(network, names, views, squares):
+    """Mean over the views of an image of each output's probabilities: name -> float32 (B, C)."""
+
+    def probabilities(image):
+        outputs = network(image, training=False)
+        return {name: tf.sigmoid(tf.cast(outputs[name], tf.float32)) for name in names}
+
+    return views.mean(probabilities, views.rounded(squares))
 
 
 def evaluate_step(network, image):
@@ -66,22 +80,28 @@ class Evaluator:
         folder: for the temporary files of large predictions, see `blocks.Rows`.
         features: data.features.Features of the records it will run over, read in place of their images; None reads
             images.
+        tta: one of `choices.TTA`. With views, the logits are log odds of each output's mean probability over them, and
+            no pointing game is played.
     """
 
-    def __init__(self, model, strategy, names=None, with_boxes=False, folder=None, features=None):
+    def __init__(self, model, strategy, names=None, with_boxes=False, folder=None, features=None, tta=TTA[0]):
         self._folder = folder
         self._names = tuple(names or model.logits)
-        maps = [a_map.name for a_map in model.maps] if with_boxes else []
+        views = self._views = None if tta == TTA[0] else Views(tta, model.image_size)
+        maps = [a_map.name for a_map in model.maps] if with_boxes and views is None else []
         self._reads_boxes = with_boxes
         self._grids = {name: model.outputs[name].shape[1:3] for name in maps}
         self._strategy = strategy
-        self._image_size = model.image_size
+        self._image_size = model.image_size if views is None else views.square_px
         self._num_labels = model.num_labels
         network = (model.network_for if features is None else model.heads_for)((*self._names, *maps))
         self._features = None if features is None else features.read_by(network)
 
         def replica_rows(batch, most_boxes):
-            outputs = evaluate_step(network, input_of(network, batch))
+            if views is None:
+                outputs = evaluate_step(network, input_of(network, batch))
+            else:
+                outputs = _mean_probabilities(network, self._names, views, batch["image"])
             columns = [*(outputs[name] for name in self._names), batch["labels"], batch["is_real"][:, None]]
             if with_boxes:
                 missing = most_boxes - tf.shape(batch["boxes"])[1]
@@ -138,7 +158,8 @@ class Evaluator:
                 columns = self._columns(step(batch).numpy())
                 is_real = columns["is_real"][:, 0] == 1
                 for name in self._names:
-                    logits[name].append(columns[name][is_real])
+                    own = columns[name][is_real]
+                    logits[name].append(own if self._views is None else log_odds(own))
                 labels.append(columns["labels"][is_real])
                 if self._reads_boxes:
                     _look_at_boxes(sizes, games, columns, is_real)
@@ -170,7 +191,7 @@ def _look_at_boxes(sizes, games, columns, is_real):
             game.update(cells[name][index], *own, columns["labels"][index])
 
 
-def score(predictions, protocol, labels, thresholds=None, **options):
+def score(predictions, protocol, labels, thresholds=None, training_positives=None, **options):
     """The metrics of every output, ready for metrics.json.
 
     Args:
@@ -178,10 +199,12 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         protocol: protocols.Protocol.
         labels: C label names.
         thresholds: output name -> probabilities, float () or (C,); outputs that are not in it are decided by 0.5.
+        training_positives: int (C,), training images with each label; None where they are not known.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict with "images", "labels", "protocol", "definition", "outputs" and, where it was played, "pointing". With
-        boxes each output has what `sizes.mean_ap_by_size` returns. The table of the k highest labels is named by k and
+        boxes each output has what `sizes.mean_ap_by_size` returns, and with `training_positives` what
+        `frequency.mean_ap_by_frequency` returns. The table of the k highest labels is named by k and
         the floor, such as "top5" or "top5_min05", or "top3_forced".
     """
     thresholds = thresholds or {}
@@ -191,11 +214,13 @@ def score(predictions, protocol, labels, thresholds=None, **options):
         outputs[name] = with_top_k_named(evaluated, options.get("top_k"), options.get("top_k_floor"))
         if predictions.sizes is not None:
             outputs[name] |= mean_ap_by_size(logits, predictions.labels, protocol, predictions.sizes)
+        if training_positives is not None:
+            outputs[name] |= mean_ap_by_frequency(evaluated["AP"], training_positives)
     metrics = {
         "images": len(predictions.labels),
         "labels": list(labels),
         "protocol": protocol.name,
-        "definition": protocol.definition,
+        "definition": "\n".join([protocol.definition, *([] if training_positives is None else [NOTE])]),
         "outputs": outputs,
     }
     if predictions.pointing:

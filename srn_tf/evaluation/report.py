@@ -3,15 +3,17 @@
 The metrics dict (metrics.json) is {"dataset", "split", "images", "labels": [names], "protocol", "definition",
 "outputs": {"y_hat": {"all": {...}, "top3": {...}, "AP": [...], ...}, ...}} with each output as protocols.evaluate
 returns it, and optionally "pointing", for each of the model's maps as PointingGame.result returns it. All rates are
-percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them.
+percent. Where images have boxes, each output has "mAP_by_size" and "sizes" as sizes.mean_ap_by_size returns them. Where
+the training images are known, it has "mAP_by_frequency" and "frequency" as frequency.mean_ap_by_frequency returns them.
 "other_data" is there if the images are from another data set than the model was trained on, see
-`other_data_note`.
+`other_data_note`; "tta" if scores are means over views, see `tta_note`.
 """
 
 import textwrap
 
 from tabulate import tabulate
 
+from srn_tf.evaluation.frequency import GROUPS
 from srn_tf.evaluation.metrics import AP_DEFINITIONS
 from srn_tf.evaluation.sizes import SIZES
 from srn_tf.program import tool
@@ -47,6 +49,15 @@ def served_note(record):
     return f"Served output: {record['final']}, chosen on {choice['split']} by mAP: {values}."
 
 
+def kept_note(kept):
+    """A sentence on the weights that each stage kept, of a run with averages of the weights.
+
+    Args:
+        kept: dict, stage -> "plain" or "average", as "kept_weights" of run.json or metrics.json.
+    """
+    return f"Kept weights, by validation: {', '.join(f'{stage} {kind}' for stage, kind in kept.items())}."
+
+
 def summary_table(metrics):
     """The result as text: a heading, tables with a row per output, the definition and, if played, the pointing game.
 
@@ -67,11 +78,15 @@ def summary_table(metrics):
     blocks += _spaced([*tables, *_further_tables("output", outputs)])
     if "final" in metrics:
         blocks.append(_filled(served_note(metrics)))
+    if "kept_weights" in metrics:
+        blocks.append(_filled(kept_note(metrics["kept_weights"])))
     for name, pointing in metrics.get("pointing", {}).items():
         blocks.append(
             f"Pointing game, map {name}: accuracy {_percent(pointing['accuracy'])}, chance "
             f"{_percent(pointing['chance'])} ({pointing['hits']} of {pointing['pairs']} pairs)."
         )
+    if "tta" in metrics:
+        blocks.append(_filled(tta_note(metrics["tta"])))
     if "other_data" in metrics:
         blocks.insert(1, _filled(other_data_note(metrics["other_data"])))
     # The truth is the same for every output, and tuned thresholds are the first one's.
@@ -163,7 +178,9 @@ def per_label_table(metrics):
 
 
 def _further_tables(title, outputs):
-    """A row per output: mAP by definition and size, and calibration; if asked for, ranking in a table of its own."""
+    """A row per output: mAP by definition and size, and calibration; in tables of their own mAP by frequency, where it
+    is known, and ranking, if asked for.
+    """
     headers = [title, *(f"mAP\n{definition}" for definition in AP_DEFINITIONS), "ECE"]
     has_sizes = any("mAP_by_size" in output for output in outputs.values())
     if has_sizes:
@@ -176,6 +193,12 @@ def _further_tables(title, outputs):
             row += [_percent(output["mAP_by_size"][size]) for size in SIZES]
         rows.append(row)
     tables = [_table(rows, headers)]
+    if any("mAP_by_frequency" in output for output in outputs.values()):
+        rows = [
+            [name, *(_percent(output["mAP_by_frequency"][group]) for group in GROUPS)]
+            for name, output in outputs.items()
+        ]
+        tables.append(_table(rows, [title, *(f"mAP\n{group}" for group in GROUPS)]))
     if any("ranking" in output for output in outputs.values()):
         rows = [[name, *(_percent(output["ranking"][key]) for key in _RANKING)] for name, output in outputs.items()]
         tables.append(_table(rows, [title, *_RANKING.values()]))
@@ -191,6 +214,8 @@ def _notes(definition, output):
         notes.append(f"Ranking: {output['ranking']['note']}")
     if "sizes" in output:
         notes.append(sizes_note(output["sizes"]))
+    if "frequency" in output:
+        notes.append(frequency_note(output["frequency"]))
     left_out = output["labels_without_positives"]
     if left_out:
         notes.append(
@@ -235,6 +260,25 @@ def sizes_note(sizes):
     """
     counts = (f"{size} {sizes['labels'][size]} labels, {sizes['pairs'][size]} pairs" for size in SIZES)
     return f"mAP by size: {sizes['note']} Over: {'; '.join(counts)}."
+
+
+def frequency_note(frequency):
+    """How many labels each column of mAP by frequency covers, and how frequent they are in training: str.
+
+    Args:
+        frequency: dict, of frequency.mean_ap_by_frequency.
+    """
+    groups = []
+    for group in GROUPS:
+        images = frequency["training_images"][group]
+        between = f", {images[0]:,} to {images[1]:,} training images each" if images else ""
+        groups.append(f"{group} {frequency['labels'][group]} labels{between}")
+    return f"mAP by frequency covers: {'; '.join(groups)}."
+
+
+def tta_note(tta):
+    """A sentence on the views that were averaged over: str. Argument: one of `choices.TTA`."""
+    return f"Test-time augmentation {tta}: scores are log odds of the mean probability over the views of an image."
 
 
 def other_data_note(other_data):

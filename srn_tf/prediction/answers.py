@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srn_tf.choices import ENGINES
+from srn_tf.choices import ENGINES, TTA
 from srn_tf.data.image_files import read_image_file
 from srn_tf.errors import ImageError, InputError
 
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     error: str | None
 
 
-def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, engine=ENGINES[0]):
+def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, engine=ENGINES[0], tta=TTA[0]):
     """Opens what answers: an exported model on this machine, or one behind a server.
 
     Args:
@@ -57,6 +57,7 @@ def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, 
         model_name: the name under which the server has it.
         timeout_s: seconds to wait for one answer of the server.
         engine: one of `choices.ENGINES`, what computes the answers of a model on this machine.
+        tta: one of `choices.TTA`, the views of an image that a model on this machine answers.
     Returns:
         serving.predictor.Predictor or serving.client.ServerPredictor.
     Raises:
@@ -66,7 +67,7 @@ def open_predictor(saved_model="", server="", model_name="srn", timeout_s=60.0, 
         from srn_tf.serving.predictor import Predictor  # late: a server is asked without TensorFlow
 
         asked = {"server": server, "model_name": model_name, "timeout_s": timeout_s} if server else None
-        return Predictor(saved_model, engine, asked)
+        return Predictor(saved_model, engine, tta, asked)
     from srn_tf.serving.client import ServerPredictor
 
     return ServerPredictor(server, model_name, timeout_s)

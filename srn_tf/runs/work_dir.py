@@ -54,14 +54,17 @@ class WorkDir:
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
 
-    def predictions(self, split, other=""):
+    def predictions(self, split, other="", tta="none"):
         """Path of the predictions on a split, see evaluation.predictions.
 
         Args:
             split: str.
             other: fingerprint of a data set that is not the run's own; "" for its own.
+            tta: one of `choices.TTA`; what is averaged over views is kept apart.
         """
-        return os.path.join(self.path, "predictions", f"other-{other[:12]}" if other else "", f"{split}.npz")
+        folders = [f"other-{other[:12]}"] if other else []
+        folders += [f"tta-{tta.replace(',', '-')}"] if tta != "none" else []
+        return os.path.join(self.path, "predictions", *folders, f"{split}.npz")
 
     def stage_weights(self, stage_name):
         """Path of a stage's best weights."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import srn_tf
-from srn_tf.evaluation.report import COLUMNS, served_note
+from srn_tf.evaluation.report import COLUMNS, kept_note, served_note
 from srn_tf.files import write_json
 from srn_tf.serving.quantization import int8_note
 from srn_tf.serving.speed import speed_note
@@ -133,8 +133,9 @@ def _origin(run, architecture, flags):
         ("commit of the code", run.get("code", {}).get("commit", "not recorded")),
         ("trained with", ", ".join(f"{key} {value}" for key, value in run.get("versions", {}).items())),
     ]
-    served = f"{served_note(run)} " if "final" in run else ""
-    return _table(rows, ["", ""]) + f"\n\n{served}All flags of the run are in export.json."
+    notes = [served_note(run)] if "final" in run else []
+    notes += [kept_note(run["kept_weights"])] if "kept_weights" in run else []
+    return _table(rows, ["", ""]) + f"\n\n{' '.join([*notes, 'All flags of the run are in export.json.'])}"
 
 
 def _numbers(metrics, output):

@@ -17,7 +17,7 @@ from srn_tf.choices import ENGINES
 from srn_tf.errors import InputError
 from srn_tf.program import tool
 from srn_tf.serving import onnx_file, openvino_model
-from srn_tf.serving.signatures import IMAGE_BYTES, KNOWN, file_reader
+from srn_tf.serving.signatures import IMAGE_BYTES, KNOWN, PIXELS, file_reader
 
 EXTRA = "assets.extra"
 """Folder of an export for all that is not its SavedModel."""
@@ -54,6 +54,16 @@ class Engine(abc.ABC):
             itself decides.
         Raises:
             tf.errors.InvalidArgumentError: a file that cannot be decoded.
+        """
+
+    @abc.abstractmethod
+    def ask_pixels(self, pixels):
+        """The probabilities of images that are already as large as the network's input.
+
+        Args:
+            pixels: uint8 (N, S, S, 3), RGB, N >= 1.
+        Returns:
+            float32 (N, C).
         """
 
     def lacking(self, signature, remedy):
@@ -95,6 +105,10 @@ class TensorFlowEngine(Engine):
             outputs = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
         return {name: values.numpy() for name, values in outputs.items() if name != "labels"}
 
+    def ask_pixels(self, pixels):
+        """See `Engine`."""
+        return self.signatures["serve_pixels"](**{PIXELS: tf.constant(pixels)})["probabilities"].numpy()
+
 
 class PixelEngine(Engine):
     """A network of pixels behind the export's own reader of image files.
@@ -126,6 +140,10 @@ class PixelEngine(Engine):
         else:  # not every runtime takes a batch of none
             image = np.zeros([1, *self._read.structured_outputs["image"].shape[1:]], np.float32)
         return {"probabilities": self.run(image)[: len(files)]}
+
+    def ask_pixels(self, pixels):
+        """See `Engine`."""
+        return self.run(pixels.astype(np.float32))
 
     def lacking(self, signature, remedy):
         """See `Engine`."""

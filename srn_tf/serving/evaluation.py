@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from tqdm import tqdm
 
-from srn_tf.choices import ENGINES
+from srn_tf.choices import ENGINES, TTA
 from srn_tf.data.datasets import open_stored
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import Rows
@@ -29,6 +29,7 @@ def evaluate_saved_model(
     policies=None,
     engine=ENGINES[0],
     known_fraction=None,
+    tta=TTA[0],
     **options,
 ):
     """Asks an exported model about every image of a split, and scores the answers as a run's are.
@@ -42,22 +43,23 @@ def evaluate_saved_model(
         engine: one of `choices.ENGINES`, what computes the answers.
         known_fraction: share of the labels, in (0, 1), whose truth the model is given with every image, see
             `given_labels`; the metrics are over the others. None: it is given none.
+        tta: one of `choices.TTA`, see `predictor.Predictor`.
         **options: ranking, top_k and top_k_floor, as of protocols.evaluate.
     Returns:
         dict in the form of metrics.json, its one output "served"; with "other_data" where the data set is not the one
-        that the model was trained on. Scores are log odds of the served probabilities;
-        labels are predicted above the thresholds of the export. With known_fraction also this number, as given.
+        that the model was trained on, with "tta" where there are views, and with "known_fraction" where it is given.
+        Scores are log odds of the served probabilities; labels are predicted above the thresholds of the export.
     Raises:
         InputError: no such model, engine, data set or split, other labels, a policy or k that cannot be, or a model
             that cannot use known labels.
     """
-    predictor = Predictor(saved_model_dir, engine)
+    predictor = Predictor(saved_model_dir, engine, tta)
     thresholds = predictor.thresholds
     if (thresholds == thresholds[0]).all():  # said as the one number it is
         thresholds = thresholds[0]
     dataset = open_stored(dataset_name, data_dir, split)
     check_same_labels(predictor.labels, dataset.labels, f"The data set in {data_dir}")
-    dataset.check_size(split, predictor.image_size)
+    dataset.check_size(split, predictor.square_px)
     protocol = protocol_named(dataset.protocol, **(policies or {}))
     if options.get("top_k") is not None:
         check_k(options["top_k"], len(dataset.labels))
@@ -97,7 +99,8 @@ def evaluate_saved_model(
         "saved_model": str(saved_model_dir),
         "engine": engine,
         **({} if known_fraction is None else {"known_fraction": known_fraction}),
-        **score(predictions, protocol, dataset.labels, {"served": thresholds}, **options),
+        **({"tta": tta} if tta != TTA[0] else {}),
+        **score(predictions, protocol, dataset.labels, {"served": thresholds}, predictor.training_positives, **options),
     }
 
 

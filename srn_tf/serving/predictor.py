@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from srn_tf.choices import ENGINES
+from srn_tf.choices import ENGINES, TTA
+from srn_tf.data.views import Views
 from srn_tf.errors import InputError
 from srn_tf.labels import known_states, label_index
 from srn_tf.models.model import Map, Regions
@@ -19,6 +20,7 @@ from srn_tf.runs.work_dir import WorkDir, versions_in
 from srn_tf.serving.engines import EXPECTED, EXTRA, open_engine
 from srn_tf.serving.images import refusal, to_image_files
 from srn_tf.serving.model_server import ModelServerEngine
+from srn_tf.serving.signatures import file_reader
 
 DESCRIPTION = os.path.join(EXTRA, "export.json")
 """Where an export describes itself, below its folder."""
@@ -60,6 +62,8 @@ class Predictor:
         saved_model_dir: the folder of one version, e.g. RUN/export/1.
         engine: one of `choices.ENGINES`, what computes the answers. All but TensorFlow need a file of their own in the
             export, and packages; they give probabilities alone. How far these are off stands in export.json.
+        tta: one of `choices.TTA`. Answers are then the mean probability over the views of an image, see
+            `data.views.Views`, which are asked about one after the other.
         server: keyword arguments of `model_server.ModelServerEngine` from `server` on, or None: OpenVINO Model Server
             computes the answers in place of `engine`.
 
@@ -67,20 +71,25 @@ class Predictor:
         labels: list of C str, the label names in order.
         thresholds: float64 (C,), in (0, 1).
         image_size: side of the square the network sees, pixels.
+        square_px: side of the square that an image is resized to, from which views are cut, pixels.
         maps: list of models.model.Map, what `explain` gives of each label as a map; empty if the model has none.
         regions: list of models.model.Regions, what `explain` gives of each label as boxes with scores; likewise.
         trained_on: str, fingerprint of the data set it was trained on, None where that is not recorded.
+        training_positives: list of C int, training images with each label, None likewise.
 
     Raises:
         InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project; or the engine
             cannot be had.
     """
 
-    def __init__(self, saved_model_dir, engine=ENGINES[0], server=None):
+    def __init__(self, saved_model_dir, engine=ENGINES[0], tta=TTA[0], server=None):
         self._path = os.fspath(saved_model_dir)
         _check_folder(self._path)
         described = _read_description(self._path)
-        self.labels, self.thresholds, self.image_size, self.maps, self.regions, self.trained_on = described
+        self.labels, self.thresholds, self.image_size, self.maps, self.regions, run = described
+        self.trained_on, self.training_positives = run.get("fingerprint"), run.get("training_positives")
+        self._tta, self._views = tta, Views(tta, self.image_size)
+        self.square_px = self._views.square_px
         if server is None:
             self._engine = open_engine(engine, self._path)
         else:
@@ -88,10 +97,12 @@ class Predictor:
 
     @functools.cached_property
     def identity(self):
-        """str, a digest of graph and weights: another model or other thresholds have another."""
+        """str, a digest of graph, weights and tta: another model or other thresholds have another."""
         digest = hashlib.sha256()
         for path in self._engine.files:
             digest.update(path.read_bytes())
+        if self._tta != TTA[0]:
+            digest.update(self._tta.encode())
         return digest.hexdigest()
 
     def answer(self, images, known=None):
@@ -191,14 +202,33 @@ class Predictor:
         """Asks the engine for a signature; returns its outputs as arrays, without the label names."""
         if name not in self._engine.signatures:
             raise InputError(f"{rule}. Received: {self._path}, {self._engine.lacking(name, remedy)}")
+        has_views = self._tta != TTA[0]
+        if has_views and name != "serving_default":
+            raise InputError(
+                f"tta averages answers alone. Received: a call for {name} with tta={self._tta!r}. Open the model "
+                "without tta."
+            )
         files = to_image_files(images)
         try:
-            answer = self._engine.ask(name, files, known)
+            has_views = has_views and files
+            answer = self._ask_views(files) if has_views else self._engine.ask(name, files, known)
         except tf.errors.InvalidArgumentError as error:
             raise self._find_refused(files, error) from error
         if "probabilities" in answer:
             answer.setdefault("predicted", answer["probabilities"] > self.thresholds)
         return answer
+
+    @functools.cached_property
+    def _read_squares(self):
+        """Function, files -> uint8 (N, R, R, 3), the squares that views are cut from."""
+        read = file_reader(self.square_px)
+        return lambda files: tf.cast(self._views.rounded(read(tf.constant(files))), tf.uint8)
+
+    def _ask_views(self, files):
+        """The mean of the probabilities over all views of each file."""
+        squares = self._read_squares(files)
+        views = (self._views.cut(squares, index).numpy() for index in range(self._views.count))
+        return {"probabilities": sum(self._engine.ask_pixels(view) for view in views) / np.float32(self._views.count)}
 
     def _find_refused(self, files, error):
         """Says which is the first image that has no answer, and why: ImageError."""
@@ -240,8 +270,10 @@ def _read_description(path):
         thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
         maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
         regions = [Regions(**regions) for regions in description.get("regions", [])]
-        trained_on = description["run"].get("fingerprint")
-        return labels, thresholds, int(description["image_size"]), maps, regions, trained_on
+        run = dict(description["run"])
+        if run.get("training_positives") is not None:
+            np.array(run["training_positives"], np.int64).reshape([len(labels)])  # ValueError: not one per label
+        return labels, thresholds, int(description["image_size"]), maps, regions, run
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{EXPECTED} Received: {path}, whose {DESCRIPTION} is unusable ({type(error).__name__}: {error}). Copy "

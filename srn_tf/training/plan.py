@@ -34,20 +34,24 @@ class TrainingPlan:
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    decayed_weights: str = "all"
     clip_norm: float = 0.0
     rate_scales: dict = dataclasses.field(default_factory=dict)
     frozen_parts: tuple = ()
     frozen_norms: tuple = ()
     schedule: str = "plateau"
+    cycle_momentum: bool = True
     warmup_epochs: float = 0.0
     learning_rate_min: float = 1e-5
     patience: int = 3
     ema_decay: float = 0.0
+    ema_keep: str = "better"
     precision: str = "float32"
     max_skipped_steps: int = 0
     crops: Crops | None = Crops()
     mirror: bool = False
     fixed_crops: int = 0
+    repeat_threshold: float = 0.0
     shuffle_buffer: int = 20_000
     cache: str = "none"
     data_threads: int = 0

@@ -1,7 +1,7 @@
 """Learning rates, step by step.
 
-A schedule has `rates(first_step, num_steps)`, `update(validation_loss)` for the end of every epoch, and `is_over`. Its
-fields are its whole state: dataclasses.asdict makes them ready for JSON, setattr restores them.
+A schedule has `rates(first_step, num_steps)`, `momenta` likewise, `update(validation_loss)` for the end of every epoch,
+and `is_over`. Its fields are its whole state: dataclasses.asdict makes them ready for JSON, setattr restores them.
 """
 
 import dataclasses
@@ -9,6 +9,11 @@ import math
 
 from srn_tf.choices import SCHEDULES
 from srn_tf.errors import InputError
+
+# Of one_cycle.
+_RISING_SHARE = 0.2
+_FIRST_DIVISOR, _LAST_DIVISOR = 25.0, 1e4  # of the highest rate, and then of the first one
+_HIGH_MOMENTUM, _LOW_MOMENTUM = 0.95, 0.85
 
 
 def make_schedule(plan, stage_index, steps_per_epoch):
@@ -19,9 +24,9 @@ def make_schedule(plan, stage_index, steps_per_epoch):
         stage_index: index of the stage in the plan.
         steps_per_epoch: steps per epoch.
     Returns:
-        PlateauSchedule or CosineSchedule.
+        PlateauSchedule, CosineSchedule or OneCycleSchedule.
     Raises:
-        InputError: an unknown schedule, or a warm-up as long as the stage.
+        InputError: an unknown schedule, a warm-up as long as the stage, or one before a cycle.
     """
     rate, epochs = plan.learning_rates[stage_index], plan.epochs[stage_index]
     warmup_steps, total_steps = round(plan.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch
@@ -34,11 +39,25 @@ def make_schedule(plan, stage_index, steps_per_epoch):
         return PlateauSchedule(rate, plan.learning_rate_min, plan.patience, warmup_steps=warmup_steps)
     if plan.schedule == "cosine":
         return CosineSchedule(rate, plan.learning_rate_min, warmup_steps, total_steps)
+    if plan.schedule == "one_cycle":
+        if plan.warmup_epochs:
+            raise InputError(
+                "warmup_epochs must be 0 with schedule one_cycle, which begins with its own warm-up. Received: "
+                f"{plan.warmup_epochs:g}. Remove --warmup_epochs, or use another --schedule."
+            )
+        return OneCycleSchedule(rate, total_steps, plan.cycle_momentum)
     raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}. Received: {plan.schedule!r}.")
 
 
+class _OptimizersMomentum:
+    """Schedules that leave the momentum alone."""
+
+    def momenta(self, first_step, num_steps):
+        """None: the optimizer's own momentum."""
+
+
 @dataclasses.dataclass
-class PlateauSchedule:
+class PlateauSchedule(_OptimizersMomentum):
     """Divides the learning rate by ten when the validation loss saturates; ends when the rate would fall below a floor.
 
     Paper: section 3.4, "decreased to 1/10 of the previous value whenever validation loss gets
@@ -92,7 +111,7 @@ class PlateauSchedule:
 
 
 @dataclasses.dataclass
-class CosineSchedule:
+class CosineSchedule(_OptimizersMomentum):
     """Falls from the learning rate to its floor along half a cosine. The last step has the floor as its rate.
 
     Source: Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, Eq. (5), without
@@ -121,11 +140,61 @@ class CosineSchedule:
             return self.learning_rate * _warmup_factor(step, self.warmup_steps)
         highest = max(self.warmup_steps - 1, 0)  # the step with the full rate
         progress = (step - highest) / max(self.total_steps - 1 - highest, 1)
-        fall = self.learning_rate - self.learning_rate_min
-        return self.learning_rate_min + fall * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return _along_cosine(self.learning_rate, self.learning_rate_min, progress)
 
     def update(self, validation_loss):
         """Takes one epoch's validation loss, and ignores it."""
+
+
+@dataclasses.dataclass
+class OneCycleSchedule:
+    """One cycle: the rate rises along half a cosine and falls along another, while the momentum falls and rises.
+
+    Source: Smith and Topin, "Super-convergence", 2018; in the form and with the defaults of PyTorch's OneCycleLR, but
+    that it rises over a fifth of the steps (its pct_start), as in the training scripts of ASL, ML-Decoder and
+    Query2Label: the rate goes from 1 / 25 of the highest to the highest and to 1 / 250,000 of it, the momentum (of
+    Adam, beta 1) from 0.95 to 0.85 and back.
+
+    Attributes:
+        learning_rate: the highest rate.
+        total_steps: steps of the stage; the last one has the lowest rate.
+        cycles_momentum: whether the momentum follows; if not, it is the optimizer's own.
+        is_over: False; the stage ends with its epochs.
+    """
+
+    learning_rate: float
+    total_steps: int
+    cycles_momentum: bool = True
+    is_over: bool = False
+
+    def rates(self, first_step, num_steps):
+        """The learning rates of steps; see `PlateauSchedule.rates`."""
+        highest = self.learning_rate
+        first = highest / _FIRST_DIVISOR
+        steps = range(first_step, first_step + num_steps)
+        return [self._between(step, first, highest, first / _LAST_DIVISOR) for step in steps]
+
+    def momenta(self, first_step, num_steps):
+        """The momenta of the same steps: list of floats; None: the optimizer's own."""
+        if not self.cycles_momentum:
+            return None
+        steps = range(first_step, first_step + num_steps)
+        return [self._between(step, _HIGH_MOMENTUM, _LOW_MOMENTUM, _HIGH_MOMENTUM) for step in steps]
+
+    def _between(self, step, first, middle, last):
+        """From `first` at step 0 to `middle` at the turn, which may lie between two steps, to `last` at the last."""
+        turn = max(_RISING_SHARE * self.total_steps - 1, 0.0)
+        if step < turn:
+            return _along_cosine(first, middle, step / turn)
+        return _along_cosine(middle, last, (step - turn) / max(self.total_steps - 1 - turn, 1))
+
+    def update(self, validation_loss):
+        """Takes one epoch's validation loss, and ignores it."""
+
+
+def _along_cosine(start, end, progress):
+    """From start at progress 0 to end at progress 1, along half a cosine."""
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def _warmup_factor(step, warmup_steps):

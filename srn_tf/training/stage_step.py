@@ -1,5 +1,6 @@
 """The training steps of one stage as one graph, over all replicas."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -97,48 +98,60 @@ class StageStep:
             named |= self._loss_scale.state
         return named
 
-    def run(self, stack, rates):
+    def holding(self, kind):
+        """A context in which the model holds its "plain" weights or their "average"."""
+        return contextlib.nullcontext() if kind == "plain" else self.average.swapped_in()
+
+    def run(self, stack, rates, momenta=None):
         """Takes n steps, one after the other.
 
         Args:
             stack: {"image": float32 (n, b, S, S, 3) or features, "y": float32 (n, b, C)}, perhaps "counted" (n, b, C),
                 and what the stage needs, of every replica its share: n steps of b images.
             rates: n learning rates.
+            momenta: n momenta; None: the plan's momentum, in every call.
         Returns:
             Outcome.
         """
         by_name = {name: self._strategy.experimental_local_results(value) for name, value in stack.items()}
         shares = [dict(zip(by_name, values)) for values in zip(*by_name.values())]
+        settings = {"rate": tf.constant(rates, tf.float32)}  # of `StageOptimizer.apply`, step by step
+        if momenta is not None:
+            settings["momentum"] = tf.constant(momenta, tf.float32)
         if self._graph is None:  # the number of steps per call may change; all else stays the same
             specs = tf.nest.map_structure(lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype), shares)
-            self._graph = tf.function(self._take_steps, [specs, tf.TensorSpec([None], tf.float32)], autograph=False)
-        *losses, norm = self._graph(shares, tf.constant(rates, tf.float32)).numpy().T
+            of_steps = dict.fromkeys(settings, tf.TensorSpec([None], tf.float32))
+            self._graph = tf.function(self._take_steps, [specs, of_steps], autograph=False)
+        *losses, norm = self._graph(shares, settings).numpy().T
         return Outcome(dict(zip(self._names, losses)), np.isfinite([*losses, norm]).all(axis=0), norm)
 
-    def _take_steps(self, shares, rates):
+    def _take_steps(self, shares, settings):
         """float32 (n, number of terms + 1): the terms and the gradient's norm of n steps."""
         self.traces += 1
         stack = self._strategy.experimental_distribute_values_from_function(
             lambda context: shares[context.replica_id_in_sync_group % len(shares)]
         )
-        num_steps = tf.size(rates)
+        num_steps = tf.size(settings["rate"])
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=[len(self._names) + 1])
         _, rows = tf.while_loop(
             lambda i, _: i < num_steps,
-            lambda i, rows: (i + 1, rows.write(i, self._take_step(stack, i, rates[i]))),
+            lambda i, rows: (
+                i + 1,
+                rows.write(i, self._take_step(stack, i, {name: values[i] for name, values in settings.items()})),
+            ),
             (0, rows),
             parallel_iterations=1,  # otherwise the next step's forward pass would take memory during this step
         )
         return rows.stack()
 
-    def _take_step(self, stack, i, rate):
+    def _take_step(self, stack, i, settings):
         strategy, scale = self._strategy, self._loss_scale
         arguments = (stack, i, self._steps.read_value(), None if scale is None else scale.value.read_value())
         gradients, kept, row = strategy.run(self._summed_gradients, args=arguments)
         row = strategy.experimental_local_results(row)[0]  # the same in every replica
 
         def move():
-            strategy.run(self._optimizer.apply, args=(gradients, rate))
+            strategy.run(self._optimizer.apply, args=(gradients,), kwargs=settings)
             if self.average is not None:
                 self.average.update()
             if scale is not None:

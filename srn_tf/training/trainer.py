@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from srn_tf import distribution, stack
 from srn_tf.data.features import open_features
 from srn_tf.data.pipeline import Batches, cached, replica_stacks, training_batches
+from srn_tf.data.sampling import images_of_an_epoch, repeat_factors
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import Derived, row_blocks
 from srn_tf.evaluation.evaluator import Evaluator
@@ -60,7 +61,11 @@ class Trainer:
         self._model, self._strategy, self._dataset = model, strategy, dataset
         self._plan, self._work, self._summaries = plan, work, summaries
         check_plan(plan, model, strategy, dataset)
-        self._steps_per_epoch = dataset.num_images("train") // plan.batch_size
+        self._factors = None  # how often an image comes in an epoch: once
+        if plan.repeat_threshold:
+            self._factors = repeat_factors(dataset.records("train"), plan.repeat_threshold)
+        num_images = dataset.num_images("train") if self._factors is None else images_of_an_epoch(self._factors)
+        self._steps_per_epoch = num_images // plan.batch_size
         if plan.cache != "features":  # Made once, so that its cache serves every epoch.
             self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
         self._loss = make_loss(
@@ -76,6 +81,8 @@ class Trainer:
         self._states = States(work.states, plan.keep_checkpoints)
         self._is_chief = distribution.is_chief(strategy)
         self._profile = Profile(work.tensorboard, plan.profile_steps)
+        kinds = {"better": ("plain", "average"), "average": ("average",), "plain": ("plain",)}
+        self._kinds = kinds[plan.ema_keep] if plan.ema_decay else ("plain",)
         self._interruption = Interruption()
         self._notice = PreemptionNotice(strategy, work.states, self._save)
         self._saved_s = time.monotonic()
@@ -180,7 +187,8 @@ class Trainer:
             best_text = f"mAP {run.best_score:.2f}"
         else:
             best_text = f"{stage.watched} {-run.best_score:.4f}"
-        logger.info("Stage %s is done. Best weights: epoch %d, validation %s.", name, run.best_epoch, best_text)
+        kept = f" ({kept_weights(best)})" if plan.ema_decay else ""
+        logger.info("Stage %s is done. Best weights: epoch %d%s, validation %s.", name, run.best_epoch, kept, best_text)
         self._summaries.write_attention(name, run.total_steps)
 
     def _is_over(self, run):
@@ -201,7 +209,7 @@ class Trainer:
         asked_s = time.monotonic()
         stack = next(iterator)
         started_s = time.monotonic()
-        outcome = run.step.run(stack, rates)
+        outcome = run.step.run(stack, rates, run.schedule.momenta(run.total_steps, num_steps))
         run.data_wait_s += started_s - asked_s
         run.compute_s += time.monotonic() - started_s
         self._count(run, outcome, rates)
@@ -229,6 +237,7 @@ class Trainer:
             num_boxes=self._boxes_for(run.stage),
             fixed_crops=plan.fixed_crops,
             features=None if features is None else features.read_by(run.step.network),
+            repeat_factors=self._factors,
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)
@@ -285,23 +294,33 @@ class Trainer:
     def _finish_epoch(self, run, validate):
         """Validates, keeps the weights if they are the best so far, updates the schedule, logs, and saves the state."""
         run.epoch += 1
-        averaged = run.step.average.swapped_in() if run.step.average is not None else contextlib.nullcontext()
-        with averaged:
-            validation = validate(run)
-            score = validation.get("mAP", -validation["loss"])
-            if run.best_score is None or score > run.best_score:
-                run.best_score, run.best_epoch = score, run.epoch
+        validations, scores = {}, {}
+        for kind in self._kinds:
+            with run.step.holding(kind):
+                validations[kind] = validate(run)
+            scores[kind] = validations[kind].get("mAP", -validations[kind]["loss"])
+        better = max(scores, key=scores.get)  # the first of equal ones
+        if run.best_score is None or scores[better] > run.best_score:
+            run.best_score, run.best_epoch = scores[better], run.epoch
+            with run.step.holding(better):
                 weights = checkpoint.weight_arrays(self._model)  # all workers take part
-                if self._is_chief:
-                    meta = {**self._meta, "stage": run.name, "epoch": run.epoch}
-                    checkpoint.save_arrays(self._work.best_weights(run.name, run.epoch), weights, meta)
+            if self._is_chief:
+                meta = {**self._meta, "stage": run.name, "epoch": run.epoch, "weights": better}
+                checkpoint.save_arrays(self._work.best_weights(run.name, run.epoch), weights, meta)
         rate = run.schedule.rates(run.total_steps - 1, 1)[0]
-        run.schedule.update(validation["loss"])
-        self._log(run, rate, validation)
+        run.schedule.update(validations[better]["loss"])
+        self._log(run, rate, better, validations)
         run.begin_epoch()
         self._save_if_due(run, is_due=True)
 
-    def _log(self, run, rate, validation):
+    def _log(self, run, rate, better, validations):
+        """Logs an epoch: the validation of the better weights, and what the others reached."""
+        validation = validations[better]
+        others = {kind: values for kind, values in validations.items() if kind != better}
+        said = validation_text(validation)
+        if self._plan.ema_decay:
+            others_said = (f"; {kind} {validation_text(values)}" for kind, values in others.items())
+            said += f" ({better}{''.join(others_said)})"
         seconds = max(run.data_wait_s + run.compute_s, 1e-9)
         entry = {
             "stage": run.name,
@@ -311,6 +330,11 @@ class Trainer:
             "losses": run.mean_losses(),
             "skipped_steps": run.skipped_in_epoch,
             "validation": validation,
+            **({"weights": better} if self._plan.ema_decay else {}),
+            **{
+                f"validation_{kind}": {name: values[name] for name in ("loss", "mAP") if name in values}
+                for kind, values in others.items()
+            },
             # Covers the part of the epoch that this process ran. All else is the same however often the run stopped.
             "speed": {
                 "images_per_second": run.timed_steps * self._plan.batch_size / seconds,
@@ -320,14 +344,13 @@ class Trainer:
         }
         left_s = seconds / max(run.timed_steps, 1) * self._steps_per_epoch * (self._plan.epochs[run.index] - run.epoch)
         logger.info(  # a short line; log.jsonl and TensorBoard have the rest
-            "%s %3d/%d  lr %g  loss %.3f  validation loss %.3f%s  %.0f img/s (%.0f %% data wait)  ETA %d:%02d",
+            "%s %3d/%d  lr %g  loss %.3f  validation %s  %.0f img/s (%.0f %% data wait)  ETA %d:%02d",
             run.name,
             run.epoch,
             self._plan.epochs[run.index],
             rate,
             sum(term.weight * entry["losses"][term.name] for term in run.stage.terms),
-            validation["loss"],
-            f" mAP {validation['mAP']:.2f}" if "mAP" in validation else "",  # a term has only its mean
+            said,
             entry["speed"]["images_per_second"],
             100 * run.data_wait_s / seconds,
             *divmod(round(left_s), 60),
@@ -404,6 +427,20 @@ class Trainer:
             for path in glob.glob(f"{glob.escape(self._work.stage_weights(name)[:-4])}-*.npz"):
                 if path not in known:
                     os.remove(path)
+
+
+def kept_weights(path):
+    """Which weights a stage's file holds, "plain" or "average": an earlier version kept averages alone.
+
+    Args:
+        path: file of `WorkDir.stage_weights` or `best_weights`, of a run with averages.
+    """
+    return checkpoint.load_meta(path).get("weights", "average")
+
+
+def validation_text(validation):
+    """The loss and, where it is not a term that has only its mean, mAP of a validation."""
+    return f"loss {validation['loss']:.3f}" + (f" mAP {validation['mAP']:.2f}" if "mAP" in validation else "")
 
 
 def validation_metrics(logits, labels, protocol, loss, ignores_unspecified):

@@ -1,5 +1,8 @@
 """Runs merged to rows, and the rows' names."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,6 +54,20 @@ def test_columns(tmp_path):
         tmp_path, {"model": "srn"}, dataset="wider_attribute", protocol="wider_attribute", labels=2 * TRUTH - 1
     )
     assert compare_runs([path], "test").columns == everything
+
+
+def test_frequencies_where_all_runs_know_them(tmp_path):
+    """AP is 100, 200 / 3 and 100; ring is the most frequent label of training, then star."""
+    paths = [write_run(tmp_path / name, {"model": name}, WEAK) for name in ("srn", "main_net")]
+    for path, asked in zip(paths, (paths[:1], paths), strict=True):
+        run = Path(path, "run.json")
+        run.write_text(json.dumps(json.loads(run.read_text()) | {"training_positives": [1, 5, 3]}))
+        columns = [("mAP_by_frequency", group) for group in ("head", "middle", "tail")]
+        comparison = compare_runs(asked, "test")
+        assert comparison.columns[-3:] == columns
+        values = [comparison.rows[-1].values(*column)[0] for column in columns]
+        assert values == pytest.approx([200 / 3, 100, 100])
+        assert not set(columns) & set(compare_runs(paths, "test").columns) or len(asked) == 2
 
 
 SRN = {"model": "srn", "alpha": "0.5", "head": "paper"}

@@ -21,6 +21,7 @@ from srn_tf.data.pipeline import (
     replica_stacks,
     training_batches,
 )
+from srn_tf.data.sampling import repeats_of_an_epoch
 from srn_tf.errors import InputError
 from tests.data.conftest import SMALL_SPLITS
 
@@ -308,6 +309,29 @@ def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
             own = versions[place * K : place * K + K]
             drawn[epoch, place] = np.flatnonzero((own == image).all(axis=(1, 2, 3)))[0]
     assert (drawn >= 0).all() and set(drawn.ravel()) == set(range(K)) and len(np.unique(drawn, axis=0)) == epochs
+
+
+class _Rows:
+    """Stands for features: a batch keeps the numbers of its rows."""
+
+    def put_in(self, batch):
+        return batch
+
+
+def test_images_come_as_often_as_they_are_repeated(records, stored):
+    """In every epoch anew, on from any step, and with fixed versions each copy as another one."""
+    factors = np.ones(NUM_TRAIN)
+    factors[[2, 7, 9]] = 2.5, 3.0, 1.5  # 16 images
+    for epoch in (0, 1):
+        images = joined(training_batches(records, S_PX, 4, 5, epoch, repeat_factors=factors), "image")
+        counts = np.bincount(order_of(images, stored), minlength=NUM_TRAIN)
+        np.testing.assert_array_equal(counts, repeats_of_an_epoch(factors, 5, epoch))
+    rest = joined(training_batches(records, S_PX, 4, 5, 1, repeat_factors=factors, first_step=3), "image")
+    np.testing.assert_array_equal(rest, images[12:])
+    how = {"mirror": True, "fixed_crops": 3, "repeat_factors": factors, "features": _Rows()}
+    rows = joined(training_batches(records, S_PX, 4, 5, 1, **how), "row")
+    assert len(set(rows.tolist())) == 16 and {21, 22, 23} <= set(rows.tolist())
+    np.testing.assert_array_equal(np.bincount(rows // 3, minlength=NUM_TRAIN), counts)
 
 
 @pytest.mark.slow

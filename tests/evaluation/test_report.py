@@ -110,8 +110,10 @@ def test_what_mars_the_numbers_is_said():
     for name, scores in (("y_hat", [[1, 1], [2, 2], [3, 3]]), ("y_cls", [[1, 1], [1, 2], [1, 3]])):
         metrics["outputs"][name] = protocols.evaluate(np.array(scores), labels, protocols.COCO, ["dog", "cat"])
     metrics["other_data"] = {"data_dir": "OTHER", "predictions": "RUN/p.npz"}
+    metrics["kept_weights"] = {"cls": "average", "sr": "plain"}
     text = " ".join(report.summary_table(metrics).split())
     assert "in OTHER is not the one the model was trained on. Its predictions are kept apart: RUN/p.npz." in text
+    assert "Kept weights, by validation: cls average, sr plain." in text
     assert "Labels without negatives have AP 100 whatever the scores: cat." in text
     assert "y_cls: AP says nothing about these labels, because their score is the same for every image: dog." in text
     assert "y_cls: Images with equal scores are ranked in their stored order" in text
@@ -128,6 +130,18 @@ def test_sizes_are_reported():
     text = report.summary_table(metrics)
     assert _rows(text, "y_hat")[-1][-3:] == ["12.35", "-", "50.00"]
     assert "mAP by size: NOTE. Over: small 2 labels, 2 pairs; medium 0" in " ".join(text.split())
+
+
+def test_frequencies_are_reported():
+    metrics = _metrics(protocols.COCO, outputs=["y_hat"])
+    images = {"head": [5, 1200], "middle": [2, 4], "tail": None}
+    metrics["outputs"]["y_hat"] |= {
+        "mAP_by_frequency": {"head": 12.345, "middle": 50.0, "tail": None},
+        "frequency": {"labels": {"head": 2, "middle": 1, "tail": 0}, "training_images": images},
+    }
+    text = report.summary_table(metrics)
+    assert _rows(text, "y_hat")[-1] == ["12.35", "50.00", "-"]
+    assert "covers: head 2 labels, 5 to 1,200 training images each; middle 1" in " ".join(text.split())
 
 
 def test_summary_table_without_map():

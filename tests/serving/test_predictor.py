@@ -17,6 +17,7 @@ from srn_tf.data.preprocessing import preprocess, preprocess_upright
 from srn_tf.errors import ImageError, InputError
 from srn_tf.serving.export import export
 from srn_tf.serving.predictor import Predictor
+from tests.data.test_views import numpy_views
 from tests.serving.asking import LABELS
 
 
@@ -117,6 +118,26 @@ def test_explanation_of_one_label(predictor):
 def test_no_such_label(predictor, label, near):
     with pytest.raises(InputError, match=f"among the model's 3 labels. Received: {label!r}. Some of them: .*{near}"):
         predictor.explain(IMAGES[0], label)
+
+
+@pytest.mark.parametrize("tta", [pytest.param("flip", marks=pytest.mark.slow), "flip,5crop"])
+def test_views_are_averaged(main_net, main_net_folder, main_net_predictor, tta):
+    """The mean of the probabilities that the model in memory gives the views, cut with NumPy."""
+    predictor = Predictor(main_net_folder, tta=tta)
+    side_px = 64 if "5crop" in tta else 56
+    squares = np.stack([preprocess(tf.constant(data), side_px) for data in IMAGES]).round()
+    views = list(numpy_views(squares, tta, 56))
+    outputs = [tf.sigmoid(main_net.network(view, training=False)["y_cls"]) for view in views]
+    answer = predictor.answer(IMAGES)
+    assert answer["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(answer["probabilities"], np.mean(outputs, axis=0), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(answer["predicted"], answer["probabilities"] > predictor.thresholds)
+    assert np.abs(answer["probabilities"] - main_net_predictor.predict(IMAGES)).max() > 1e-4
+    assert predictor.identity != main_net_predictor.identity and predictor.predict([]).shape == (0, 2)
+    with pytest.raises(ImageError, match="image 1 .from 0. of 2, which cannot be decoded"):
+        predictor.predict([IMAGES[0], b"no image"])
+    with pytest.raises(InputError, match=f"tta averages answers alone. Received: a call for embed with tta='{tta}'"):
+        predictor.embed(IMAGES)
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -134,6 +134,7 @@ def test_bad_score_files(tmp_path):
                 ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--csra_at_test=0.2"],
                 ["--csra_at_test needs --work_dir. Received: --csra_at_test=0.2 without it. Export the run"],
             ),
+            ([*GOLDEN_FILES, "--output=J", "--tta=flip"], ["--tta needs a model. Received: --tta=flip with --scores"]),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),

@@ -137,6 +137,10 @@ BAD = {
         ["{images}", "--saved_model="],
         "Give --saved_model, an export, or --server, or both. Received: neither",
     ),
+    "views of a server": (
+        ["{images}", "--saved_model=", "--server=grpc://h:1", "--tta=flip"],
+        "--tta needs --saved_model. Received: --tta=flip with --server",
+    ),
     "engine of a server": (
         ["{images}", "--saved_model=", "--server=grpc://h:1", "--engine=openvino"],
         "--engine says what computes the answers here. Received: --engine=openvino with --server",

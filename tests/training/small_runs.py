@@ -124,7 +124,9 @@ def read_log(path):
     return entries
 
 
-WHOLE = {"epochs": (2, 2), "ema_decay": 0.9}  # averages are one more thing to save
+# What else there is to save or to find again: averages, momenta, a place in the cycle and in an epoch of 76 images.
+WHOLE = {"epochs": (2, 2), "ema_decay": 0.9, "optimizer": "adam", "schedule": "one_cycle"}
+WHOLE |= {"decayed_weights": "matrices", "repeat_threshold": 0.15}
 
 
 def build():

@@ -25,52 +25,56 @@ def make_optimizer(**changes):
     return StageOptimizer(variables, plan)
 
 
-def take_steps(optimizer):
-    """Five steps of changing rates; the gradients, per step and variable."""
+def take_steps(optimizer, momenta=None):
+    """Five steps of changing rates, and perhaps of changing momenta; the gradients, per step and variable."""
     rng = np.random.default_rng(1)
     all_gradients = []
     step = tf.function(optimizer.apply)
     for number in range(STEPS):
         gradients = [rng.normal(size=v.shape).astype(np.float32) for v in optimizer.variables.values()]
-        step([tf.constant(g) for g in gradients], tf.constant(RATE / (1 + number)))
+        momentum = None if momenta is None else tf.constant(momenta[number])
+        step([tf.constant(g) for g in gradients], tf.constant(RATE / (1 + number)), momentum)
         all_gradients.append(gradients)
     return all_gradients
 
 
-def sgd(w, gradients, scale):
+CONSTANT = (BETA_1,) * STEPS
+
+
+def sgd(w, gradients, scale, decay=DECAY, momenta=CONSTANT):
     v = 0.0
     for number, g in enumerate(gradients):
-        v = BETA_1 * v + scale * RATE / (1 + number) * (g + DECAY * w)
+        v = momenta[number] * v + scale * RATE / (1 + number) * (g + decay * w)
         w = w - v
     return w
 
 
-def adam(w, gradients, scale, is_decoupled=False):
+def adam(w, gradients, scale, decay=DECAY, momenta=CONSTANT, is_decoupled=False):
     """Kingma and Ba, ICLR 2015, in the order of the text before section 2.1 (epsilon-hat)."""
     m = v = 0.0
     for number, g in enumerate(gradients):
-        rate, t = scale * RATE / (1 + number), number + 1
+        rate, t, beta_1 = scale * RATE / (1 + number), number + 1, momenta[number]
         if is_decoupled:
-            w = w - rate * DECAY * w
+            w = w - rate * decay * w
         else:
-            g = g + DECAY * w
-        m = BETA_1 * m + (1 - BETA_1) * g
+            g = g + decay * w
+        m = beta_1 * m + (1 - beta_1) * g
         v = BETA_2 * v + (1 - BETA_2) * g**2
-        w = w - rate * np.sqrt(1 - BETA_2**t) / (1 - BETA_1**t) * m / (np.sqrt(v) + EPSILON)
+        w = w - rate * np.sqrt(1 - BETA_2**t) / (1 - beta_1**t) * m / (np.sqrt(v) + EPSILON)
     return w
 
 
-def adamw(w, gradients, scale):
-    return adam(w, gradients, scale, is_decoupled=True)
+def adamw(w, gradients, scale, decay=DECAY, momenta=CONSTANT):
+    return adam(w, gradients, scale, decay, momenta, is_decoupled=True)
 
 
-def rmsprop(w, gradients, scale):
+def rmsprop(w, gradients, scale, decay=DECAY, momenta=CONSTANT):
     """Tieleman and Hinton, 2012, with momentum and L2, as TensorFlow has it."""
     s = v = 0.0
     for number, g in enumerate(gradients):
-        g = g + DECAY * w
+        g = g + decay * w
         s = 0.9 * s + 0.1 * g**2
-        v = BETA_1 * v + scale * RATE / (1 + number) * g / np.sqrt(s + EPSILON)
+        v = momenta[number] * v + scale * RATE / (1 + number) * g / np.sqrt(s + EPSILON)
         w = w - v
     return w
 
@@ -84,6 +88,23 @@ def test_equals_numpy_with_a_factor_for_each_part(rule, scales):
     for i, (name, variable) in enumerate(optimizer.variables.items()):
         expected = rule(before[name], [g[i] for g in gradients], scales.get(name.split("/")[0], 1.0))
         assert np.abs(expected - before[name]).max() > 1e-3
+        np.testing.assert_allclose(variable, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("rule", [sgd, adam, adamw, rmsprop])
+def test_equals_numpy_where_matrices_alone_decay_and_the_momentum_changes(rule):
+    """A bias of two axes, as Keras' attention has them, is no matrix."""
+    decays = {"kernel": DECAY, "bias": 0.0, "gamma": 0.0, "query/bias": 0.0, "queries": DECAY, "alpha": 0.0}
+    shapes = {"kernel": (3, 2), "bias": (2,), "gamma": (2,), "query/bias": (2, 3), "queries": (2, 1, 3), "alpha": ()}
+    rng = np.random.default_rng(0)
+    variables = {f"head/{name}": tf.Variable(rng.normal(size=s), dtype="float32") for name, s in shapes.items()}
+    plan = {"optimizer": rule.__name__, "weight_decay": DECAY, "decayed_weights": "matrices"}
+    optimizer = StageOptimizer(variables, TrainingPlan(("all",), (1,), (RATE,), **plan))
+    before = [variable.numpy().astype(np.float64) for variable in variables.values()]
+    momenta = [0.95, 0.9, 0.85, 0.9, 0.95]
+    gradients = take_steps(optimizer, momenta)
+    for i, (variable, decay) in enumerate(zip(variables.values(), decays.values(), strict=True)):
+        expected = rule(before[i], [g[i] for g in gradients], 1.0, decay, momenta)
         np.testing.assert_allclose(variable, expected, rtol=0, atol=2e-6)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from srn_tf.errors import InputError
 from srn_tf.training.plan import TrainingPlan
-from srn_tf.training.schedule import CosineSchedule, PlateauSchedule, make_schedule
+from srn_tf.training.schedule import CosineSchedule, OneCycleSchedule, PlateauSchedule, make_schedule
 
 
 def rates(schedule, losses):
@@ -111,6 +111,39 @@ def test_a_stage_of_one_step():
     assert CosineSchedule(0.1, 0.01, 0, total_steps=1).rates(0, 1) == [0.1]
 
 
+def test_one_cycle_by_hand():
+    """Of 15 steps the third has the full rate; half way up and half way down are the means of the ends."""
+    schedule = OneCycleSchedule(0.5, total_steps=15)
+    rates, momenta = schedule.rates(0, 15), schedule.momenta(0, 15)
+    assert [rates[step] for step in (0, 1, 2, 8, 14)] == approx(0.02, 0.26, 0.5, (0.5 + 2e-6) / 2, 2e-6)
+    assert [momenta[step] for step in (0, 1, 2, 8, 14)] == approx(0.95, 0.9, 0.85, 0.9, 0.95)
+    assert rates[5] == pytest.approx(2e-6 + (0.5 - 2e-6) * (1 + math.sqrt(0.5)) / 2)  # 45 of 180 degrees
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert schedule.rates(0, 4) + schedule.rates(4, 11) == rates
+    schedule.update(1.0)
+    assert not schedule.is_over and schedule.rates(0, 15) == rates
+    assert OneCycleSchedule(0.5, 15, cycles_momentum=False).momenta(0, 15) is None
+    assert CosineSchedule(0.5, 0.0, 0, 15).momenta(0, 15) is None
+
+
+def test_one_cycle_turns_between_two_steps_as_pytorchs_does():
+    """Of torch.optim.lr_scheduler.OneCycleLR(SGD, 1.0, total_steps=12, pct_start=0.2) of PyTorch 2.13; turns at 1.4."""
+    rates = [0.04, 0.8192751048921919, 0.9903926786310544, 0.9330129698414118, 0.8296735888584043, 0.6913429508156802]
+    rates += [0.5327034338088132, 0.3705929950868298, 0.22221799463066508, 0.10332691656106306, 0.026538829112706202]
+    momenta = [0.95, 0.8688255099070633, 0.8509607359798385, 0.856698729810778, 0.8670327092449965, 0.8808658283817454]
+    momenta += [0.8967298435384928, 0.912940952255126, 0.92777851165098, 0.9396676670145617, 0.9473465064747553, 0.95]
+    schedule = OneCycleSchedule(1.0, total_steps=12)
+    assert schedule.rates(0, 12) == pytest.approx([*rates, 4e-6], rel=1e-12)
+    assert schedule.momenta(0, 12) == pytest.approx(momenta, rel=1e-12)
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 4, 5])
+def test_a_cycle_too_short_to_rise_begins_at_the_full_rate(total_steps):
+    rates = OneCycleSchedule(1.0, total_steps).rates(0, total_steps)
+    assert rates == sorted(rates, reverse=True) and rates[0] == 1.0
+    assert total_steps == 1 or rates[-1] == pytest.approx(4e-6)
+
+
 def plan(**changes):
     return TrainingPlan(("cls", "att"), (2, 10), (0.1, 0.01), learning_rate_min=0.001, **changes)
 
@@ -119,12 +152,15 @@ def test_the_plan_makes_the_schedule_of_its_stage():
     assert make_schedule(plan(patience=7), 0, 5) == PlateauSchedule(0.1, 0.001, 7)
     assert make_schedule(plan(warmup_epochs=0.5), 0, 5).warmup_steps == 2
     assert make_schedule(plan(schedule="cosine", warmup_epochs=1.0), 1, 5) == CosineSchedule(0.01, 0.001, 5, 50)
+    one_cycle = make_schedule(plan(schedule="one_cycle", cycle_momentum=False), 1, 5)
+    assert one_cycle == OneCycleSchedule(0.01, 50, cycles_momentum=False)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "linear"}, "schedule must be one of plateau, cosine. Received: 'linear'."),
+        ({"schedule": "linear"}, "schedule must be one of plateau, cosine, one_cycle. Received: 'linear'."),
+        ({"schedule": "one_cycle", "warmup_epochs": 0.5}, "warmup_epochs must be 0 with schedule one_cycle"),
         ({"warmup_epochs": 2.0}, "warmup_epochs must be fewer than the epochs of every stage. Received: 2, and 2 epo"),
     ],
 )
@@ -134,9 +170,9 @@ def test_plans_that_cannot_be(changes, message):
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["plateau", "cosine"])
-def test_a_schedule_comes_back_from_json(name):
-    made = [make_schedule(plan(schedule=name, warmup_epochs=0.4, patience=1), 0, 5) for _ in range(2)]
+@pytest.mark.parametrize(("name", "warmup"), [("plateau", 0.4), ("cosine", 0.4), ("one_cycle", 0.0)])
+def test_a_schedule_comes_back_from_json(name, warmup):
+    made = [make_schedule(plan(schedule=name, warmup_epochs=warmup, patience=1), 0, 5) for _ in range(2)]
     for schedule in (made[0], made[0], made[0]):
         schedule.update(1.0)
     for field, value in json.loads(json.dumps(dataclasses.asdict(made[0]))).items():

@@ -112,6 +112,38 @@ def test_the_rate_is_the_schedules_and_the_best_weights_by_validation_map_are_ke
             np.testing.assert_array_equal(final[name], value, err_msg=name)
 
 
+ONE_STEP_AN_EPOCH = {"stages": ("begin",), "learning_rates": (0.1,), "batch_size": 64}
+
+
+def test_the_better_of_plain_and_average_is_kept_and_said(dataset, tmp_path, monkeypatch, caplog):
+    """Of equals the plain ones. Training goes on with these, and the plateau with the loss of the better."""
+    caplog.set_level("INFO")
+    seen = set_validation(monkeypatch, [(9, 10), (7, 20), (5, 30), (4, 30), (1, 2), (3, 29)])
+    plan = {**ONE_STEP_AN_EPOCH, "epochs": (3,), "ema_decay": 0.5}
+    final = small_runs.train(tmp_path, dataset, **plan)
+    average = small.weights_of(small_runs.build())
+    for n, (plain, averaged) in enumerate(zip(seen[::2], seen[1::2], strict=True)):
+        d = min(0.5, (1 + n) / (10 + n))
+        average = {name: d * average[name] + (1 - d) * plain[name] for name in plain}
+        for name, value in average.items():  # BatchNorm statistics among them
+            np.testing.assert_allclose(averaged[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert (seen[0]["first/first_bn/moving_mean"] != seen[1]["first/first_bn/moving_mean"]).any()
+    small.assert_bit_equal(small_runs.arrays_of(tmp_path, "begin.npz"), seen[2])
+    small.assert_bit_equal(final, seen[2])
+    log = small_runs.read_log(tmp_path)
+    assert [entry["weights"] for entry in log] == ["average", "plain", "average"]
+    assert [entry["validation"]["mAP"] for entry in log] == [20, 30, 29]
+    others = [{"loss": 9, "mAP": 10}, {"loss": 4, "mAP": 30}, {"loss": 1, "mAP": 2}]
+    keys = ["validation_plain", "validation_average", "validation_plain"]
+    assert [entry[key] for entry, key in zip(log, keys, strict=True)] == others
+    assert "loss 7.000 mAP 20.00 (average; plain loss 9.000 mAP 10.00)" in caplog.text
+    assert "Best weights: epoch 2 (plain), validation mAP 30.00." in caplog.text
+    assert trainer.kept_weights(str(tmp_path / "checkpoints" / "begin.npz")) == "plain"
+    _, meta = small_runs.newest_state(tmp_path)
+    assert meta["schedule"]["best_loss"] == 3.0
+    small.assert_bit_equal({name: small_runs.newest_state(tmp_path)[0][f"model/{name}"] for name in seen[4]}, seen[4])
+
+
 @pytest.mark.slow
 def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     """One step an epoch, so that the raw weights of every step can be had from the saved states."""
@@ -125,9 +157,7 @@ def test_averages_are_validated_and_kept(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "_save", save_and_remember)
     seen = set_validation(monkeypatch, [(5, epoch) for epoch in range(3)])
     start = small.weights_of(small_runs.build())
-    small_runs.train(
-        tmp_path, dataset, stages=("begin",), epochs=(3,), learning_rates=(0.1,), batch_size=64, ema_decay=0.25
-    )
+    small_runs.train(tmp_path, dataset, **ONE_STEP_AN_EPOCH, epochs=(3,), ema_decay=0.25, ema_keep="average")
     average = start
     for n, (weights, validated) in enumerate(zip(raw, seen, strict=True)):
         d = min(0.25, (1 + n) / (10 + n))
@@ -243,9 +273,9 @@ def test_waiting_for_data_is_told_from_computing(dataset, tmp_path, monkeypatch,
                 yield batch
 
     class Step(trainer.StageStep):
-        def run(self, stack, rates):
+        def run(self, *arguments):
             clock.now_s += 1.0
-            return super().run(stack, rates)
+            return super().run(*arguments)
 
     monkeypatch.setattr(trainer, "StageStep", Step)
     monkeypatch.setattr(trainer, "time", clock)
@@ -446,6 +476,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     loop = types.SimpleNamespace(
         _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
         _records="records",
+        _factors="factors",
         _features={},
         _model=types.SimpleNamespace(image_size=56),
         _dataset=types.SimpleNamespace(ignores_unspecified=True),
@@ -457,7 +488,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     ((values, named),) = received
     assert values == ("records", 56, 16, 9)
     expected = {**changes, "epoch": 200_004, "first_step": 6, "share": (1, 2), "threads": 3, "ignore_unspecified": True}
-    assert named == {**expected, "num_boxes": 5, "features": None}
+    assert named == {**expected, "num_boxes": 5, "features": None, "repeat_factors": "factors"}
 
 
 @pytest.mark.slow
