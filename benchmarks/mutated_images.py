@@ -1,13 +1,16 @@
 """Whether predict.py and a served graph say the same of an image, whatever is in its file.
 
 python benchmarks/mutated_images.py --output_dir=OUT [--images=10000] [--seed=0] [--saved_model=RUN/export/1]
+    [--engine=openvino]
 
 Writes a picture in every kind of file that Pillow can write, then mutates it: bytes are changed, cut out, put in, and
 where a PNG's checksums would only give that away, mended. Each file is answered twice: as a path, as predict.py reads
 it, and as bytes, as TensorFlow Serving's graph does. Prints, and writes to OUT/mutated_images.json and .md, how many
 were answered both ways, one way or not at all, how far the probabilities are apart at most, and every file whose two
 answers differ by more than 0.01, that is refused without a reason or that ends the process; those are kept in OUT.
-Without --saved_model it exports a small network of random weights whose answers tell pictures apart.
+With --engine the bytes are also answered by that engine, which must say the same: its probabilities within 0.01, and
+the same words about a file that it refuses. Without --saved_model it exports a small network of random weights whose
+answers tell pictures apart.
 """
 
 import collections
@@ -28,6 +31,7 @@ from absl import flags  # noqa: E402
 from PIL import Image, PngImagePlugin  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
+from srn_tf.choices import ENGINES  # noqa: E402
 from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
@@ -42,7 +46,7 @@ def main(_):
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     model = FLAGS.saved_model or _export_random(os.path.join(FLAGS.output_dir, "export"))
     start = time.monotonic()
-    results = answer_all(model, FLAGS.seed, FLAGS.images, FLAGS.output_dir)
+    results = answer_all(model, FLAGS.engine, FLAGS.seed, FLAGS.images, FLAGS.output_dir)
     table, found = summarize(results)
     found |= {"seed": FLAGS.seed, "seconds": round(time.monotonic() - start), "kinds": len(kinds())}
     write_json(os.path.join(FLAGS.output_dir, "mutated_images.json"), found)
@@ -57,6 +61,7 @@ def main(_):
 def define_flags():
     flags.DEFINE_string("output_dir", "", "Folder for the results, and for the files that show a fault.")
     flags.DEFINE_string("saved_model", "", "Folder of an exported model; by default one of random weights is made.")
+    flags.DEFINE_enum("engine", ENGINES[0], ENGINES, "What answers beside TensorFlow.")
     flags.DEFINE_integer("images", 10_000, "Number of files.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the mutations.", lower_bound=0)
 
@@ -132,7 +137,7 @@ def mutated(files, seed, index):
     return name, mutate(files[name], rng)
 
 
-def answer_all(model, seed, count, folder):
+def answer_all(model, engine, seed, count, folder):
     """Answers all files in a process of its own, which is begun anew where a file ends it.
 
     Returns:
@@ -143,7 +148,7 @@ def answer_all(model, seed, count, folder):
     results = []
     while len(results) < count:
         receiver, sender = context.Pipe(duplex=False)
-        worker = context.Process(target=_answer, args=(model, seed, len(results), count, folder, sender))
+        worker = context.Process(target=_answer, args=(model, engine, seed, len(results), count, folder, sender))
         worker.start()
         sender.close()
         try:
@@ -157,11 +162,12 @@ def answer_all(model, seed, count, folder):
     return results
 
 
-def _answer(model, seed, start, count, folder, sender):
+def _answer(model, engine, seed, start, count, folder, sender):
     """The work of that process."""
     from srn_tf.serving.predictor import Predictor
 
     predictor = Predictor(model)
+    other = Predictor(model, engine) if engine != ENGINES[0] else None
     files = kinds()
     for index in range(start, count):
         name, data = mutated(files, seed, index)
@@ -180,9 +186,26 @@ def _answer(model, seed, start, count, folder, sender):
             difference = float(np.abs(answers["path"] - answers["bytes"]).max())
             if not difference <= TOLERANCE:
                 fault = f"answers differ by {difference:.3f}"
+        if not fault and other:
+            fault = _difference(other, data, answers["bytes"])
         if fault:
             _keep(folder, index, data)
         sender.send({"index": index, "kind": name, **answers, "fault": fault})
+
+
+def _difference(other, data, expected):
+    """What another engine says otherwise of a file, None if nothing; `expected`: probabilities, or the refusal."""
+    try:
+        received = other.predict([data])[0]
+    except InputError as error:
+        received = str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    if isinstance(received, str) or isinstance(expected, str):
+        is_same = isinstance(received, str) and isinstance(expected, str) and received == expected
+        return None if is_same else f"the other engine says {received}"
+    difference = float(np.abs(received - expected).max())
+    return None if difference <= TOLERANCE else f"the other engine differs by {difference:.3f}"
 
 
 def summarize(results):
@@ -327,7 +350,9 @@ def _export_random(path):
     scale = 0.5 / logits.std(axis=0)
     kernel.assign(kernel * scale)
     bias.assign((bias - logits.mean(axis=0)) * scale)
-    export(model, [f"label {index}" for index in range(8)], path)
+    openvino = "float32" if FLAGS.engine == "openvino" else "none"
+    is_onnx_wanted = FLAGS.engine == "onnxruntime"
+    export(model, [f"label {index}" for index in range(8)], path, openvino=openvino, is_onnx_wanted=is_onnx_wanted)
     return path
 
 

@@ -159,6 +159,8 @@ def trace(network, image_size, joins_batch_norms=True):
 
 def _without_others(function, specs):
     """A function of an image and others as one that may also be given the image alone, see `InferenceGraph.others`."""
+    if not specs:
+        return function
 
     def answer(image, *others):
         if not others:

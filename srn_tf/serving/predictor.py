@@ -85,14 +85,13 @@ class Predictor:
     def __init__(self, saved_model_dir, engine=ENGINES[0], tta=TTA[0], server=None):
         self._path = os.fspath(saved_model_dir)
         _check_folder(self._path)
+        self._engine = open_engine(engine, self._path) if server is None else None
         described = _read_description(self._path)
         self.labels, self.thresholds, self.image_size, self.maps, self.regions, run = described
         self.trained_on, self.training_positives = run.get("fingerprint"), run.get("training_positives")
         self._tta, self._views = tta, Views(tta, self.image_size)
         self.square_px = self._views.square_px
-        if server is None:
-            self._engine = open_engine(engine, self._path)
-        else:
+        if server is not None:
             self._engine = ModelServerEngine(self._path, len(self.labels), **server)
 
     @functools.cached_property

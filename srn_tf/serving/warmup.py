@@ -35,6 +35,6 @@ def write_warmup(folder, image_size, signatures):
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.signature_name = name
-                for name, row in {**images, **known}.items():
-                    request.inputs[name].CopyFrom(tf.make_tensor_proto(np.stack([row] * batch_size)))
+                for argument, row in {**images, **known}.items():
+                    request.inputs[argument].CopyFrom(tf.make_tensor_proto(np.stack([row] * batch_size)))
                 writer.write(log.SerializeToString())

@@ -158,7 +158,9 @@ def test_predict_and_explain_equal_the_model_in_memory(model, predictor, count):
     np.testing.assert_allclose(explained["probabilities"], probabilities, rtol=0, atol=1e-5)
     for name in set(explained) - {"predicted", "probabilities"}:
         assert explained[name].shape == outputs[name].shape and explained[name].dtype == np.float32
-        np.testing.assert_allclose(explained[name], outputs[name], rtol=1e-5, atol=1e-5)
+        # Rounding is a share of the largest: values near zero are sums of large ones.
+        largest = np.abs(outputs[name]).max()
+        np.testing.assert_allclose(explained[name], outputs[name], rtol=0, atol=1e-5 * max(1.0, largest))
     embedding = predictor.embed(IMAGES[:count])
     assert embedding.shape == (count, 128) and embedding.dtype == np.float32
     np.testing.assert_allclose(embedding, outputs["pooled"], rtol=1e-5, atol=1e-5)
