@@ -27,7 +27,7 @@ def label_texts(y, labels):
     texts = []
     for row in y:
         shown = [index for index in np.argsort(-row, kind="stable") if row[index] > lowest + 0.005]
-        names = (labels[index] + ("" if row[index] > 0.995 else f" {row[index]:.2g}") for index in shown)
+        names = (labels[index] + ("" if row[index] > 0.995 else f" {round(float(row[index]), 2):g}") for index in shown)
         texts.append(", ".join(names) or "no label")
     return texts
 
