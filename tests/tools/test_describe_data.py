@@ -210,7 +210,7 @@ def test_images_as_training_sees_them(tiny_scenes_dir, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-1] == str(output / "augmented.png")
     with Image.open(output / "augmented.png") as image:  # 8 images and 2 spliced ones: three rows of four
-        assert image.size == (1020, 922)
+        assert image.size == (1019, 921)
 
 
 def test_labels_are_written_with_their_weights():
