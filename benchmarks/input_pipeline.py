@@ -2,6 +2,7 @@
 
 python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
 python benchmarks/input_pipeline.py --output_dir=OUT --peer_python=PEERS/bin/python [--photos=FOLDER] [--threads=1]
+python benchmarks/input_pipeline.py --output_dir=OUT --augmentations [--photos=FOLDER] [--threads=1]
 
 The paper's augmentation: resized to 256, a crop of random size at a corner or the centre, resized to 224, half of them
 mirrored; 16 images a batch. Each side prepares the same JPEGs, at their own size and stored at 256 (as
@@ -9,7 +10,8 @@ mirrored; 16 images a batch. Each side prepares the same JPEGs, at their own siz
 same `threads` processors; in each round each has its turn, so that what else the machine does falls on all. Without
 --photos, draws photographs of 640x480. Prints, and writes to OUT/input_pipeline.md and .json, the median images a
 second, for one thread also per second of a processor, which other programs disturb less; the ratios within the rounds;
-and the share that decoding the JPEGs alone takes.
+and the share that decoding the JPEGs alone takes. --augmentations instead adds each augmentation of srn_tf alone to the
+paper's, or puts other crops in place of them, and writes OUT/augmentations.md and .json.
 """
 
 import glob
@@ -27,6 +29,7 @@ from preparation import draw_photos  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from srn_tf.commands import cli  # noqa: E402
+from srn_tf.data.augments import AUGMENTS, FRAMES  # noqa: E402
 from srn_tf.data.photo_records import JPEG_QUALITY  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
@@ -42,10 +45,14 @@ def main(_):
     processors = sorted(os.sched_getaffinity(0))
     if FLAGS.threads > len(processors):
         raise InputError(f"--threads must be at most the {len(processors)} processors. Received: {FLAGS.threads}.")
+    if FLAGS.augmentations == bool(FLAGS.peer_python):
+        raise InputError("Give either --peer_python or --augmentations. Received: both or none of them.")
     num_images, mean_bytes = make_files()
     repeat = -(-FLAGS.images // num_images)
     os.sched_setaffinity(0, processors[-FLAGS.threads :])  # which the engines inherit
     arguments = [os.path.abspath(FLAGS.output_dir), str(FLAGS.threads), str(repeat)]
+    if FLAGS.augmentations:
+        return compare_augmentations(arguments, repeat * num_images)
     peer = [FLAGS.peer_python, os.path.join(ROOT, "benchmarks", "peers", "input_torchvision.py"), *arguments]
     commands = {
         OURS: [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments],
@@ -65,6 +72,32 @@ def main(_):
         for engine in started.values():
             engine.__exit__()
     report(seconds, num_images * repeat, mean_bytes)
+
+
+def compare_augmentations(arguments, num_images):
+    """Asks for batches of the JPEGs stored at 256 with one augmentation after the other, in every round."""
+    default = "crops,mirror"
+    others = [name for name in AUGMENTS if name not in ("crops", "mirror")]
+    lists = {name: f"{name},mirror" if name in FRAMES else f"{default},{name}" for name in others}
+    lists = {"crops (the paper's), mirror": default, **lists}
+    seconds = {name: [] for name in lists}
+    command = [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments]
+    with engines.Engine(OURS, command, FLAGS.threads) as engine:
+        for _ in range(FLAGS.rounds):
+            for name, augment in lists.items():
+                seconds[name].append([value / num_images for value in engine.ask("batches", f"{STORED}|{augment}")])
+    basis = 1 if FLAGS.threads == 1 else 0  # seconds of a processor
+    first = next(iter(seconds.values()))
+    rows = [
+        {
+            "augmentation": name,
+            "images/s": 1 / statistics.median(times[0] for times in of_name),
+            "images/s of a processor": 1 / statistics.median(times[1] for times in of_name),
+            "x the paper's": statistics.median(a[basis] / b[basis] for a, b in zip(first, of_name, strict=True)),
+        }
+        for name, of_name in seconds.items()
+    ]
+    write("augmentations", rows, num_images, seconds)
 
 
 def make_files():
@@ -122,6 +155,11 @@ def report(seconds, num_images, mean_bytes):
                     "share of decoding": decode / median(*key),
                 }
             )
+    write("input_pipeline", rows, num_images, {", ".join(key): times for key, times in seconds.items()})
+
+
+def write(name, rows, num_images, seconds):
+    """Prints the rows as a table, and writes them to OUT/<name>.md and .json."""
     cells = [
         [value if isinstance(value, str) else "" if value is None else f"{value:.4g}" for value in row.values()]
         for row in rows
@@ -129,8 +167,7 @@ def report(seconds, num_images, mean_bytes):
     header = f"{engines.machine()}; {FLAGS.threads} of them; {num_images} images a turn, {FLAGS.rounds} rounds."
     table = tabulate(cells, list(rows[0]), tablefmt="github", disable_numparse=True)
     settings = {name: FLAGS[name].value for name in ("threads", "rounds", "photos")}
-    seconds = {", ".join(key): times for key, times in seconds.items()}
-    path = os.path.join(FLAGS.output_dir, "input_pipeline")
+    path = os.path.join(FLAGS.output_dir, name)
     write_json(f"{path}.json", {**settings, "machine": engines.machine(), "rows": rows, "seconds": seconds})
     with open(f"{path}.md", "w", encoding="utf-8") as file:
         file.write(f"{header}\n\n{table}\n")
@@ -139,7 +176,8 @@ def report(seconds, num_images, mean_bytes):
 
 if __name__ == "__main__":
     flags.DEFINE_string("output_dir", None, "Folder for the JPEGs and the table.", required=True)
-    flags.DEFINE_string("peer_python", None, "Python in which torchvision is installed.", required=True)
+    flags.DEFINE_string("peer_python", None, "Python in which torchvision is installed.")
+    flags.DEFINE_bool("augmentations", False, "Compare the augmentations of srn_tf instead.")
     flags.DEFINE_string("photos", None, "Folder of JPEGs; default: drawn ones.")
     flags.DEFINE_integer("images", 2048, "Images a turn, at least; few show the pipeline's start.", 1)
     flags.DEFINE_integer("threads", 1, "Threads, or processes, of every engine.", 1)

@@ -3,6 +3,7 @@
 DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
 CACHES = ("none", "encoded", "decoded", "features")
 LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
+RANKING_LOSSES = ("softmax", "pairwise", "warp", "warp_exact")
 POSITIVE_WEIGHTS = ("none", "balanced")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 KEPT_WEIGHTS = ("better", "average", "plain")

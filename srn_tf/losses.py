@@ -1,6 +1,7 @@
 """The losses of a run, for `compile`: `model.compile(loss=srn_tf.losses.AsymmetricLoss())`.
 
     y_true: (B, C), 1 where a label is true, 0 where it is not, -1 where it is not known, which is left out.
+        SigmoidLoss, FocalLoss and AsymmetricLoss also take values between 0 and 1, as of Mixup or label smoothing.
     y_pred: (B, C), logits, or with from_logits=False probabilities.
 
 A loss is a number per image, a sum over its labels (or pairs of labels), and for a batch their mean over images. The

@@ -10,7 +10,7 @@ import math
 from absl import flags as absl_flags
 
 from srn_tf import choices
-from srn_tf.data import crops
+from srn_tf.data import augments, crops
 from srn_tf.errors import InputError
 from srn_tf.models.backbones import BACKBONES
 from srn_tf.models.registry import METHODS
@@ -84,6 +84,16 @@ class Options:
     crop_places: int
     max_distortion: int
     mirror: bool
+    augment: tuple
+    random_crop_min_area: float
+    jitter_strength: float
+    randaugment_ops: int
+    randaugment_magnitude: float
+    cutout_side: float
+    mixup_alpha: float
+    cutmix_alpha: float
+    splicemix_blanks: float
+    smoothing: float
     fixed_crops: int
     repeat_threshold: float
     shuffle_buffer: int
@@ -309,27 +319,7 @@ def define_flags(values=absl_flags.FLAGS):
         choices.PRECISIONS,
         "Precision of activations in training. Weights stay float32; evaluation and export are all float32.",
     )
-    flags.DEFINE_bool("crops", True, "Random crops in training; --nocrops resizes the whole image to a square.")
-    flags.DEFINE_list(
-        "crop_scales",
-        [str(scale) for scale in plan.crops.scales],
-        "Sides of a crop as fractions of the resized image it is cut from. Default: as in SRN's paper.",
-    )
-    flags.DEFINE_enum(
-        "crop_places",
-        str(plan.crops.places),
-        [str(number) for number in crops.PLACES],
-        "Crop positions. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
-    )
-    flags.DEFINE_integer(
-        "max_distortion",
-        -1,
-        "Maximum distance of a crop's width and height, in entries of --crop_scales; -1: no limit, as in SRN's paper.",
-        -1,
-    )
-    flags.DEFINE_bool(
-        "mirror", plan.mirror, "Horizontal mirroring of half of the training images. Not in the paper's text."
-    )
+    define_augmentation_flags(values)
     flags.DEFINE_integer(
         "fixed_crops",
         plan.fixed_crops,
@@ -407,6 +397,88 @@ def define_flags(values=absl_flags.FLAGS):
     )
 
 
+def define_augmentation_flags(values=absl_flags.FLAGS):
+    """Defines those flags of `define_flags` that say how training images are augmented; args as there."""
+    flags, plan = _FlagsOf(values), TrainingPlan
+    flags.DEFINE_bool("crops", True, "Random crops in training; --nocrops resizes the whole image to a square.")
+    flags.DEFINE_list(
+        "crop_scales",
+        [str(scale) for scale in plan.crops.scales],
+        "Sides of a crop as fractions of the resized image it is cut from. Default: as in SRN's paper.",
+    )
+    flags.DEFINE_enum(
+        "crop_places",
+        str(plan.crops.places),
+        [str(number) for number in crops.PLACES],
+        "Crop positions. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
+    )
+    flags.DEFINE_integer(
+        "max_distortion",
+        -1,
+        "Maximum distance of a crop's width and height, in entries of --crop_scales; -1: no limit, as in SRN's paper.",
+        -1,
+    )
+    flags.DEFINE_bool(
+        "mirror", plan.mirror, "Horizontal mirroring of half of the training images. Not in the paper's text."
+    )
+    effects = plan.effects
+    flags.DEFINE_list(
+        "augment",
+        "",
+        f"All augmentations of the training images, some of {', '.join(augments.AUGMENTS)}, applied in this order. "
+        "Default: as --crops and --mirror say.",
+    )
+    flags.DEFINE_float(
+        "random_crop_min_area",
+        crops.RandomResizedCrop().min_area,
+        "random_resized_crop: smallest area as a share of the image. CSRA: 0.7; ImageNet training: 0.08.",
+        0.01,
+        1.0,
+    )
+    flags.DEFINE_float(
+        "jitter_strength",
+        effects.jitter_strength,
+        "colour_jitter: largest relative change of brightness, contrast and saturation. timm: 0.4.",
+        0.0,
+        1.0,
+    )
+    flags.DEFINE_integer(
+        "randaugment_ops", effects.randaugment_ops, "randaugment: operations per image. Paper of RandAugment: 2.", 1
+    )
+    flags.DEFINE_float(
+        "randaugment_magnitude",
+        effects.randaugment_magnitude,
+        "randaugment: strength of the operations on a scale to 30. Paper of RandAugment and torchvision: 9.",
+        0.0,
+        30.0,
+    )
+    flags.DEFINE_float(
+        "cutout_side", effects.cutout_side, "cutout: side of the square as a share of the image's. ASL: 0.5.", 0.0, 1.0
+    )
+    flags.DEFINE_float(
+        "mixup_alpha",
+        effects.mixup_alpha,
+        "mixup: both parameters of its Beta distribution. Paper of Mixup: 0.2.",
+        0.01,
+    )
+    flags.DEFINE_float(
+        "cutmix_alpha",
+        effects.cutmix_alpha,
+        "cutmix: both parameters of its Beta distribution. Paper of CutMix: 1.",
+        0.01,
+    )
+    flags.DEFINE_float(
+        "splicemix_blanks",
+        effects.splicemix_blanks,
+        "splicemix: share of the batches whose grids have blank cells. Authors' code: 0.3.",
+        0.0,
+        1.0,
+    )
+    flags.DEFINE_float(
+        "smoothing", effects.smoothing, "label_smoothing: 0 and 1 become half of this, and 1 less half.", 0.0, 1.0
+    )
+
+
 def read_options(values=absl_flags.FLAGS):
     """Reads the parsed flags.
 
@@ -416,7 +488,7 @@ def read_options(values=absl_flags.FLAGS):
         Options.
     Raises:
         InputError: no stage; positive weights for a loss that takes none; a list that does not consist of positive
-            numbers, or has neither one value nor one per stage.
+            numbers, or has neither one value nor one per stage; augmentations that exclude each other.
     """
     options = {name: values[name].value for name in _OWN}
     options["settings"] = _read_settings(values, options["model"])
@@ -446,6 +518,7 @@ def read_options(values=absl_flags.FLAGS):
         )
     options["crop_scales"] = _crop_scales(options["crop_scales"])
     options["crop_places"] = int(options["crop_places"])
+    options |= _read_augment(values)
     for name in ("frozen_parts", "frozen_norms"):
         options[name] = tuple(options[name])
     options["rate_scales"] = _rate_scales(options["rate_scales"])
@@ -528,6 +601,20 @@ def _crop_scales(texts):
             f"crop_scales must be numbers separated by commas, such as 1,0.75,0.5. Received: {','.join(texts)!r}."
         ) from None
     return crops.Crops(scales).scales
+
+
+def _read_augment(values):
+    """The list --augment, and if it lists anything what --crops and --mirror are; InputError if these say otherwise."""
+    names = augments.check_augments(values["augment"].value)
+    listed = {name: name in names for name in ("crops", "mirror")} if names else {}
+    for name, is_listed in listed.items():
+        if values[name].present and values[name].value != is_listed:
+            given, change = (f"--no{name}", "remove it from") if is_listed else (f"--{name}", "add it to")
+            raise InputError(
+                f"--augment must list all augmentations, {name} too. Received: {given} with "
+                f"--augment={','.join(names)}. Use --{'' if is_listed else 'no'}{name}, or {change} the list."
+            )
+    return {"augment": names, **listed}
 
 
 def _rate_scales(texts):

@@ -12,7 +12,7 @@ import tensorflow as tf
 import srn_tf
 from srn_tf import distribution, stack
 from srn_tf.choices import TTA
-from srn_tf.data.crops import Crops
+from srn_tf.data.augments import effects_of, frame_of
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import count_labels, label_space
@@ -69,7 +69,7 @@ def train_run(options, defaults=""):
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
     dataset = _open_dataset(options, strategy)
-    dataset.check_size("train", start_px(options.image_size, options.crops))
+    dataset.check_size("train", start_px(options.image_size, frame_of(options)))
     dataset.check_size("validation", options.image_size)
     logger.info(
         "Data set %s: %s images, %d labels. Validation images: %s.",
@@ -193,15 +193,11 @@ def _plan(options):
             **{name: getattr(options, name) for name in shared},
             "learning_rates": options.learning_rate,
             "rate_scales": {part: float(scale) for part, scale in scales},
-            "crops": _crops(options),
+            "crops": frame_of(options),
+            "effects": effects_of(options),
             "profile_steps": options.profile_steps or None,
         }
     )
-
-
-def _crops(options):
-    max_distortion = None if options.max_distortion < 0 else options.max_distortion
-    return Crops(options.crop_scales, options.crop_places, max_distortion) if options.crops else None
 
 
 @contextlib.contextmanager

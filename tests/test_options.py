@@ -10,6 +10,9 @@ import pytest
 from absl import flags
 
 from srn_tf import options
+from srn_tf.data import augments
+from srn_tf.data.augments import Effects
+from srn_tf.data.crops import Crops, RandomResizedCrop
 from srn_tf.errors import InputError
 from srn_tf.models.registry import METHODS
 from tests.models.region_toy import REGION_TOY
@@ -214,9 +217,50 @@ def test_the_defaults_are_those_of_a_plan():
 
     parsed = parse(*PLACES)
     for field in dataclasses.fields(TrainingPlan):
-        own = field.name not in ("stages", "epochs", "learning_rates", "rate_scales", "crops", "profile_steps")
+        own = field.name not in (
+            "stages",
+            "epochs",
+            "learning_rates",
+            "rate_scales",
+            "crops",
+            "effects",
+            "profile_steps",
+        )
         if own:
             assert getattr(parsed, field.name) == field.default, field.name
+
+
+def test_augmentations_are_listed_in_the_order_in_which_they_are_applied():
+    parsed = parse(*PLACES, "--augment=cutout,randaugment,mirror,random_resized_crop", "--random_crop_min_area=0.5")
+    assert parsed.augment == ("random_resized_crop", "mirror", "randaugment", "cutout")
+    assert (parsed.crops, parsed.mirror) == (False, True)
+    assert augments.frame_of(parsed) == RandomResizedCrop(0.5)
+    assert augments.effects_of(parsed) == Effects(("randaugment", "cutout"))
+    parsed = parse(*PLACES, "--mirror")
+    assert (parsed.augment, parsed.crops, parsed.mirror) == ((), True, True)
+    assert (augments.frame_of(parsed), augments.effects_of(parsed)) == (Crops(), Effects())
+    assert augments.frame_of(parse(*PLACES, "--augment=resize")) is None
+    parsed = parse(*PLACES, "--augment=crops,mixup", "--max_distortion=1", "--mixup_alpha=0.8")
+    assert augments.frame_of(parsed) == Crops(max_distortion=1)
+    assert augments.effects_of(parsed) == Effects(("mixup",), mixup_alpha=0.8)
+    assert augments.frame_of(parse(*PLACES, "--augment=multi_scale_crop")).places == 13
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--augment=flip"], "--augment must list some of resize, crops, random_resized_crop"),
+        (["--augment=mirror,mirror"], "must name each augmentation once. Received: 'mirror,mirror'"),
+        (["--augment=crops,mirror,resize"], "which all choose what of an image is seen. Received: crops and resize."),
+        (["--augment=mixup,cutmix"], "which all mix the images of a batch. Received: mixup and cutmix. Keep one"),
+        (["--mirror", "--augment=crops"], "Received: --mirror with --augment=crops. Use --nomirror, or add it to"),
+        (["--nocrops", "--augment=crops"], "Received: --nocrops with --augment=crops. Use --crops, or remove it from"),
+    ],
+)
+def test_augmentations_that_exclude_each_other(arguments, message):
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, *arguments)
+    assert message in str(error.value)
 
 
 def test_weights_of_positives_need_a_loss_that_has_them():
@@ -259,6 +303,8 @@ def test_the_defaults_of_the_losses_are_those_of_the_functions():
             "--asl_gamma_neg=-1",
             "--asl_margin=1",
         ),
+        *("--random_crop_min_area=0", "--jitter_strength=1.1", "--randaugment_ops=0", "--randaugment_magnitude=31"),
+        *("--cutout_side=-1", "--mixup_alpha=0", "--cutmix_alpha=0", "--splicemix_blanks=2", "--smoothing=-1"),
     ],
 )
 def test_values_out_of_range(argument):
@@ -288,6 +334,9 @@ EVERY_FLAG = (
     *("--rate_scales=trunk=0.1,classifier=2", "--clip_norm=1.5", "--max_skipped_steps=4", "--precision=mixed_bfloat16"),
     *("--xla", "--notf32", "--deterministic", "--frozen_parts=trunk,classifier", "--frozen_norms=f_neck"),
     *("--nocycle_momentum", "--decayed_weights=matrices", "--ema_keep=plain", "--repeat_threshold=0.01"),
+    *("--augment=mirror,multi_scale_crop,cutout,label_smoothing", "--random_crop_min_area=0.08"),
+    *("--jitter_strength=0.2", "--randaugment_ops=3", "--randaugment_magnitude=5", "--cutout_side=0.3"),
+    *("--mixup_alpha=0.8", "--cutmix_alpha=0.5", "--splicemix_blanks=0", "--smoothing=0.2"),
     "--fixed_crops=4",
     "--serve_output=y_att",
 )

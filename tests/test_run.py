@@ -16,6 +16,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 
 from srn_tf import run
 from srn_tf.comparison.runs import read_run
+from srn_tf.data.augments import Effects
 from srn_tf.data.crops import Crops
 from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DataSet
@@ -84,6 +85,9 @@ def make_options(data_dir, work_dir, **changes):
         "precision": "float32",
         "crops": True,
         "mirror": False,
+        "augment": (),
+        "random_crop_min_area": 0.7,
+        **{field.name: field.default for field in dataclasses.fields(Effects)[1:]},
         "crop_scales": Crops().scales,
         "crop_places": 5,
         "max_distortion": -1,

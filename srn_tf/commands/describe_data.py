@@ -5,6 +5,8 @@ python tools/describe_data.py --data_dir=DIR --dataset=NAME --output_dir=OUT [--
 Writes OUT/statistics.json, labels.png, labels_per_image.png, cooccurrence.png and image_sizes.png. The splits are
 those stored with the data set, before a run holds out images for validation. With more than 100 labels, the charts and
 the co-occurrence show the 100 most frequent. --pipeline_batches=N also measures how fast training batches are made.
+--augmented=N also writes OUT/augmented.png: N training images and their labels as a run with the flagfile --config, or
+with the same flags of augmentation, sees them first.
 """
 
 import contextlib
@@ -20,6 +22,9 @@ from tqdm import tqdm
 from srn_tf.choices import DATASETS
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
+from srn_tf.options import define_augmentation_flags, read_options
+from srn_tf.options import define_flags as define_training_flags
+from srn_tf.program import find_flagfile
 
 FLAGS = flags.FLAGS
 
@@ -33,8 +38,15 @@ def define_flags():
     flags.DEFINE_integer(
         "pipeline_batches", 0, "Number of training batches whose speed is measured; 0 measures nothing.", lower_bound=0
     )
-    flags.DEFINE_integer("image_size", 224, "Side in pixels of the images in the measured batches.", lower_bound=1)
+    flags.DEFINE_integer(
+        "augmented", 0, "Number of training images that are drawn as training sees them; 0 draws none.", lower_bound=0
+    )
+    flags.DEFINE_string("config", "", "Flagfile of a training run, whose augmentation is drawn and measured.")
+    flags.DEFINE_integer(
+        "image_size", 224, "Side in pixels of the drawn and measured images. Default: that of --config, or 224.", 32
+    )
     flags.DEFINE_integer("batch_size", 96, "Images per measured batch.", lower_bound=1)
+    define_augmentation_flags()
 
 
 def main(_):
@@ -51,6 +63,7 @@ def main(_):
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     with _one_message(builder):
         pipeline = _measure_pipeline(builder) if FLAGS.pipeline_batches else None
+        sheet = _draw_augmented(builder, labels) if FLAGS.augmented else []
         counts = {split: _count(builder, split, len(labels)) for split in splits}
     whole = functools.reduce(operator.add, counts.values())
 
@@ -70,7 +83,7 @@ def main(_):
             f"Training batches of {pipeline['batch_size']} at {pipeline['image_size']} pixels: "
             f"{pipeline['images_per_s']:.0f} images per second"
         )
-    print("\n".join([json_path, *chart_paths]))
+    print("\n".join([json_path, *chart_paths, *sheet]))
 
 
 def _splits(builder):
@@ -113,24 +126,63 @@ def _count(builder, split, num_labels):
     return count_records(progress, num_labels)
 
 
-def _measure_pipeline(builder):
-    """Speed of training batches over as many epochs as needed, for statistics.json."""
-    from srn_tf.data.crops import Crops
+def _training_options():
+    """The options of a run with the flagfile --config and the flags of augmentation that are given here."""
+    values = flags.FlagValues()
+    define_training_flags(values)
+    given = [
+        name for name in values if name in FLAGS and FLAGS[name].present and name not in ("data_dir", "batch_size")
+    ]
+    config = [f"--flagfile={find_flagfile(FLAGS.config)}"] if FLAGS.config else []
+    places = ["--data_dir=DATA", "--work_dir=RUN"]  # required, and not used
+    rest = values(["train", *places, *config, *(FLAGS[name].serialize() for name in given)])[1:]
+    if rest:
+        raise InputError(f"--config must hold --name=value in each line. Received: {rest[0]!r} in {FLAGS.config}.")
+    return read_options(values)
+
+
+def _batches(builder, batch_size, options):
+    """The training batches of a run, epoch after epoch; InputError if there are too few images for one."""
+    from srn_tf.data.augments import effects_of, frame_of
     from srn_tf.data.pipeline import read_records, training_batches
-    from srn_tf.data.statistics import WARM_UP_BATCHES, images_per_second
 
     records = read_records(builder, "train")
-    num_images = int(records.cardinality())
-    if num_images < FLAGS.batch_size:
-        raise InputError(
-            f"--batch_size must be at most the number of training images, {num_images}. Received: {FLAGS.batch_size}."
-        )
-    shape = {"image_size": FLAGS.image_size, "batch_size": FLAGS.batch_size}
-    epochs = (training_batches(records, **shape, seed=0, epoch=epoch, crops=Crops()) for epoch in itertools.count())
-    batches = itertools.islice(itertools.chain.from_iterable(epochs), WARM_UP_BATCHES + FLAGS.pipeline_batches)
+    how = {"crops": frame_of(options), "mirror": options.mirror, "effects": effects_of(options)}
+    for epoch in itertools.count():
+        yield from training_batches(records, options.image_size, batch_size, options.seed, epoch, **how)
+
+
+def _check_enough(builder, flag, number):
+    num_images = builder.info.splits["train"].num_examples
+    if num_images < number:
+        raise InputError(f"--{flag} must be at most the number of training images, {num_images}. Received: {number}.")
+
+
+def _measure_pipeline(builder):
+    """Speed of training batches over as many epochs as needed, for statistics.json."""
+    from srn_tf.data.statistics import WARM_UP_BATCHES, images_per_second
+
+    _check_enough(builder, "batch_size", FLAGS.batch_size)
+    options = _training_options()
     total = WARM_UP_BATCHES + FLAGS.pipeline_batches
+    batches = itertools.islice(_batches(builder, FLAGS.batch_size, options), total)
     progress = tqdm(batches, "pipeline", total, unit="batch", leave=False, disable=None)
+    shape = {"image_size": options.image_size, "batch_size": FLAGS.batch_size}
     return {"images_per_s": images_per_second(progress), "batches": FLAGS.pipeline_batches, **shape}
+
+
+def _draw_augmented(builder, labels):
+    """Draws the first images of a run's first epoch; returns the path in a list."""
+    from srn_tf.data.augmented_sheet import draw_images, label_texts
+    from srn_tf.pictures import save_pngs
+
+    _check_enough(builder, "augmented", FLAGS.augmented)
+    options = _training_options()
+    batch = next(_batches(builder, FLAGS.augmented, options))
+    texts = label_texts(batch["y"].numpy(), labels)
+    what = ", ".join(options.augment) or "as --crops and --mirror say"
+    figure = draw_images(batch["image"].numpy(), texts, f"Augmentation: {what}. Seed {options.seed}.")
+    return save_pngs({"augmented": figure}, FLAGS.output_dir)
 
 
 def _draw(labels, counts, whole):

@@ -1,13 +1,19 @@
-"""The paper's augmentation (section 3.4): crops of random width and height at one of some places; mirroring.
+"""What of an image is seen: the paper's crops (section 3.4) of random width and height at one of some places, crops of
+random area anywhere; and mirroring.
 
 Of an image, and in the same way of the boxes of what is in it.
 """
 
+import math
+
 import tensorflow as tf
+
+from srn_tf.data.crops import RandomResizedCrop
 
 # The paper's: an image is resized to 256 for a network input of 224.
 _RESIZED_PX = 256
 _INPUT_PX = 224
+_TRIES = 10  # of a crop of random area, as in torchvision
 
 
 def resized_px(size_px):
@@ -16,23 +22,41 @@ def resized_px(size_px):
 
 
 def random_crop(size_px, seed, crops):
-    """Draws a crop: first its height and width, all pairs of them being equally likely, then its place.
+    """Draws a crop: first its height and width, then its place.
+
+    Of crops.Crops, all pairs of height and width are equally likely. Of crops.RandomResizedCrop, the area is uniform,
+    and so is the logarithm of width / height; the first of ten draws that fits is taken. If none does, the first is
+    cut to the square (torchvision: the largest crop in the centre).
 
     Args:
         size_px: side S of the network's input, pixels, to which the crop is to be squashed.
         seed: int (2,), a stateless seed; equal seeds give equal crops.
-        crops: crops.Crops.
+        crops: crops.Crops or crops.RandomResizedCrop.
     Returns:
         int32 (4,): top, left, height, width in a square of side resized_px(size_px), pixels.
     """
     seeds = tf.random.split(seed)
     side_px = resized_px(size_px)
+    if isinstance(crops, RandomResizedCrop):
+        return _crop_of_random_area(side_px, seeds, crops)
     pairs = [[round(scale * side_px) for scale in pair] for pair in crops.pairs]
     extent = tf.constant(pairs)[tf.random.stateless_uniform([], seeds[0], 0, len(pairs), tf.int32)]
     positions = crops.positions
     position = tf.constant(positions)[tf.random.stateless_uniform([], seeds[1], 0, len(positions), tf.int32)]
     origin = tf.round(position * tf.cast(side_px - extent, tf.float32))
     return tf.concat([tf.cast(origin, tf.int32), extent], 0)
+
+
+def _crop_of_random_area(side_px, seeds, crops):
+    drawn = tf.random.stateless_uniform([2, _TRIES], seeds[0])
+    area = crops.min_area + (1.0 - crops.min_area) * drawn[0]
+    ratio = tf.exp(math.log(crops.max_ratio) * (2.0 * drawn[1] - 1.0))
+    sides = tf.sqrt(tf.stack([area / ratio, area * ratio], axis=1))  # (tries, 2), height and width as shares
+    extent = sides[tf.argmax(tf.reduce_all(sides <= 1.0, axis=1), output_type=tf.int32)]
+    extent = tf.clip_by_value(tf.cast(tf.round(extent * side_px), tf.int32), 1, side_px)
+    places = zip(tf.unstack(tf.random.split(seeds[1])), tf.unstack(side_px - extent))
+    origin = [tf.random.stateless_uniform([], seed, 0, room + 1, tf.int32) for seed, room in places]
+    return tf.concat([origin, extent], 0)
 
 
 def random_mirror(image, seed):

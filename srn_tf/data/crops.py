@@ -48,3 +48,22 @@ class Crops:
     def positions(self):
         """(top, left) that may be drawn, shares of the free room."""
         return _PLACES[self.places]
+
+
+MULTI_SCALE = Crops((1.0, 0.875, 0.75, 0.66, 0.5), 13, 2)
+"""The multi-scale crop of ML-GCN and ADD-GCN, of an image resized to 512 for 448."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomResizedCrop:
+    """A crop of random area and shape anywhere in the image.
+
+    Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6, as torchvision has it.
+
+    Attributes:
+        min_area: smallest area, a share of the image's, in (0, 1]. CSRA: 0.7; for ImageNet usually 0.08.
+        max_ratio: largest ratio of width to height, and of height to width.
+    """
+
+    min_area: float = 0.7
+    max_ratio: float = 4 / 3

@@ -26,6 +26,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from srn_tf import distribution, stack
+from srn_tf.data.augments import Effects
 from srn_tf.data.pipeline import Batches, cached, fixed_versions, num_versions
 from srn_tf.errors import InputError
 from srn_tf.files import DAMAGE, lock, written_whole
@@ -90,7 +91,7 @@ def check_features(model, plan):
         model: MultiLabelModel.
         plan: TrainingPlan with cache "features".
     Raises:
-        InputError: a trunk that is not frozen or cannot be cut off, or images that are others in every epoch.
+        InputError: a trunk that is not frozen or cannot be cut off, or images that are others in every epoch or mixed.
     """
     if not model.features:
         raise InputError(
@@ -102,10 +103,15 @@ def check_features(model, plan):
             "--cache=features needs a trunk that no stage trains. Received: "
             f"--frozen_parts={','.join(plan.frozen_parts)}. Add {TRUNK} to --frozen_parts, or use another --cache."
         )
-    if not num_versions(plan.fixed_crops, plan.crops, plan.mirror):
+    if plan.effects.mix:
         raise InputError(
-            "--cache=features needs a fixed number of versions of every training image. Received: --fixed_crops=0 "
-            "with --crops or --mirror. Use --fixed_crops=K, such as 4, or --nocrops --nomirror."
+            "--cache=features needs images that are not mixed, because it keeps what the trunk makes of each one. "
+            f"Received: {plan.effects.mix} in --augment. Remove it from the list, or use another --cache."
+        )
+    if not num_versions(plan.fixed_crops, plan.crops, plan.mirror, plan.effects):
+        raise InputError(
+            "--cache=features needs a fixed number of versions of every training image. Received: --fixed_crops=0 with "
+            "random augmentation. Use --fixed_crops=K, such as 4, or --augment=resize."
         )
 
 
@@ -128,9 +134,11 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
         InputError: see `check_features`; no room on the disk, or a folder that cannot be written.
     """
     check_features(model, plan)
-    crops, mirror = (plan.crops, plan.mirror) if role == "train" else (None, False)
-    versions = num_versions(plan.fixed_crops, crops, mirror)
-    augmentation = (versions, mirror, crops and dataclasses.astuple(crops)) if crops or mirror else None
+    how = (plan.crops, plan.mirror, plan.effects) if role == "train" else (None, False, Effects())
+    crops, mirror, effects = how
+    versions = num_versions(plan.fixed_crops, *how)
+    changes = crops or mirror or effects.per_image
+    augmentation = (versions, mirror, crops and dataclasses.astuple(crops), *effects.stored()) if changes else None
     folder = os.path.join(str(dataset.builder.data_dir_root), "features")
     num_rows = dataset.num_images(role) * versions
     facts = {
@@ -155,7 +163,7 @@ def open_features(model, strategy, dataset, role, plan, between=lambda: None):
                 arrays = _open_all(files, says_damage=True)  # Another process may have made them just now.
                 missing = {name: file for name, file in files.items() if name not in arrays}
                 if missing:
-                    images = fixed_versions(dataset.records(role), model.image_size, versions, crops, mirror)
+                    images = fixed_versions(dataset.records(role), model.image_size, versions, *how)
                     _make(model, strategy, images, missing, f"{dataset.name} {role}", between)
                     arrays = _open_all(files)
     distribution.wait_for_all(strategy)

@@ -3,7 +3,7 @@
 The order of an epoch depends only on the seed, the epoch's number and TensorFlow's global seed (which a run sets). The
 augmentation of an image depends only on the seed, the epoch and its position in that order; with fixed versions, only
 on its place in the stored order and the version. So each worker finds its own images of a batch by counting, and a run
-that continues finds its place again.
+that continues finds its place again. What mixes images depends on the seed, the epoch, the step and the worker.
 """
 
 import functools
@@ -15,11 +15,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from srn_tf.data import augmentation
+from srn_tf.data.augments import SPLICED, Effects
+from srn_tf.data.effects import with_effects
+from srn_tf.data.mixing import mixed
 from srn_tf.data.preprocessing import crop_image, preprocess, preprocess_crop, squash
 from srn_tf.data.sampling import repeats_of_an_epoch
 from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
+
+_MIXING = 1_000  # apart from what is folded into the seeds of images
 
 
 def read_records(builder, split, shard=(0, 1)):
@@ -94,6 +99,7 @@ def training_batches(
     fixed_crops=0,
     features=None,
     repeat_factors=None,
+    effects=Effects(),
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -105,7 +111,7 @@ def training_batches(
         batch_size: images per (global) batch; a last partial batch is dropped.
         seed: int; with `epoch` it decides the order and every crop.
         epoch: int, counted over the whole run.
-        crops: crops.Crops; None resizes the whole image to a square.
+        crops: crops.Crops or crops.RandomResizedCrop; None resizes the whole image to a square.
         mirror: mirror half of the images.
         shuffle_buffer: records among which the next one is drawn; a data set that fits is shuffled completely.
         ignore_unspecified: whether batches say which entries count in the loss.
@@ -119,18 +125,25 @@ def training_batches(
         features: data.features.Features of the images. They replace the images, by name, and need no decoding.
         repeat_factors: float64 (N,), how often each image comes, see `sampling.repeats_of_an_epoch`; None: once. Each
             copy is augmented by itself; with fixed versions, they are the versions from the one that is drawn on.
+        effects: augments.Effects. Images are mixed within a worker's share of a batch.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
         with `num_boxes`, "boxes" float32 (B / n, K, 4) and "box_labels" int64 (B / n, K), see `models.model.NEEDS`.
+        SpliceMix makes batches larger by a quarter; for what effects make of "y" and "counted" see `data.mixing`.
     Raises:
-        InputError: B is no multiple of n.
+        InputError: B is no multiple of n, or with SpliceMix B / n is none of 4.
     """
     rows = _rows(batch_size, share)
-    augmented = _augmented(image_size, crops, mirror)
+    if effects.mix == "splicemix" and len(rows) % SPLICED:
+        raise InputError(
+            f"batch_size must be a multiple of {SPLICED} x workers for splicemix. Received: {len(rows)} images per "
+            "worker. Change --batch_size, or remove splicemix from --augment."
+        )
+    augmented = _augmented(image_size, crops, mirror, effects)
     boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror)
     epoch_seed = epoch * 1_000_003 + seed
-    versions = num_versions(fixed_crops, crops, mirror)
+    versions = num_versions(fixed_crops, crops, mirror, effects)
     if versions:
         drawn = np.random.default_rng((seed, epoch)).integers(versions, size=int(records.cardinality()))
 
@@ -165,6 +178,15 @@ def training_batches(
     batches = batches.batch(len(rows), drop_remainder=True)
     if features is not None:
         batches = batches.map(features.put_in, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if effects.relabels:
+
+        def mix(step, batch):
+            seed = tf.stack([tf.constant(epoch_seed, tf.int64), step])
+            for number in (_MIXING, share[0]):
+                seed = tf.random.experimental.stateless_fold_in(seed, number)
+            return _mixed(effects)(batch, seed)
+
+        batches = batches.enumerate(first_step).map(mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if threads:
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
@@ -177,17 +199,18 @@ def _copies(repeats, place, record):
     return tf.data.Dataset.range(repeats[place]).map(lambda copy: (place, record, copy))
 
 
-def num_versions(fixed_crops, crops, mirror):
+def num_versions(fixed_crops, crops, mirror, effects=Effects()):
     """How many versions of an image training sees: K of --fixed_crops, or 0 for a new one in every epoch.
 
     Args:
         fixed_crops: K. The versions of an image are the first K of one sequence.
-        crops, mirror: as for `training_batches`; without both there is one version, whatever K is.
+        crops, mirror, effects: as for `training_batches`; if none of them changes an image there is one version,
+            whatever K is.
     """
-    return fixed_crops if crops or mirror else 1
+    return fixed_crops if crops or mirror or effects.per_image else 1
 
 
-def fixed_versions(records, image_size, versions, crops, mirror):
+def fixed_versions(records, image_size, versions, crops, mirror, effects=Effects()):
     """All K versions of every image, as `training_batches` makes them with `fixed_crops`, in stored order.
 
     Args:
@@ -197,7 +220,7 @@ def fixed_versions(records, image_size, versions, crops, mirror):
     Returns:
         tf.data.Dataset of float32 (S, S, 3): element place * K + version.
     """
-    augmented = _augmented(image_size, crops, mirror)
+    augmented = _augmented(image_size, crops, mirror, effects)
 
     def each(place, record):
         numbers = tf.data.Dataset.range(versions)
@@ -284,7 +307,7 @@ def _is_in(rows, position, batch_size, first, end):
 
 
 @functools.cache
-def _augmented(image_size, crops, mirror):
+def _augmented(image_size, crops, mirror, effects=Effects()):
     """The function that prepares one image for training, built once for all epochs.
 
     Returns:
@@ -304,9 +327,19 @@ def _augmented(image_size, crops, mirror):
             image = squash(image, image_size)
         elif is_encoded:
             image = _preprocess(image, image_size)
-        return augmentation.random_mirror(image, seeds[1]) if mirror else image
+        if mirror:
+            image = augmentation.random_mirror(image, seeds[1])
+        if effects.per_image:
+            image = with_effects(tf.ensure_shape(image, (image_size, image_size, 3)), seed, effects)
+        return image
 
     return augmented
+
+
+@functools.cache
+def _mixed(effects):
+    """`mixing.mixed` with these effects, built once for all epochs: tf.function (batch, seed) -> batch."""
+    return tf.function(functools.partial(mixed, effects=effects))
 
 
 def _augmented_boxes(num_boxes, image_size, crops, mirror, objects, seed):

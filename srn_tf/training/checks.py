@@ -8,6 +8,8 @@ import os
 import tensorflow as tf
 
 from srn_tf import stack
+from srn_tf.choices import RANKING_LOSSES
+from srn_tf.data.augments import SPLICED
 from srn_tf.data.features import check_features
 from srn_tf.errors import InputError
 from srn_tf.training.freezing import planned_stage, untrained_parts
@@ -22,7 +24,8 @@ def check_plan(plan, model, strategy, dataset):
     Raises:
         InputError: a stage or part that the model does not have, a stage without weights to train, fewer images than a
             batch, a batch that devices and accumulation cannot share evenly, a warm-up as long as a stage, no label in
-            train or validation, no box for a stage that needs them, or impossible features.
+            train or validation, no box for a stage that needs them, impossible features, or augmentation that a loss,
+            stage or batch does not go with.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -41,6 +44,7 @@ def check_plan(plan, model, strategy, dataset):
             f"batch_size must be a multiple of devices x accumulation_steps, {strategy.num_replicas_in_sync} x "
             f"{plan.accumulation_steps}. Received: {plan.batch_size}."
         )
+    _check_augmentation(plan, model, strategy)
     num_images = dataset.num_images("train")
     if num_images < plan.batch_size:
         raise InputError(
@@ -51,6 +55,38 @@ def check_plan(plan, model, strategy, dataset):
     _check_labels(dataset)
     for name in plan.stages:
         _check_boxes(name, model.stages[name], model, dataset)
+
+
+def _check_augmentation(plan, model, strategy):
+    """Raises InputError for augmentation that does not go with the loss, a stage or the batch."""
+    effects = plan.effects
+    pieces = strategy.num_replicas_in_sync * plan.accumulation_steps
+    if effects.mix == "splicemix" and plan.batch_size % (SPLICED * pieces):
+        raise InputError(
+            f"batch_size must be a multiple of {SPLICED} x devices x accumulation_steps, {SPLICED * pieces}, for "
+            f"splicemix, which adds an image to every {SPLICED}. Received: {plan.batch_size}. Change --batch_size, or "
+            "remove splicemix from --augment."
+        )
+    soft = ", ".join(effects.soft)
+    if soft and plan.loss in RANKING_LOSSES:
+        raise InputError(
+            f"--loss={plan.loss} needs labels that are true or false. Received: {soft} in --augment, which make labels "
+            "between. Remove from the list, or use --loss=sigmoid, focal or asymmetric."
+        )
+    for name in plan.stages:
+        stage = model.stages[name]
+        if effects.relabels and not model.taught.keys().isdisjoint(stage.reads):
+            raise InputError(
+                f"Stage {name} reads the labels of an image, as they are stored. Received: "
+                f"{', '.join(effects.relabels)} in --augment, which change labels. Remove from the list, or leave the "
+                "stage out of --stages."
+            )
+        if "boxes" in stage.needs and effects.moves_boxes:
+            raise InputError(
+                f"Stage {name} needs boxes, which move with crops and mirroring only. Received: "
+                f"{', '.join(effects.moves_boxes)} in --augment. Remove from the list, or leave the stage out of "
+                "--stages."
+            )
 
 
 def _check_something_trains(plan, model):

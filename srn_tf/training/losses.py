@@ -4,10 +4,11 @@ For every loss, `steps.loss_gradients` divides the sum over a batch by its numbe
 
     loss(y, logits, counted=None, seed=(0, 0)) -> float32 (B,), >= 0
 
-    y: float32 (B, C) in {0, 1}.
+    y: float32 (B, C) in {0, 1}; of sigmoid, focal and asymmetric also between: their entry is then y times the loss of
+        a positive and 1 - y times that of a negative.
     logits: float32 (B, C).
-    counted: float32 (B, C), 0 for entries to leave out, else 1; None counts all. An entry left out is neither positive
-        nor negative, and the others are not scaled up to compensate.
+    counted: float32 (B, C), 0 for entries to leave out, else 1, or between as a weight; None counts all. An entry left
+        out is neither positive nor negative, and the others are not scaled up to compensate.
     seed: two integers, which decide what a loss draws, if it draws.
 
 The ranking losses (softmax, pairwise, warp, warp_exact) compare the labels of an image. They do not decide where a
@@ -102,8 +103,7 @@ def focal_loss(y, logits, counted=None, seed=(0, 0), gamma=2.0):
         gamma: >= 0; 0 is the sigmoid loss, 2 the source's choice.
         Others and return value: see the module.
     """
-    right = tf.where(y > 0.5, logits, -logits)  # the logit of p_t
-    return _sum_counted(_focal(right, gamma), counted)
+    return _sum_counted(_of_labels(y, _focal(logits, gamma), _focal(-logits, gamma)), counted)
 
 
 def asymmetric_loss(
@@ -130,7 +130,12 @@ def asymmetric_loss(
         is_above = p > margin
         shifted = tf.where(is_above, p - margin, 0.5)  # any positive number where the loss is 0: 0^gamma has no slope
         negative = tf.where(is_above, weigh(shifted**gamma_neg) * -tf.math.log(1.0 - shifted), 0.0)
-    return _sum_counted(tf.where(y > 0.5, _focal(logits, gamma_pos, weigh), negative), counted)
+    return _sum_counted(_of_labels(y, _focal(logits, gamma_pos, weigh), negative), counted)
+
+
+def _of_labels(y, positive, negative):
+    """Entries of labels y in [0, 1], of what they would be for 1 and for 0."""
+    return y * positive + (1.0 - y) * negative
 
 
 def _focal(right, gamma, weigh=tf.identity):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from srn_tf.data.augments import Effects
 from srn_tf.data.crops import Crops
 
 
@@ -14,7 +15,8 @@ class TrainingPlan:
         epochs: maximum epochs of each stage.
         learning_rates: initial learning rate of each stage.
         rate_scales: part -> factor of its learning rate; 1 for parts that are not in it.
-        crops: data.crops.Crops, or None with --nocrops.
+        crops: data.crops.Crops or RandomResizedCrop, or None for the whole image.
+        effects: data.augments.Effects, what --augment lists besides crops and mirroring.
         profile_steps: (first, last) steps of the run to profile, counted from 1, or None.
         All others: the options of the same names.
     """
@@ -50,6 +52,7 @@ class TrainingPlan:
     max_skipped_steps: int = 0
     crops: Crops | None = Crops()
     mirror: bool = False
+    effects: Effects = Effects()
     fixed_crops: int = 0
     repeat_threshold: float = 0.0
     shuffle_buffer: int = 20_000
@@ -61,3 +64,8 @@ class TrainingPlan:
     checkpoint_every_s: float = 600.0
     keep_checkpoints: int = 3
     profile_steps: tuple | None = None
+
+    @property
+    def images_per_step(self):
+        """Images that a step computes over all devices and workers: those of its batch, and what SpliceMix adds."""
+        return self.effects.batch_size(self.batch_size)

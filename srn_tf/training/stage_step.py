@@ -193,7 +193,7 @@ class StageStep:
             self._stage.terms,
             self._optimizer.variables,
             batch,
-            plan.batch_size,
+            plan.images_per_step,
             plan.accumulation_steps,
             self._loss,
             seed,

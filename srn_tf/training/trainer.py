@@ -238,6 +238,7 @@ class Trainer:
             fixed_crops=plan.fixed_crops,
             features=None if features is None else features.read_by(run.step.network),
             repeat_factors=self._factors,
+            effects=plan.effects,
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)

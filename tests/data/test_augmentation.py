@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from srn_tf.data import augmentation
 from srn_tf.data.augmentation import random_mirror, resized_px
-from srn_tf.data.crops import Crops
+from srn_tf.data.crops import MULTI_SCALE, Crops, RandomResizedCrop
 from srn_tf.data.preprocessing import crop_image, squash
 from srn_tf.errors import InputError
 
@@ -149,6 +149,34 @@ def test_other_scales_and_places():
     grid = {(i, j) for i in range(5) for j in range(5) if i % 2 == j % 2}  # of quarters
     assert found[16, 16] == {(4 * i, 4 * j) for i, j in grid} and len(grid) == 13
     assert found[32, 32] == {(0, 0)}
+
+
+def test_multi_scale_crops_are_those_of_ml_gcn():
+    """Of 512 for 448: sides of 512, 448, 384, 338 and 256, at most two steps apart."""
+    sides = [round(scale * resized_px(448)) for scale in MULTI_SCALE.scales]
+    assert sides == [512, 448, 384, 338, 256]
+    assert len(MULTI_SCALE.pairs) == 5 + 2 * 4 + 2 * 3 and len(MULTI_SCALE.positions) == 13
+
+
+def test_crops_of_random_area():
+    """Within the square and the limits; areas and places spread over all of their range."""
+    draw = tf.function(
+        lambda seeds: tf.map_fn(
+            lambda seed: augmentation.random_crop(448, tf.stack([3, seed]), RandomResizedCrop(0.1)),
+            seeds,
+            fn_output_signature=tf.int32,
+        )
+    )
+    top, left, height, width = draw(tf.range(1000)).numpy().T
+    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 512).all() and (left + width <= 512).all()
+    area, ratio = height * width / 512**2, width / height
+    assert area.min() > 0.098 and ratio.min() > 0.745 and ratio.max() < 1.34
+    # Uniform up to 3/4, where every shape fits.
+    assert area.min() < 0.105 and area.max() > 0.95 and abs((area[area < 0.75] < 0.425).mean() - 0.5) < 0.06
+    assert (
+        abs(np.log(ratio).mean()) < 0.02 and abs(np.median(left[width < 512] / (512 - width[width < 512])) - 0.5) < 0.05
+    )
+    assert abs(np.corrcoef(top, left)[0, 1]) < 0.75  # both are large where the crop is small
 
 
 @pytest.mark.parametrize("change", [{"scales": ()}, {"scales": (1.1,)}, {"scales": (float("nan"),)}, {"places": 4}])

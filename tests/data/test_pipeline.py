@@ -12,8 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from srn_tf.choices import CACHES
-from srn_tf.data import pipeline
-from srn_tf.data.crops import Crops
+from srn_tf.data import mixing, pipeline
+from srn_tf.data.augments import Effects
+from srn_tf.data.crops import Crops, RandomResizedCrop
 from srn_tf.data.pipeline import (
     cached,
     evaluation_batches,
@@ -342,6 +343,68 @@ def test_without_crops_and_mirror_there_is_one_version(records):
     np.testing.assert_array_equal(fixed, plain)
 
 
+# Effects on pixels, and mixed batches.
+
+EFFECTS = Effects(("colour_jitter", "cutout", "cutmix", "label_smoothing"))
+
+
+def test_mixed_batches_come_again_at_whatever_step_an_epoch_is_continued(records):
+    arguments = records, S_PX, 4, 5, 1
+    batches = training_batches(*arguments, **AUGMENTED, effects=EFFECTS)
+    assert batches.element_spec["image"].shape == (4, S_PX, S_PX, 3) and batches.element_spec["y"].shape == (4, C)
+    whole = as_numpy(batches)
+    y = np.concatenate([batch["y"] for batch in whole])
+    assert len(np.unique(y)) > 4 and y.min() == np.float32(0.05) and y.max() <= np.float32(0.95)
+    rest = training_batches(*arguments, **AUGMENTED, effects=EFFECTS, first_step=1, threads=1)
+    assert_equal(as_numpy(rest), whole[1:])
+    other = as_numpy(training_batches(records, S_PX, 4, 5, 2, **AUGMENTED, effects=EFFECTS))
+    assert all((a["image"] != b["image"]).any() for a, b in zip(other, whole, strict=True))
+
+
+@pytest.mark.slow
+def test_equal_shares_of_a_spliced_batch_have_equally_many_of_both(records):
+    """Four images, then one that is made of the batch's, for each replica."""
+    plain, spliced = (
+        training_batches(records, S_PX, 8, 5, 1, effects=Effects(names)) for names in ((), ("splicemix",))
+    )
+    stacks = as_numpy(replica_stacks(spliced, 2, 1))
+    (batch,) = as_numpy(plain)
+    assert [stack["image"].shape for stack in stacks] == [(1, 5, S_PX, S_PX, 3)] * 2
+    for replica, stack in enumerate(stacks):
+        np.testing.assert_array_equal(stack["image"][0, :4], batch["image"][4 * replica : 4 * replica + 4])
+        np.testing.assert_array_equal(stack["y"][0, :4], batch["y"][4 * replica : 4 * replica + 4])
+
+
+@pytest.mark.slow
+def test_effects_change_pixels_alone_and_only_where_they_are_listed(records):
+    """The order, crops and mirroring stay; mixing is of the batch that would have come without."""
+    plain = as_numpy(training_batches(records, S_PX, 4, 5, 1, **AUGMENTED))
+    assert_equal(as_numpy(training_batches(records, S_PX, 4, 5, 1, **AUGMENTED, effects=Effects())), plain)
+    cut = as_numpy(training_batches(records, S_PX, 4, 5, 1, **AUGMENTED, effects=Effects(("cutout",))))
+    for before, after in zip(plain, cut, strict=True):
+        same = (before["image"] == after["image"]).all(axis=-1).mean(axis=(1, 2))
+        assert ((same > 0.7) & (same < 1.0)).all()
+        np.testing.assert_array_equal(before["y"], after["y"])
+    mixup = as_numpy(training_batches(records, S_PX, 4, 5, 1, **AUGMENTED, effects=Effects(("mixup",))))
+    for step, (before, after) in enumerate(zip(plain, mixup, strict=True)):
+        seed = tf.constant([1 * 1_000_003 + 5, step], tf.int64)
+        for number in (1_000, 0):
+            seed = tf.random.experimental.stateless_fold_in(seed, number)
+        expected = mixing.mixup({name: tf.constant(value) for name, value in before.items()}, seed, 0.2)
+        np.testing.assert_allclose(after["image"], expected["image"], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_workers_mix_their_own_images(records):
+    shares = [
+        as_numpy(training_batches(records, S_PX, 8, 5, 1, share=(index, 2), effects=Effects(("splicemix",))))
+        for index in range(2)
+    ]
+    assert [batch["image"].shape[0] for (batch,) in shares] == [5, 5]
+    with pytest.raises(InputError, match="batch_size must be a multiple of 4 x workers for splicemix. Received: 2 im"):
+        training_batches(records, S_PX, 4, 5, 1, share=(0, 2), effects=Effects(("splicemix",)))
+
+
 # A share, and a place in the epoch.
 
 
@@ -480,8 +543,9 @@ BOXES = np.float32([[0.1, 0.3, 0.45, 0.6], [0.5, 0.05, 0.7, 0.5], [0.6, 0.55, 0.
 @pytest.mark.parametrize(
     "crops, mirror",
     [
-        (True, True),
-        *(pytest.param(*how, marks=pytest.mark.slow) for how in ((True, False), (False, True), (False, False))),
+        (Crops(), True),
+        (RandomResizedCrop(0.2), True),
+        *(pytest.param(*how, marks=pytest.mark.slow) for how in ((Crops(), False), (None, True), (None, False))),
     ],
 )
 def test_boxes_are_augmented_as_their_image_is(crops, mirror):
@@ -492,7 +556,7 @@ def test_boxes_are_augmented_as_their_image_is(crops, mirror):
     objects = {"bbox": BOXES, "label": np.int64([4, 5, 6])}
     record = {"image": tf.io.encode_png(pixels), "labels": np.ones(7, np.int8), "objects": objects}
     records = tf.data.Dataset.from_tensors(record).repeat(16)
-    how = {"crops": Crops() if crops else None, "mirror": mirror}
+    how = {"crops": crops, "mirror": mirror}
     (batch,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how, num_boxes=5))
     (without,) = as_numpy(training_batches(records, 56, 16, 3, 0, **how))
     assert sorted(without) == ["image", "y"]  # and they are the same bit for bit

@@ -13,6 +13,7 @@ from PIL import Image
 
 from srn_tf.commands import describe_data
 from srn_tf.data import scenes
+from srn_tf.data.augmented_sheet import label_texts
 from srn_tf.data.datasets import open_prepared
 from srn_tf.data.pipeline import read_records
 from srn_tf.data.prepare import prepare
@@ -123,6 +124,7 @@ def describe(monkeypatch, two_splits_dir, tmp_path):
             "output_dir": str(tmp_path / "out"),
             "split": "all",
             "pipeline_batches": 0,
+            "augmented": 0,
             "image_size": 56,
             "batch_size": 2,
             **changes,
@@ -195,6 +197,26 @@ def test_more_images_a_batch_than_there_are(describe):
         pipeline_batches=1,
         batch_size=6,
     )
+    assert_refused(describe, "--augmented must be at most the number of training images, 5. Received: 6", augmented=6)
+
+
+@pytest.mark.slow
+def test_images_as_training_sees_them(tiny_scenes_dir, tmp_path):
+    output = tmp_path / "out"
+    result = run_tool(
+        *(f"--data_dir={tiny_scenes_dir}", "--dataset=scenes", f"--output_dir={output}", "--augmented=8"),
+        *("--config=configs/scenes.flags", "--augment=resize,splicemix,label_smoothing", "--split=test"),
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == str(output / "augmented.png")
+    with Image.open(output / "augmented.png") as image:  # 8 images and 2 spliced ones: three rows of four
+        assert image.size == (1019, 921)
+
+
+def test_labels_are_written_with_their_weights():
+    y = np.float32([[0.7, 0.05, 0.95], [0.05, 0.05, 0.05]])
+    assert label_texts(y, ["dog", "cat", "sea"]) == ["sea 0.95, dog 0.7", "no label"]
+    assert label_texts(np.float32([[0, 1, 1]]), ["dog", "cat", "sea"]) == ["cat, sea"]
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "changed"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.data.augments import Effects
 from srn_tf.errors import InputError
-from srn_tf.models.model import Term
+from srn_tf.models.model import Stage, Term
 from srn_tf.training.checks import check_plan
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.mean_term import MeanTerm
@@ -68,3 +69,21 @@ def test_a_data_set_without_boxes_is_refused(stage, role, dataset):
     expected = f"Stage {stage} needs boxes. Received: scenes, with no box on its .* {role} images"
     with pytest.raises(InputError, match=expected):
         check_plan(plan, model, tf.distribute.get_strategy(), WithoutBoxes(dataset, None))
+
+
+def test_augmentation_that_a_stage_cannot_use_is_refused(dataset):
+    """What moves an image without its boxes, and what changes labels that a network reads."""
+    taught = Stage(("heads",), (), (Term("path", ("path_loss",), lambda *_: 0.0),), "path")
+    parts = {"heads": types.SimpleNamespace(weights=[1])}
+    model = types.SimpleNamespace(
+        stages={**STAGES, "taught": taught}, parts=parts, logits=("y",), taught={"path_loss": None}
+    )
+    for stage, names, message in (
+        ("rpn", ("randaugment", "cutout"), "Stage rpn needs boxes, .* Received: randaugment in --augment"),
+        ("rpn", ("splicemix",), "Stage rpn needs boxes, .* Received: splicemix in --augment"),
+        ("taught", ("cutmix",), "Stage taught reads the labels .* as they are stored. Received: cutmix in"),
+        ("taught", ("splicemix",), "Stage taught reads the labels .* as they are stored. Received: splicemix in"),
+    ):
+        plan = small_runs.make_plan(stages=(stage,), epochs=(1,), learning_rates=(0.1,), effects=Effects(names))
+        with pytest.raises(InputError, match=message):
+            check_plan(plan, model, tf.distribute.get_strategy(), dataset)

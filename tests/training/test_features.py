@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from srn_tf import run
 from srn_tf.data import features
+from srn_tf.data.augments import Effects
 from srn_tf.data.crops import Crops
 from srn_tf.data.datasets import open_dataset
 from srn_tf.data.features import check_features, open_features
@@ -265,10 +266,12 @@ def test_what_cannot_be_trained_on_features():
     check_features(model, plan)
     for changes, message in (
         ({"frozen_parts": ()}, "needs a trunk that no stage trains. Received: --frozen_parts=. Add trunk to"),
-        ({"fixed_crops": 0}, "Received: --fixed_crops=0 with --crops or --mirror. Use --fixed_crops=K, such as 4, or"),
+        ({"fixed_crops": 0}, "Received: --fixed_crops=0 with random augmentation. Use --fixed_crops=K, such as 4, or"),
+        ({"effects": Effects(("cutmix",))}, "images that are not mixed, .* Received: cutmix in --augment. Remove it"),
     ):
         with pytest.raises(InputError, match=message):
             check_features(model, dataclasses.replace(plan, **changes))
+    check_features(model, dataclasses.replace(plan, effects=Effects(("cutout", "label_smoothing"))))
     check_features(model, dataclasses.replace(plan, fixed_crops=0, crops=None, mirror=False))
     model.features = {}
     with pytest.raises(

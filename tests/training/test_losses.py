@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from srn_tf.choices import LOSSES
+from srn_tf.choices import LOSSES, RANKING_LOSSES
 from srn_tf.errors import InputError
 from srn_tf.training import losses, trainer
 from tests.training import small, small_runs
@@ -94,6 +94,19 @@ def test_asymmetric_by_hand():
     # A positive at p = 1/2, a negative at p_m = 0.45, and one below the margin.
     loss = losses.asymmetric_loss(np.float32([[1, 0, 0]]), logits, gamma_pos=1.0, gamma_neg=4.0, margin=0.05)
     np.testing.assert_allclose(loss, [0.5 * np.log(2) - 0.45**4 * np.log(0.55)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_LOSS if name.split(",")[0] not in RANKING_LOSSES])
+def test_labels_between_mix_the_losses_of_true_and_false(name):
+    y, logits = random_case()
+    shares = np.random.default_rng(3).random(y.shape).astype(np.float32)
+    true, false = (gradient_of(EVERY_LOSS[name], np.full_like(y, value), logits) for value in (1.0, 0.0))
+    gradient = gradient_of(EVERY_LOSS[name], shares, logits)
+    np.testing.assert_allclose(gradient, shares * true + (1 - shares) * false, rtol=1e-4, atol=1e-6)
+    one = np.eye(5, dtype=np.float32)[[0]]
+    between = EVERY_LOSS[name](0.3 * one, logits[:1]) - EVERY_LOSS[name](0.0 * one, logits[:1])
+    whole = EVERY_LOSS[name](one, logits[:1]) - EVERY_LOSS[name](0.0 * one, logits[:1])
+    np.testing.assert_allclose(between, 0.3 * whole, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])

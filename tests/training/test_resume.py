@@ -11,6 +11,8 @@ import signal
 import pytest
 
 from srn_tf import stack
+from srn_tf.data.augments import Effects
+from srn_tf.data.crops import RandomResizedCrop
 from srn_tf.errors import InputError
 from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir
@@ -66,6 +68,22 @@ def test_a_continued_run_equals_one_that_was_not_stopped(stops, every, whole_run
                 tmp_path, dataset, summaries, starts_elsewhere=has_state, **small_runs.WHOLE, **every
             )
     assert_equal_runs(tmp_path, whole_path)
+    small.assert_bit_equal(received, expected)
+
+
+@pytest.mark.slow
+def test_a_continued_run_draws_the_augmentation_of_one_that_was_not_stopped(dataset, tmp_path, monkeypatch):
+    names = ("colour_jitter", "randaugment", "cutout", "splicemix", "label_smoothing")
+    plan = {"stages": ("begin",), "epochs": (2,), "learning_rates": (0.01,), "checkpoint_every_s": 0.0}
+    plan |= {"effects": Effects(names, randaugment_ops=1), "crops": RandomResizedCrop()}
+    expected = small_runs.train(tmp_path / "whole", dataset, **plan)
+    assert small_runs.read_log(tmp_path / "whole")[0]["step"] == 4
+    monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
+    for stop in (6, math.inf):
+        monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
+        monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", stop)
+        with contextlib.nullcontext() if stop == math.inf else pytest.raises(small_runs.Interrupted):
+            received = small_runs.train(tmp_path / "parts", dataset, **plan)
     small.assert_bit_equal(received, expected)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.data.augments import Effects
 from srn_tf.runs import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.losses import make_loss, sigmoid_loss, step_seed
@@ -99,6 +100,16 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
         for name, value in expected.items():
             np.testing.assert_array_equal(outcome.losses[name], [value])
     small.assert_bit_equal(small.weights_of(model), small.weights_of(same))
+
+
+def test_the_loss_is_the_mean_of_spliced_images_too():
+    """A batch of 4 has 5 images in training."""
+    model = small.build_two_parts()
+    batch = small.random_batch(5, 16, 16)
+    logits = model.network_for(["y_first"])(batch["image"], training=True)["y_first"]
+    expected = np.mean(sigmoid_loss(batch["y"], logits))
+    outcome = make_step(model, effects=Effects(("splicemix",))).run(stacked([batch]), [RATE])
+    np.testing.assert_allclose(outcome.losses["y_first"], [expected], rtol=1e-5)
 
 
 @pytest.mark.slow

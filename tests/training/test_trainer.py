@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from srn_tf.data.augments import Effects
 from srn_tf.data.crops import Crops
 from srn_tf.errors import InputError
 from srn_tf.evaluation.evaluator import Predictions
@@ -306,6 +307,16 @@ def test_bad_plans(dataset, tmp_path):
             {"accumulation_steps": 3},
             "batch_size must be a multiple of devices x accumulation_steps, 1 x 3. Received: 16.",
         ),
+        (
+            {"effects": Effects(("splicemix",)), "accumulation_steps": 8},
+            "batch_size must be a multiple of 4 x devices x accumulation_steps, 32, for splicemix, which adds an image "
+            "to every 4. Received: 16. Change --batch_size, or remove splicemix from --augment.",
+        ),
+        (
+            {"effects": Effects(("mixup", "label_smoothing")), "loss": "warp"},
+            "--loss=warp needs labels that are true or false. Received: mixup, label_smoothing in --augment, which "
+            "make labels between. Remove from the list, or use --loss=sigmoid, focal or asymmetric.",
+        ),
         ({"batch_size": 65}, "batch_size must be at most the number of training images, 64. Received: 65."),
         (
             {"epochs": (3, 2), "warmup_epochs": 2.0},
@@ -473,6 +484,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     monkeypatch.setattr(trainer, "training_batches", lambda *values, **named: received.append((values, named)))
     monkeypatch.setattr(trainer, "replica_stacks", lambda *_, **__: None)
     changes = {"crops": Crops(max_distortion=1), "mirror": True, "shuffle_buffer": 7, "fixed_crops": 3}
+    changes["effects"] = Effects(("cutout", "mixup"))
     loop = types.SimpleNamespace(
         _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
         _records="records",
