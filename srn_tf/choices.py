@@ -4,6 +4,7 @@ DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "app
 CACHES = ("none", "encoded", "decoded", "features")
 LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
 POSITIVE_WEIGHTS = ("none", "balanced")
+UNSPECIFIED = ("auto", "ignore", "normalize", "negative", "selective")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("plateau", "cosine")
 ENGINES = ("tensorflow", "openvino", "onnxruntime")

@@ -7,9 +7,10 @@ python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DA
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits (or --scores_are=probabilities), one image per line, one label per column: csv, text, .npy or .npz.
-True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative,
-0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv, .jsonl,
-.parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by name.
+True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, voc2007, partial: 1 positive,
+-1 negative, 0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv,
+.jsonl, .parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by
+name.
 A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
 A run's predictions stay in RUN/predictions for other tools. Those on another data set are kept apart; those with
 --csra_at_test are not kept.
