@@ -219,8 +219,8 @@ def evaluate(
     Args:
         scores: real (N, C), finite.
         truth: real (N, C), 1, 0 or -1. 1 is positive, -1 negative. 0 is negative too, but means "not
-            known" in the protocols voc2007 and wider_attribute.
-        protocol: "coco", "nus_wide", "voc2007", "wider_attribute" or "scenes", see docs.
+            known" in the protocols voc2007, wider_attribute and partial.
+        protocol: "coco", "nus_wide", "voc2007", "wider_attribute", "partial" or "scenes", see docs.
         scores_are: "logits" or "probabilities". None: logits, if one of them is below 0.
         labels: C names, or None.
         thresholds: one probability, or C, each in (0, 1), above which a label is predicted; None: 0.5.

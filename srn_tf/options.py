@@ -11,6 +11,7 @@ from absl import flags as absl_flags
 
 from srn_tf import choices
 from srn_tf.data import augments, crops
+from srn_tf.data.dropping import read_dropping
 from srn_tf.errors import InputError
 from srn_tf.models.backbones import BACKBONES
 from srn_tf.models.registry import METHODS
@@ -59,6 +60,13 @@ class Options:
     asl_margin: float
     asl_focal_gradient: bool
     positive_weights: str
+    unspecified: str
+    selective_prior: str
+    selective_threshold: float
+    selective_top_k: int
+    selective_gamma: float
+    selective_weight: float
+    drop_labels: str
     batch_size: int
     accumulation_steps: int
     optimizer: str
@@ -214,6 +222,48 @@ def define_flags(values=absl_flags.FLAGS):
         choices.POSITIVE_WEIGHTS,
         "loss=sigmoid: weight of each label's positive term. balanced: the label's number of negatives divided by its "
         "number of positives in the training images, at most 100. Paper: none.",
+    )
+    flags.DEFINE_enum(
+        "unspecified",
+        plan.unspecified,
+        choices.UNSPECIFIED,
+        "Treatment of unspecified labels in the loss. ignore: left out. normalize: left out, and an image weighs more "
+        "the fewer labels it has. negative: as negatives. selective: as negatives, without those that are likely "
+        "positive. auto: ignore for voc2007, a csv with unspecified marks and --drop_labels, else negative.",
+    )
+    flags.DEFINE_string(
+        "selective_prior",
+        plan.selective_prior,
+        "unspecified=selective: source of each label's probability: the work folder of a run with "
+        "--unspecified=ignore, or a file of its predictions. Default: frequencies of the training labels.",
+    )
+    flags.DEFINE_float(
+        "selective_threshold",
+        plan.selective_threshold,
+        "unspecified=selective: probability of a label above which it is left out where it is unspecified.",
+        0.0,
+        1.0,
+    )
+    flags.DEFINE_integer(
+        "selective_top_k",
+        plan.selective_top_k,
+        "unspecified=selective: number of unspecified labels per image, the most probable of the batch, left out.",
+        0,
+    )
+    flags.DEFINE_float(
+        "selective_gamma",
+        plan.selective_gamma,
+        "unspecified=selective with loss=asymmetric: focusing exponent of the unspecified labels.",
+        0.0,
+    )
+    flags.DEFINE_float(
+        "selective_weight", plan.selective_weight, "unspecified=selective: weight of the unspecified labels.", 0.0
+    )
+    flags.DEFINE_string(
+        "drop_labels",
+        "none",
+        "Training labels dropped at random by --seed, to simulate partial labels; validation and test keep all. rps:P: "
+        "each with probability P. fpc:N: all but N positive and N negative images per label.",
     )
     flags.DEFINE_integer("batch_size", plan.batch_size, "Images per step over all devices and workers. Paper: 96.", 1)
     flags.DEFINE_integer(
@@ -487,8 +537,9 @@ def read_options(values=absl_flags.FLAGS):
     Returns:
         Options.
     Raises:
-        InputError: no stage; positive weights for a loss that takes none; a list that does not consist of positive
-            numbers, or has neither one value nor one per stage; augmentations that exclude each other.
+        InputError: no stage; positive weights for a loss that takes none; flags of --unspecified=selective without it;
+            labels to drop that cannot be read; a list that does not consist of positive numbers, or has neither one
+            value nor one per stage; augmentations that exclude each other.
     """
     options = {name: values[name].value for name in _OWN}
     options["settings"] = _read_settings(values, options["model"])
@@ -508,6 +559,8 @@ def read_options(values=absl_flags.FLAGS):
             f"--positive_weights={options['positive_weights']} and --loss={options['loss']}. Use "
             "--positive_weights=none."
         )
+    read_dropping(options["drop_labels"])
+    _check_selective(values, options)
     options["epochs"] = _per_stage("epochs", options["epochs"], int, options["stages"])
     options["learning_rate"] = _per_stage("learning_rate", options["learning_rate"], float, options["stages"])
     if options["warmup_epochs"] >= min(options["epochs"]):
@@ -538,6 +591,16 @@ def default_flagfile(values=absl_flags.FLAGS):
     names = [name for name in (*_OWN, *_settings_of_methods()) if name not in _UNRECORDED]
     defaults = {name: values[name].default for name in names}
     return "".join(_line(name, tuple(value) if isinstance(value, list) else value) for name, value in defaults.items())
+
+
+def _check_selective(values, options):
+    """Raises InputError for a flag of --unspecified=selective without it."""
+    changed = [name for name in _OWN if name.startswith("selective_") and options[name] != values[name].default]
+    if changed and options["unspecified"] != "selective":
+        raise InputError(
+            f"{changed[0]} belongs to --unspecified=selective. Received: --{changed[0]}={options[changed[0]]} with "
+            f"--unspecified={options['unspecified']}. Remove it."
+        )
 
 
 def _settings_of_methods():

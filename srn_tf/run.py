@@ -14,6 +14,7 @@ from srn_tf import distribution, stack
 from srn_tf.choices import TTA
 from srn_tf.data.augments import effects_of, frame_of
 from srn_tf.data.datasets import open_dataset
+from srn_tf.data.dropping import DroppedLabels, read_dropping
 from srn_tf.data.features import open_features
 from srn_tf.data.label_facts import count_labels, label_space
 from srn_tf.data.pipeline import start_px
@@ -68,7 +69,7 @@ def train_run(options, defaults=""):
         work.claim(options.as_flagfile(), defaults)
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
-    dataset = _open_dataset(options, strategy)
+    dataset = _with_dropped_labels(_open_dataset(options, strategy), options)
     dataset.check_size("train", start_px(options.image_size, frame_of(options)))
     dataset.check_size("validation", options.image_size)
     logger.info(
@@ -220,6 +221,15 @@ def _open_dataset(options, strategy):
     dataset = open_it() if distribution.is_chief(strategy) else None
     distribution.wait_for_all(strategy)
     return dataset or open_it()
+
+
+def _with_dropped_labels(dataset, options):
+    """The data set whose training images have lost the labels that --drop_labels says."""
+    dropping = read_dropping(options.drop_labels)
+    if dropping is None:
+        return dataset
+    dropped = DroppedLabels(dropping, dataset.records("train"), options.seed, dataset.has_unspecified)
+    return dataclasses.replace(dataset, dropped=dropped)
 
 
 def evaluate_run(

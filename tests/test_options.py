@@ -76,6 +76,7 @@ def test_names_are_those_of_the_packages():
         "cache": choices.CACHES,
         "loss": choices.LOSSES,
         "positive_weights": choices.POSITIVE_WEIGHTS,
+        "unspecified": choices.UNSPECIFIED,
         "optimizer": choices.OPTIMIZERS,
         "ema_keep": choices.KEPT_WEIGHTS,
         "decayed_weights": choices.DECAYED_WEIGHTS,
@@ -273,6 +274,27 @@ def test_weights_of_positives_need_a_loss_that_has_them():
     )
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("--selective_top_k=3", "--unspecified=negative"),
+            "selective_top_k belongs to --unspecified=selective. Received: --selective_top_k=3 with "
+            "--unspecified=negative. Remove it.",
+        ),
+        (
+            ("--drop_labels=half",),
+            "drop_labels must be none, rps:P (drop each label with probability P, 0 <= P < 1) or fpc:N (keep N "
+            "positive and N negative images of each label). Received: 'half'.",
+        ),
+    ],
+)
+def test_bad_settings_of_unspecified_labels(arguments, message):
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, *arguments)
+    assert str(error.value) == message
+
+
 def test_the_defaults_of_the_losses_are_those_of_the_functions():
     from srn_tf.training.losses import make_loss
 
@@ -337,6 +359,8 @@ EVERY_FLAG = (
     *("--augment=mirror,multi_scale_crop,cutout,label_smoothing", "--random_crop_min_area=0.08"),
     *("--jitter_strength=0.2", "--randaugment_ops=3", "--randaugment_magnitude=5", "--cutout_side=0.3"),
     *("--mixup_alpha=0.8", "--cutmix_alpha=0.5", "--splicemix_blanks=0", "--smoothing=0.2"),
+    *("--unspecified=selective", "--selective_prior=/runs/zero", "--selective_threshold=0.3", "--selective_top_k=2"),
+    *("--selective_gamma=3", "--selective_weight=0.5", "--drop_labels=rps:0.9"),
     "--fixed_crops=4",
     "--serve_output=y_att",
 )

@@ -58,7 +58,7 @@ def main(_):
     from srn_tf.files import write_json
 
     builder = open_prepared(FLAGS.dataset, FLAGS.data_dir)
-    labels, protocol = label_names(builder), protocol_named(protocol_of(FLAGS.dataset))
+    labels, protocol = label_names(builder), protocol_named(protocol_of(FLAGS.dataset, builder))
     splits = _splits(builder)
     cli.make_output_dir("output_dir", FLAGS.output_dir)
     with _one_message(builder):

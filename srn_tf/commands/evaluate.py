@@ -7,17 +7,20 @@ python tools/evaluate.py --saved_model=RUN/export/1 --dataset=NAME --data_dir=DA
 python tools/evaluate.py --scores=S.csv --labels=L.csv --protocol=coco --output=J.json [--top_k=5] [--ranking]
 
 Scores are logits (or --scores_are=probabilities), one image per line, one label per column: csv, text, .npy or .npz.
-True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, voc2007: 1 positive, -1 negative,
-0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv, .jsonl,
-.parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by name.
+True labels have the same form: 1 positive, 0 and -1 negative (wider_attribute, voc2007, partial: 1 positive,
+-1 negative, 0 unspecified or difficult). Either file may be a table with names, as tools/predict.py writes it (.csv,
+.jsonl, .parquet): a column `path`, and a column of numbers per label. If both are, images and labels are matched by
+name.
 A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
 A run's predictions stay in RUN/predictions for other tools. Those on another data set or with --tta are kept apart;
-those with --csra_at_test are not kept.
+those with --csra_at_test are not kept. With --work_dir, --label_issues=OUT/label_issues.csv lists labels of the split
+that are probably wrong or missing.
 """
 
 import os
 
 from absl import flags
+from tabulate import tabulate
 
 from srn_tf.choices import DATASETS, TTA
 from srn_tf.commands import cli, predict
@@ -31,6 +34,7 @@ from srn_tf.program import tool
 from srn_tf.runs.work_dir import WorkDir
 
 FLAGS = flags.FLAGS
+_SHOWN = 10  # label issues that are printed
 
 
 def define_flags():
@@ -93,6 +97,12 @@ def define_flags():
     )
     define_csra_at_test()
     flags.DEFINE_string("output", "", "JSON file for the metrics.")
+    flags.DEFINE_string(
+        "label_issues",
+        "",
+        "CSV file for the labels that are probably wrong or missing, with --work_dir; needs the packages in "
+        "requirements-cleanlab.txt.",
+    )
     flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
 
 
@@ -130,6 +140,11 @@ def main(_):
         raise InputError(
             f"--csra_at_test needs --work_dir. Received: --csra_at_test={FLAGS.csra_at_test:g} without it. Export the "
             f"run with {tool('export')} --csra_at_test to evaluate what is served, or remove it."
+        )
+    if FLAGS.label_issues and (not FLAGS.work_dir or FLAGS.csra_at_test is not None):
+        received = "--csra_at_test, whose predictions are not kept" if FLAGS.work_dir else "no --work_dir"
+        raise InputError(
+            f"--label_issues needs --work_dir and the run's own answer. Received: {received}. Correct the flags."
         )
     _check_written("output")
     _check_written("reliability")
@@ -235,13 +250,50 @@ def _report(metrics):
 
 def _evaluate_run():
     cli.need_flags("--work_dir", "data_dir")
+    if FLAGS.label_issues:
+        from srn_tf.evaluation.label_issues import check_cleanlab_installed
+
+        check_cleanlab_installed()  # before the model is asked
     from srn_tf.run import evaluate_run
 
     thresholds = _load_thresholds()
     run = (FLAGS.work_dir, FLAGS.data_dir, FLAGS.split, FLAGS.prepared_dir)
-    _report(evaluate_run(*run, thresholds, _policies(), FLAGS.csra_at_test, FLAGS.tta, **_options()))
+    metrics = evaluate_run(*run, thresholds, _policies(), FLAGS.csra_at_test, FLAGS.tta, **_options())
+    _report(metrics)
     if thresholds is not None:
         print(f"In the tables, {thresholds.statement}. All other outputs use 0.5.")
+    if FLAGS.label_issues:
+        _list_label_issues(metrics)
+
+
+def _list_label_issues(metrics):
+    from srn_tf.evaluation.label_issues import find_label_issues, write_label_issues
+    from srn_tf.evaluation.predictions import load_predictions
+    from srn_tf.evaluation.protocols import protocol_named
+
+    work = WorkDir(FLAGS.work_dir)
+    path = (
+        metrics["other_data"]["predictions"]
+        if "other_data" in metrics
+        else work.predictions(FLAGS.split, tta=FLAGS.tta)
+    )
+    issues = find_label_issues(load_predictions(path), protocol_named(metrics["protocol"]))
+    write_label_issues(FLAGS.label_issues, issues)
+    num_missing = sum(not issue.given for issue in issues)
+    print(
+        f"Labels of {len({issue.image for issue in issues})} images may be wrong: {len(issues) - num_missing} given, "
+        f"{num_missing} missing."
+    )
+    if issues:
+        rows = [(one.image, one.label, "given" if one.given else "missing", one.probability) for one in issues[:_SHOWN]]
+        print(tabulate(rows, ["image", "label", "truth", "probability"], floatfmt=".2f", disable_numparse=[0, 1, 2]))
+    print(FLAGS.label_issues)
+    was_learned = FLAGS.split == "train" or (FLAGS.split == "validation" and work.read_run()["validation_is_train"])
+    if was_learned and "other_data" not in metrics:
+        print(
+            "The model was trained on these images and may have learned their errors. Judge images by a model that "
+            "was not."
+        )
 
 
 def _load_thresholds():

@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 _OPTIONS = (
     *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
     *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
-    *("test_fraction", "validation_fraction", "split_seed"),
+    *("test_fraction", "validation_fraction", "split_seed", "unspecified_marks"),
 )
 
 _FILES = ("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file")  # of them
@@ -88,6 +88,12 @@ def define_flags():
         "labels_file", "", "csv: file of label names, one per line, which sets their order. Default: all labels found."
     )
     flags.DEFINE_string("separator", ";", "csv: separator of the names in a cell of the column labels.")
+    flags.DEFINE_string(
+        "unspecified_marks",
+        "",
+        "csv: cells in a label's column that mean that the label is not known, separated by commas; empty for an empty "
+        "cell, such as -1,empty. Default: none, every cell is 0 or 1.",
+    )
     flags.DEFINE_float(
         "test_fraction",
         0.2,

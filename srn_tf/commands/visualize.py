@@ -18,6 +18,7 @@ from srn_tf.choices import DATASETS
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.files import writing
+from srn_tf.program import tool
 
 FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
@@ -61,6 +62,11 @@ def define_flags():
         "Images to show if not all. first: the first ones stored. wrong: those with the highest cross-entropy. "
         "Default: wrong for a page of a split, else first.",
     )
+    flags.DEFINE_string(
+        "label_issues",
+        "",
+        f"With --page: list of probably wrong labels, from {tool('evaluate')} --label_issues, whose images are shown.",
+    )
     FLAGS.set_gnu_getopt()  # flags may also follow the images
 
 
@@ -95,8 +101,14 @@ def main(paths):
 def _check_flags(paths):
     cli.need_one_flag("work_dir", "saved_model")
     cli.need_flags("This command", "output_dir")
+    cli.need_paths("label_issues")
+    if FLAGS.label_issues and (not FLAGS.page or FLAGS.order):
+        received = "no --page" if not FLAGS.page else f"--order={FLAGS.order}"
+        raise InputError(
+            f"--label_issues is for a page, and orders its images. Received: {received}. Give --page and no --order."
+        )
     if paths:
-        for name in ("data_dir", "dataset", "prepared_dir"):
+        for name in ("data_dir", "dataset", "prepared_dir", "label_issues"):
             if FLAGS[name].value:
                 raise InputError(
                     f"--{name} cannot be used with image files. Received: --{name}={FLAGS[name].value}. Remove it, or "
@@ -131,10 +143,12 @@ def _find_model():
 
 
 def _write_page(predictor, source, model, chosen):
+    from srn_tf.evaluation.label_issues import read_label_issues
     from srn_tf.visualization.views import answers_page
 
     order = FLAGS.order or ("first" if source.protocol is None else "wrong")
-    text = answers_page(predictor, source, model, chosen, FLAGS.num_images or _NUM_IN_PAGE, order)
+    issues = read_label_issues(FLAGS.label_issues) if FLAGS.label_issues else None
+    text = answers_page(predictor, source, model, chosen, FLAGS.num_images or _NUM_IN_PAGE, order, issues)
     path = os.path.join(FLAGS.output_dir, "page.html")
     with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)

@@ -93,6 +93,8 @@ def read_run(path, split):
     only = dataclasses.replace(predictions, logits={output: outputs[output]})
     seed = flags.get("seed", "?")
     flags = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
+    if flags.get("selective_prior"):
+        flags["selective_prior"] = "a run"  # another for every seed
     positives = description.get("training_positives")
     return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only, positives)
 

@@ -50,6 +50,8 @@ class CsvFile(SourceBuilder):
         labels_file: likewise, a text file with one label name per line: the labels and their order. Without it: the
             columns in their order, or the names of the lists by the alphabet.
         separator: what separates the names of a list.
+        unspecified_marks: cells, separated by commas, that say in a label's column that the label is not known; the
+            word empty stands for an empty cell. With it, labels are 1, -1 for absent, and 0 for unspecified.
         test_fraction: share of the photographs that a stratified split tests on.
         validation_fraction: likewise for validation; 0 makes no such split, and training holds out its own.
         split_seed: seed of the stratified split.
@@ -63,7 +65,8 @@ class CsvFile(SourceBuilder):
     {HEADERS}.
     """
     DESCRIPTION = (
-        "Photographs and labels of the user, as listed in a CSV file. A label is positive (1) or negative (0)."
+        "Photographs and labels of the user, as listed in a CSV file. A label is positive (1) or negative (0). With "
+        "the option unspecified_marks it is positive (1), negative (-1) or unspecified (0)."
     )
     OPTIONS = {
         "csv": "",
@@ -71,6 +74,7 @@ class CsvFile(SourceBuilder):
         "validation_csv": "",
         "labels_file": "",
         "separator": SEPARATOR,
+        "unspecified_marks": "",
         "test_fraction": 0.2,
         "validation_fraction": 0.0,
         "split_seed": 0,
@@ -89,7 +93,7 @@ class CsvFile(SourceBuilder):
         rows = [row for table in tables for row in table.rows]
         split_of = _find_splits(rows)
         labels_of, num_merged = unique_rows(
-            (row.where, row.path, tuple(int(name in row.present) for name in labels)) for row in rows
+            (row.where, row.path, _truth(row, labels, bool(options["unspecified_marks"]))) for row in rows
         )
         check_photos(
             source_dir,
@@ -110,6 +114,8 @@ class CsvFile(SourceBuilder):
             splits = {split: [] for split in sorted(set(split_of.values()), key=tuple(SPLITS).index)}
             for photo in photos:
                 splits[split_of[photo.path]].append(photo)
+        if options["unspecified_marks"]:
+            _check_specified(splits, _paths(tables))
         notes = [f"{table.path}: columns not used: {', '.join(table.unused)}." for table in tables if table.unused]
         if listed is None and tables[0].columns:
             notes.append(
@@ -151,7 +157,16 @@ def _read_tables(source_dir, options, listed):
         raise InputError(
             "separator must not be empty. Received: ''. Give the character between label names, or remove --separator."
         )
-    tables = {split: read_table(option_file(path, source_dir), separator, listed) for split, path in paths.items()}
+    marks = _read_marks(options["unspecified_marks"])
+    tables = {
+        split: read_table(option_file(path, source_dir), separator, listed, marks) for split, path in paths.items()
+    }
+    for table in tables.values():
+        if marks and table.columns is None:
+            raise InputError(
+                f"unspecified_marks needs one column per label, with 0, 1 or a mark. Received: {table.path}, whose "
+                "column of names cannot say that a label is not known. Remove --unspecified_marks."
+            )
     if separator != SEPARATOR and all(table.columns is not None for table in tables.values()):
         raise InputError(
             f"separator is for a column 'labels' that lists names. Received: {separator!r} for {options['csv']}, "
@@ -177,6 +192,33 @@ def _read_tables(source_dir, options, listed):
         dataclasses.replace(table, rows=tuple(dataclasses.replace(row, split=split) for row in table.rows))
         for split, table in tables.items()
     ]
+
+
+def _read_marks(text):
+    """The cells that mean unspecified: frozenset of str; InputError for a 0 or 1 among them, or nothing."""
+    marks = frozenset(mark.strip() for mark in text.split(",")) if text else frozenset()
+    if marks & {"0", "1", ""}:
+        raise InputError(
+            "unspecified_marks must be cells separated by commas, not 0 or 1, such as -1 or empty. Received: "
+            f"{text!r}. Write empty for an empty cell."
+        )
+    return frozenset("" if mark == "empty" else mark for mark in marks)
+
+
+def _truth(row, labels, may_be_unspecified):
+    """The labels of a row as they are stored: tuple of C ints, see `CsvFile`."""
+    absent = -1 if may_be_unspecified else 0
+    return tuple(1 if name in row.present else 0 if name in row.unspecified else absent for name in labels)
+
+
+def _check_specified(splits, paths):
+    """InputError where images that are evaluated on have no label that is known to be absent: AP would be 100."""
+    for split in set(splits) - {"train"}:
+        if all(-1 not in photo.examples[0].labels for photo in splits[split]):
+            raise InputError(
+                f"{paths}: the {split} images must have absent labels, with 0. Received: only 1 and unspecified. Write "
+                "0 for labels that are known to be absent."
+            )
 
 
 def _check_train_and_test(table):
@@ -294,7 +336,7 @@ def _label_notes(labels, splits):
     for split, photos in splits.items():
         counts = np.zeros(len(labels), np.int64)
         for photo in photos:
-            counts += np.array(photo.examples[0].labels, np.int64)
+            counts += np.equal(photo.examples[0].labels, 1)
         unused = [name for name, count in zip(labels, counts) if count == 0]
         if unused:
             others = f" and {len(unused) - 50:,} others" if len(unused) > 50 else ""

@@ -30,12 +30,14 @@ class Row:
         path: str, the photograph's, relative to the source folder, "/" between parts.
         present: frozenset of the names of its labels.
         split: "train", "validation" or "test"; None where the table does not say.
+        unspecified: frozenset of the names of labels that may be there or not; the others are absent.
     """
 
     where: str
     path: str
     present: frozenset
     split: str | None
+    unspecified: frozenset = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Table:
     unused: tuple
 
 
-def read_table(path, separator=SEPARATOR, listed=None):
+def read_table(path, separator=SEPARATOR, listed=None, marks=frozenset()):
     """Reads a file of either form, see `csv_file.CsvFile`, and checks it row by row.
 
     Args:
@@ -65,12 +67,13 @@ def read_table(path, separator=SEPARATOR, listed=None):
         separator: str, what separates the names of a list.
         listed: names of the labels, where the user has listed them; columns of other names are then not used. None
             takes every column but the path and the split as a label, where there is one column for each label.
+        marks: cells that say, in the column of a label, that it is unspecified.
     Returns:
         Table.
     Raises:
         InputError: the file is not CSV in UTF-8, has no usable header or no row; a row with more or fewer cells than
-            the header, a label other than 0 or 1, an unknown split, a path that leaves the source folder; or it cannot
-            be told which form it has.
+            the header, a label other than 0, 1 or a mark, an unknown split, a path that leaves the source folder; or it
+            cannot be told which form it has.
     """
     lines = _read_cells(path)
     header = _read_header(path, lines)
@@ -89,26 +92,29 @@ def read_table(path, separator=SEPARATOR, listed=None):
     keys = [name.lower() for name in header]
     split_column = keys.index("split") if "split" in keys else None
     others = [i for i in range(1, len(keys)) if i != split_column]
-    list_column = _find_list_column(path, header, others, lines, separator, listed)
+    list_column = _find_list_column(path, header, others, lines, separator, listed, marks)
     used = [i for i in others if i == list_column or list_column is None and (listed is None or header[i] in listed)]
     rows = []
     for line, cells in lines:
         where = f"{path}, line {line}"
+        unspecified = frozenset()
         if list_column is None:
-            present = {header[i] for i in used if _is_present(where, header[i], cells[i])}
+            unspecified = frozenset(header[i] for i in used if cells[i] in marks)
+            present = {header[i] for i in used if cells[i] not in marks and _is_present(where, header[i], cells[i])}
         else:
             present = _names_of(cells[list_column], separator)
         split = None if split_column is None else _read_split(where, cells[split_column])
-        rows.append(Row(where, photo_path(cells[0], where), frozenset(present), split))
+        rows.append(Row(where, photo_path(cells[0], where), frozenset(present), split, unspecified))
     columns = tuple(header[i] for i in used) if list_column is None else None
     unused = tuple(header[i] for i in others if i not in used)
     return Table(path, columns, split_column is not None, tuple(rows), unused)
 
 
-def _find_list_column(path, header, others, lines, separator, listed):
+def _find_list_column(path, header, others, lines, separator, listed, marks):
     """Returns the index of the column that holds lists of names; None for a column for each label.
 
-    A column `label` or `labels` holds lists, but for one case: it is itself a label among others, all with 0 and 1.
+    A column `label` or `labels` holds lists, but for one case: it is itself a label among others, all with 0 and 1
+    (or marks).
 
     Raises:
         InputError: there are two, or one that holds 0 and 1 and is not said to be either.
@@ -118,7 +124,8 @@ def _find_list_column(path, header, others, lines, separator, listed):
         return None
     columns = [i for i in others if listed is None or header[i] in listed]
     is_complete = len(columns) > 1 if listed is None else len(columns) == len(listed)
-    if is_complete and set(named) & set(columns) and all(cells[i] in ("0", "1") for _, cells in lines for i in columns):
+    values = {"0", "1", *marks}
+    if is_complete and set(named) & set(columns) and all(cells[i] in values for _, cells in lines for i in columns):
         return None
     if len(named) > 1:
         raise InputError(f"{path}: columns must have different names. Received: 'labels' twice. Rename or remove one.")
@@ -195,10 +202,15 @@ def _read_header(path, lines):
 
 def _is_present(where, name, cell):
     if cell not in ("0", "1"):
+        unspecified = (
+            f"If it means that the label is not known, give --unspecified_marks={cell or 'empty'}. "
+            if cell in ("", "-1")
+            else ""
+        )
         raise InputError(
-            f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell. Lists of names "
-            "belong in a column named 'labels'. To ignore a column that is not a label, list all labels in a file "
-            "for --labels_file."
+            f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell. {unspecified}"
+            "Lists of names belong in a column named 'labels'. To ignore a column that is not a label, list all "
+            "labels in a file for --labels_file."
         )
     return cell == "1"
 

@@ -24,6 +24,7 @@ from srn_tf.data.scenes import Scenes
 from srn_tf.data.voc2007 import Voc2007
 from srn_tf.data.wider_attribute import WiderAttribute
 from srn_tf.errors import InputError
+from srn_tf.evaluation.protocols import PARTIAL, protocol_named
 from srn_tf.program import command
 
 
@@ -35,8 +36,8 @@ class _Entry:
         builder: tfds builder class.
         protocol: name of the evaluation protocol its results are stated in.
         has_source: whether it is made from a download.
-        ignores_unspecified: whether labels that are 0 are left out of the training loss; else they count as
-            negative, also where the protocol leaves them out of AP.
+        ignores_unspecified: whether labels that are 0 are left out of the training loss if --unspecified does not say
+            what they are; else they count as negative, also where the protocol leaves them out of AP.
     """
 
     builder: type
@@ -66,7 +67,8 @@ class DataSet:
         labels: label names in order.
         splits: role ("train", "validation", "test") -> tfds split expression.
         note: one line on where the validation images come from.
-        ignores_unspecified: whether labels that are 0 are left out of the training loss.
+        ignores_unspecified: whether training leaves labels that are 0 out of the loss, if nothing else is asked for.
+        dropped: dropping.DroppedLabels, which training images lose; None: no labels.
     """
 
     name: str
@@ -76,14 +78,21 @@ class DataSet:
     note: str
     ignores_unspecified: bool
     builder: object
+    dropped: object = None
 
     def records(self, role):
-        """The records of a role, see `pipeline.read_records`.
+        """The records of a role, see `pipeline.read_records`; in training without the labels that are dropped.
 
         Raises:
             InputError: the role is none of train, validation, test.
         """
-        return read_records(self.builder, self.expression(role))
+        records = read_records(self.builder, self.expression(role))
+        return self.dropped(records) if role == "train" and self.dropped is not None else records
+
+    @property
+    def has_unspecified(self):
+        """Whether a label that is 0 says that the truth is not known, in stored records."""
+        return protocol_named(self.protocol).is_zero_unspecified
 
     def expression(self, role):
         """The tfds split expression of a role.
@@ -261,9 +270,20 @@ def open_prepared(name, data_dir):
     return builder
 
 
-def protocol_of(name):
-    """The name of the evaluation protocol that a data set's results are stated in."""
-    return _entry(name).protocol
+def protocol_of(name, builder=None):
+    """The name of the evaluation protocol that a data set's results are stated in.
+
+    Args:
+        name: one of `DATASETS`.
+        builder: the prepared data set; None: one that was prepared with the defaults of its options.
+    """
+    protocol = _entry(name).protocol
+    return PARTIAL.name if builder is not None and _is_partial(builder) else protocol
+
+
+def _is_partial(builder):
+    """Whether a prepared data set marks labels of its own as unspecified, see `CsvFile`."""
+    return bool(stored_metadata(builder)["options"].get("unspecified_marks"))
 
 
 def _dataset(name, builder, validation_fraction):
@@ -274,7 +294,8 @@ def _dataset(name, builder, validation_fraction):
         side_px = stored_metadata(builder)["options"]["store_size"]
         note += f", {num_resized:,} of them stored at {side_px} x {side_px} pixels, which a served model does not see"
     labels = tuple(label_names(builder))
-    return DataSet(name, entry.protocol, labels, splits, note, entry.ignores_unspecified, builder)
+    ignores_unspecified = entry.ignores_unspecified or _is_partial(builder)
+    return DataSet(name, protocol_of(name, builder), labels, splits, note, ignores_unspecified, builder)
 
 
 def _entry(name):

@@ -88,7 +88,9 @@ def _check_no_other_version(builder):
 
 
 def _check_same_options(builder):
-    stored, asked = stored_metadata(builder)["options"], builder.recorded_options()
+    # An option that did not exist when the data set was prepared had its default.
+    stored = {**builder.COMMON_OPTIONS, **builder.OPTIONS, **stored_metadata(builder)["options"]}
+    asked = builder.recorded_options()
     different = [name for name in asked if stored.get(name) != asked[name]]
     if different:
         raise InputError(

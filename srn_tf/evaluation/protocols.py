@@ -109,7 +109,17 @@ WIDER_ATTRIBUTE = Protocol("wider_attribute", "unspecified", zero_in_ap="exclude
 # PASCAL VOC 2007: 1 positive, -1 negative, 0 only difficult objects: not in AP, negative in P, R, F1 (as ML-GCN).
 VOC2007 = Protocol("voc2007", "difficult", zero_in_ap="excluded")
 
-PROTOCOLS = {protocol.name: protocol for protocol in (NUS_WIDE, COCO, WIDER_ATTRIBUTE, VOC2007, SCENES)}
+# Partly labelled images of one's own: 1 positive, -1 negative, 0 unspecified and left out everywhere; top-3 as COCO.
+PARTIAL = Protocol(
+    "partial",
+    "unspecified",
+    zero_in_ap="excluded",
+    zero_in_rates="excluded",
+    use_top3=True,
+    top3_min_probability=0.5,
+)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (NUS_WIDE, COCO, WIDER_ATTRIBUTE, VOC2007, SCENES, PARTIAL)}
 
 
 def protocol_named(name, zero_in_ap=None, zero_in_rates=None):

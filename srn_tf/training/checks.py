@@ -14,6 +14,7 @@ from srn_tf.data.features import check_features
 from srn_tf.errors import InputError
 from srn_tf.training.freezing import planned_stage, untrained_parts
 from srn_tf.training.schedule import make_schedule
+from srn_tf.training.unspecified import check_unspecified
 
 logger = logging.getLogger("srn_tf")
 
@@ -25,7 +26,7 @@ def check_plan(plan, model, strategy, dataset):
         InputError: a stage or part that the model does not have, a stage without weights to train, fewer images than a
             batch, a batch that devices and accumulation cannot share evenly, a warm-up as long as a stage, no label in
             train or validation, no box for a stage that needs them, impossible features, or augmentation that a loss,
-            stage or batch does not go with.
+            stage or batch does not go with; see `check_unspecified`.
     """
     unknown = [name for name in plan.stages if name not in model.stages]
     if unknown:
@@ -52,6 +53,7 @@ def check_plan(plan, model, strategy, dataset):
         )
     for index in range(len(plan.stages)):
         make_schedule(plan, index, num_images // plan.batch_size)
+    check_unspecified(plan, dataset)
     _check_labels(dataset)
     for name in plan.stages:
         _check_boxes(name, model.stages[name], model, dataset)

@@ -26,6 +26,7 @@ from srn_tf.evaluation.blocks import row_blocks
 
 MAX_POSITIVE_WEIGHT = 100.0  # chosen by this project: COCO's rarest label would otherwise weigh 547
 MARGIN = 1.0  # of the ranking losses
+LABEL_BY_LABEL = ("sigmoid", "focal", "asymmetric")  # the losses in which a label's term does not depend on others
 
 
 def make_loss(

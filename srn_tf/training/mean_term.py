@@ -20,7 +20,8 @@ class MeanTerm:
     Args:
         model: MultiLabelModel.
         term: models.model.Term that is per image.
-        label_loss, ignores_unspecified: as in training.
+        label_loss: of specified labels, see `training.losses`.
+        ignores_unspecified: whether it leaves out labels that are 0.
         num_boxes: K, for a term of a stage that needs boxes, see `pipeline.evaluation_batches`; None is without.
         features: data.features.Features of the split, which are read in place of its images; None reads images.
     """

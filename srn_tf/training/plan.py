@@ -31,6 +31,12 @@ class TrainingPlan:
     asl_margin: float = 0.05
     asl_focal_gradient: bool = False
     positive_weights: str = "none"
+    unspecified: str = "auto"
+    selective_prior: str = ""
+    selective_threshold: float = 0.5
+    selective_top_k: int = 5
+    selective_gamma: float = 4.0
+    selective_weight: float = 1.0
     batch_size: int = 96
     accumulation_steps: int = 1
     optimizer: str = "sgd"

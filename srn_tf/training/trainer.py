@@ -24,6 +24,7 @@ from srn_tf.evaluation.protocols import is_constant, mean_average_precision, pro
 from srn_tf.labels import check_same_labels
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
+from srn_tf.training import unspecified
 from srn_tf.training.checks import check_plan, check_same_stack, warn_of_untrained
 from srn_tf.training.f1 import f1_and_confusion
 from srn_tf.training.freezing import planned_stage
@@ -68,15 +69,12 @@ class Trainer:
         self._steps_per_epoch = num_images // plan.batch_size
         if plan.cache != "features":  # Made once, so that its cache serves every epoch.
             self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
-        self._loss = make_loss(
-            plan.loss,
-            plan.focal_gamma,
-            plan.asl_gamma_pos,
-            plan.asl_gamma_neg,
-            plan.asl_margin,
-            plan.asl_focal_gradient,
-            self._positive_weights(),
-        )
+        mode = unspecified.mode_of(plan, dataset)
+        has_unspecified = dataset.has_unspecified or dataset.dropped is not None
+        self._leaves_out = mode != "negative" and has_unspecified  # in training
+        self._leaves_out_in_validation = mode != "negative" and dataset.has_unspecified
+        self._validation_loss = make_loss(**unspecified.loss_options(plan), positive_weights=self._positive_weights())
+        self._loss = unspecified.training_loss(self._validation_loss, mode, plan, dataset)
         self._meta = {"labels": list(dataset.labels), "trained": list(trained)}  # of every file of weights
         self._states = States(work.states, plan.keep_checkpoints)
         self._is_chief = distribution.is_chief(strategy)
@@ -91,7 +89,7 @@ class Trainer:
         """float32 (C,), or None if positives and negatives weigh the same."""
         if self._plan.positive_weights == "none":
             return None
-        weights = balanced_weights(self._dataset.records("train"), self._dataset.ignores_unspecified)
+        weights = balanced_weights(self._dataset.records("train"), self._leaves_out)
         logger.info("Weights of positives: %.2f (most frequent label) to %.2f.", weights.min(), weights.max())
         return weights
 
@@ -230,7 +228,7 @@ class Trainer:
             crops=plan.crops,
             mirror=plan.mirror,
             shuffle_buffer=plan.shuffle_buffer,
-            ignore_unspecified=self._dataset.ignores_unspecified,
+            ignore_unspecified=self._leaves_out,
             first_step=run.steps,
             share=(context.input_pipeline_id, context.num_input_pipelines),
             threads=plan.data_threads,
@@ -369,8 +367,8 @@ class Trainer:
             evaluator = Evaluator(model, self._strategy, (stage.watched,), folder=folder, features=features)
             return functools.partial(self._validate, evaluator=evaluator)
         (term,) = [term for term in stage.terms if term.name == stage.watched]
-        ignores_unspecified = self._dataset.ignores_unspecified
-        mean = MeanTerm(model, term, self._loss, ignores_unspecified, self._boxes_for(stage), features)
+        rules = self._validation_loss, self._leaves_out_in_validation
+        mean = MeanTerm(model, term, *rules, self._boxes_for(stage), features)
         return functools.partial(self._validate_term, mean=mean)
 
     def _validate_term(self, run, mean):
@@ -388,15 +386,16 @@ class Trainer:
         )
 
     def _validate(self, run, evaluator):
-        """The watched output on the validation images: the loss as in training, mAP by the data set's protocol, and F1
-        and confusion with unspecified entries as negatives.
+        """The watched output on the validation images: the loss, without what training adds for unspecified labels; mAP
+        by the data set's protocol; F1 and confusion with unspecified entries as negatives.
         """
         predictions = evaluator.predict(self._validation_records(), self._plan.batch_size)
         logits, labels = predictions.logits[run.stage.watched], predictions.labels
         if not all(np.isfinite(logits[rows]).all() for rows in row_blocks(logits)):
             raise InputError(self._not_finite(run))
         protocol = protocol_named(self._dataset.protocol)
-        values = validation_metrics(logits, labels, protocol, self._loss, self._dataset.ignores_unspecified)
+        rules = self._validation_loss, self._leaves_out_in_validation
+        values = validation_metrics(logits, labels, protocol, *rules)
         if values["mAP"] is None:
             raise InputError(
                 f"Validation images must have labels. Received: no label on {len(labels)} images. Use another "

@@ -38,6 +38,8 @@ class Page:
         protocol: evaluation.protocols.Protocol, or None where the truth is not known.
         scores: scores.Scores of all images, or None.
         wrongness: float (N,) of the images shown, see `scores.wrongness`, or None.
+        issues: for each image shown, label index -> score of a label that may be wrong, see `label_issues.LabelIssue`;
+            None if nobody has looked for them.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Page:
     scores: object = None
     wrongness: np.ndarray | None = None
     regions: list = dataclasses.field(default_factory=list)
+    issues: list | None = None
 
 
 def render(page):
@@ -101,8 +104,12 @@ def _data(page):
         "truth": None,
         "unknown_is_false": page.protocol is None or page.protocol.zero_in_rates == "negative",
         "metrics": None if page.scores is None else _metrics(page.scores),
+        "has_issues": page.issues is not None,
         "images": [_image(image, len(page.maps), len(page.regions)) for image in images],
     }
+    if page.issues is not None:
+        for image, of_image in zip(data["images"], page.issues, strict=True):
+            image["issues"] = [[label, round(score, 6)] for label, score in of_image.items()]
     if page.protocol is not None:
         labels = np.stack([image.labels for image in images])
         is_unknown = (labels == 0) & page.protocol.is_zero_unspecified

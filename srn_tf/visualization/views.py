@@ -99,7 +99,7 @@ def drawings(predictor, source, chosen_labels, num_images, order):
         )
 
 
-def answers_page(predictor, source, model_name, kept_labels, num_images, order):
+def answers_page(predictor, source, model_name, kept_labels, num_images, order, issues=None):
     """Writes the page of a model's answers to all images of a source.
 
     Args:
@@ -110,10 +110,12 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
             predicted and most probable ones.
         num_images: int, maximum number shown; all are counted.
         order: one of ORDERS, which are shown if not all.
+        issues: list of label_issues.LabelIssues, the likeliest first: their images are shown if not all, whatever the
+            order, and the page opens with them; None for a page without.
     Returns:
         str, HTML.
     Raises:
-        InputError: an image that cannot be read, or "wrong" without truth.
+        InputError: an image that cannot be read, "wrong" without truth, or issues of other images or labels.
     """
 
     def kept(probabilities, predicted, labels):
@@ -125,18 +127,22 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
         )
 
     protocol = source.protocol
+    found = None if issues is None else _by_position(issues, source, predictor.labels)
     if len(source) <= num_images:  # each is asked about once
         positions, how = range(len(source)), ""
         images = explained.explain(predictor, source, positions, kept, PHOTO_PX)
         answers = explained.answers_of(images)
     else:
         answers = explained.answer_all(predictor, source)
-        positions, how = _chosen(source, num_images, order, answers)
+        if found is not None:
+            positions, how = list(found)[:num_images], "those whose labels may be wrong"
+        if found is None or not positions:
+            positions, how = _chosen(source, num_images, order, answers)
         positions = sorted(positions)
         images = explained.explain(predictor, source, positions, kept, PHOTO_PX)
     page = Page(
         title=f"{source.title}: {model_name}",
-        summary=_summary(predictor, source, images, how),
+        summary=" ".join([_summary(predictor, source, images, how), *_issues_note(found)]),
         labels=predictor.labels,
         thresholds=predictor.thresholds,
         maps=predictor.maps,
@@ -146,8 +152,32 @@ def answers_page(predictor, source, model_name, kept_labels, num_images, order):
         protocol=protocol,
         scores=protocol and scores.score_answers(answers, protocol, predictor.labels, predictor.thresholds),
         wrongness=protocol and scores.wrongness(answers.probabilities, answers.labels, protocol)[list(positions)],
+        issues=None if found is None else [found.get(position, {}) for position in positions],
     )
     return render(page)
+
+
+def _by_position(issues, source, labels):
+    """Issues by image, the likeliest first: position in the source -> {label index: score}."""
+    places = {name: position for position, name in enumerate(source.names)}
+    indices = {name: index for index, name in enumerate(labels)}
+    found = {}
+    for issue in issues:
+        if issue.image not in places or issue.label not in indices:
+            what = f"image {issue.image!r}" if issue.image not in places else f"label {issue.label!r}"
+            raise InputError(
+                f"Label issues must be of the images and labels of the page. Received: {what}, which is not in "
+                f"{source.title}. Evaluate this split with --label_issues."
+            )
+        found.setdefault(places[issue.image], {})[indices[issue.label]] = issue.score
+    return found
+
+
+def _issues_note(found):
+    """A sentence on label issues, or none."""
+    if found is None:
+        return []
+    return [f"{sum(map(len, found.values()))} labels of {len(found)} images may be wrong."]
 
 
 def _chosen(source, num_images, order, answers):

@@ -19,9 +19,13 @@ def names_of(tmp_path, *configurations):
 
 def test_runs_that_differ_in_seed_and_place_are_one_row(tmp_path):
     paths = [
-        write_run(tmp_path / "srn_0", {"model": "srn", "seed": 0, "cache": "none"}, PERFECT),
+        write_run(tmp_path / "srn_0", {"model": "srn", "seed": 0, "cache": "none", "selective_prior": "A"}, PERFECT),
         write_run(tmp_path / "main", {"model": "main_net", "seed": 0}, WEAK, output="y_cls", final="y_cls"),
-        write_run(tmp_path / "srn_1", {"seed": 1, "model": "srn", "data_dir": "D", "prepared_dir": "P"}, WEAK),
+        write_run(
+            tmp_path / "srn_1",
+            {"seed": 1, "model": "srn", "data_dir": "D", "prepared_dir": "P", "selective_prior": "B"},
+            WEAK,
+        ),
     ]
     comparison = compare_runs(paths, "test")
     assert (comparison.dataset, comparison.split, comparison.protocol.name) == ("scenes", "test", "scenes")

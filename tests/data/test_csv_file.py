@@ -62,6 +62,22 @@ def test_records_of_both_forms(folder):
     }
 
 
+PARTLY = "image,dog,cat,split\nb.jpg,1,0,test\na.jpg,-1,1,train\nc.jpg,,0,val\nd.jpg,0,-1,train\n"
+
+
+def test_unspecified_labels(folder):
+    source = read(folder, csv=PARTLY, unspecified_marks="-1, empty")
+    assert truths(source) == {
+        "train": {"a.jpg": (0, 1), "d.jpg": (-1, 0)},
+        "validation": {"c.jpg": (0, -1)},
+        "test": {"b.jpg": (1, -1)},
+    }
+    assert "No image of train has: dog." in source.notes
+    mixed = "image,dog,cat,cow\n" + "".join(f"{name}.jpg,{i % 2},-1,0\n" for i, name in enumerate("abcdef"))
+    splits = truths(read(folder, csv=mixed, unspecified_marks="-1")).values()
+    assert {truth for split in splits for truth in split.values()} == {(1, 0, -1), (-1, 0, -1)}
+
+
 @pytest.mark.parametrize("content", [COLUMNS, LISTS])
 def test_labels_file_gives_the_order(folder, content):
     source = read(folder, csv=content, labels_file="\n cat \n\ndog\n")
@@ -296,6 +312,17 @@ BAD = {
         "validation_fraction is for images that srn_tf splits. Received: 0.1 together with test_csv",
     ),
     "fraction of 1": ({"csv": PLAIN, "test_fraction": 1.0}, "test_fraction must be above 0", "Received: 1.0"),
+    "marks of a list": (
+        {"csv": PLAIN, "unspecified_marks": "empty"},
+        "unspecified_marks needs one column per label, with 0, 1 or a mark. Received: {folder}/csv.txt, whose column",
+    ),
+    "a mark that says no": ({"csv": COLUMNS, "unspecified_marks": "0,-1"}, "not 0 or 1, such as -1 or empty. Received"),
+    "an empty mark": ({"csv": COLUMNS, "unspecified_marks": "-1,"}, "Received: '-1,'. Write empty for an empty cell."),
+    "another mark": ({"csv": PARTLY, "unspecified_marks": "empty"}, "must be 0 or 1. Received: '-1'", "_marks=-1"),
+    "nothing known to be absent": (
+        {"csv": "image,dog,cat,split\nb.jpg,1,-1,test\na.jpg,0,1,train\n", "unspecified_marks": "-1"},
+        "csv.txt: the test images must have absent labels, with 0. Received: only 1 and unspecified. Write 0",
+    ),
     "one image": ({"csv": "image,labels\na.jpg,cat\n"}, "The splits train, test need one image each. Received: 1"),
 }
 

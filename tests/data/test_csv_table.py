@@ -45,6 +45,19 @@ def test_columns_of_0_and_1(write):
     )
 
 
+def test_cells_that_mean_unspecified(write):
+    path = write("file,dog,label\na.jpg,-1,1\nb.jpg,0,\n")
+    table = read_table(path, marks=frozenset(["-1", ""]))
+    assert table.columns == ("dog", "label")  # whose cells are 0, 1 or marks
+    first, second = table.rows
+    assert (first.present, first.unspecified) == ({"label"}, {"dog"})
+    assert (second.present, second.unspecified) == (set(), {"label"})
+    for cell, name in (("-1", "-1"), ("", "empty")):
+        hint = f"If it means that the label is not known, give --unspecified_marks={name}."
+        with pytest.raises(InputError, match=f"a label must be 0 or 1. Received: '{cell}'. Correct the cell. {hint}"):
+            read_table(write(f"file,dog,cat\na.jpg,{cell},1\n"))
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -347,6 +347,28 @@ def test_only_voc2007_leaves_unspecified_labels_out_of_the_loss(source, tmp_path
     assert not open_dataset("coco2014", str(source), str(tmp_path / "prepared")).ignores_unspecified
 
 
+def test_a_table_with_unspecified_marks_has_a_protocol_of_its_own(tmp_path):
+    source = write_source(tmp_path / "source")  # noqa: F811
+    rows = [
+        "image,red,blue,split",
+        "train/red_0.png,1,-1,train",
+        "train/blue_1.png,0,1,train",
+        "test/red_3.png,1,0,test",
+    ]
+    (source / "labels.csv").write_text("\n".join(rows))
+    for marks, expected in (("-1", ("partial", True, True)), ("", ("coco", False, False))):
+        if not marks:
+            (source / "labels.csv").write_text("\n".join(rows).replace("-1", "0"))
+        options = {"csv": "labels.csv", "unspecified_marks": marks}
+        builder = make_builder("csv", tmp_path / f"data{marks}", source, options, Settings(processes=1))
+        prepare(builder)
+        dataset = open_dataset("csv", str(tmp_path / f"data{marks}"), "", 0.0)
+        assert (dataset.protocol, dataset.ignores_unspecified, dataset.has_unspecified) == expected
+        assert protocol_of("csv", builder) == dataset.protocol
+        labels = {tuple(record["labels"]) for record in dataset.records("train").as_numpy_iterator()}
+        assert labels == ({(1, 0), (-1, 1)} if marks else {(1, 0), (0, 1)})
+
+
 def read_voc_like(source_dir, options):
     """The folders train and test as splits of 20 labels."""
     del options

@@ -304,6 +304,10 @@ def test_other_options(source, data_dir):
     prepare(make(data_dir, source, prefix="red"))
     prepare(FolderOfImages(data_dir=data_dir))  # without options: whatever is there
     assert left_in(data_dir) == before
+    metadata = json.loads((folder / "metadata.json").read_text())
+    del metadata["options"]["list"]  # as of a preparation before that option existed
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    prepare(make(data_dir, source, prefix="red"))
 
 
 def test_a_file_that_was_edited_is_another_option(source, data_dir, tmp_path):

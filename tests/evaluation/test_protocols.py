@@ -24,7 +24,7 @@ LABELS = np.array([[1, -1, 0], [-1, 1, -1], [0, -1, 1]])
 
 
 def test_presets():
-    assert list(protocols.PROTOCOLS) == ["nus_wide", "coco", "wider_attribute", "voc2007", "scenes"]
+    assert list(protocols.PROTOCOLS) == ["nus_wide", "coco", "wider_attribute", "voc2007", "scenes", "partial"]
     for name, protocol in protocols.PROTOCOLS.items():
         assert protocol.name == name
         assert protocols.protocol_named(name) == protocol
@@ -42,6 +42,7 @@ def test_presets():
             protocols.WIDER_ATTRIBUTE,
             ["0 is unspecified. 0 is left out of AP and calibration, and negative in precision"],
         ),
+        (protocols.PARTIAL, ["0 is left out of AP and calibration, and left out of precision, recall and F1."]),
         (protocols.VOC2007, ["0 is difficult. 0 is left out of AP and calibration, and negative in precision"]),
         (dataclasses.replace(protocols.VOC2007, zero_in_rates="excluded"), ["and left out of precision"]),
         (dataclasses.replace(protocols.VOC2007, zero_in_ap="negative"), ["0 is difficult. 0 is negative in AP"]),
@@ -71,7 +72,8 @@ def test_policies_that_are_none(protocol, policy, message):
 
 def test_unknown_protocol():
     with pytest.raises(
-        InputError, match="protocol must be one of nus_wide, coco, wider_attribute, voc2007, scenes. Received: 'v"
+        InputError,
+        match="protocol must be one of nus_wide, coco, wider_attribute, voc2007, scenes, partial. Received: 'v",
     ):
         protocols.protocol_named("voc")
 

@@ -80,7 +80,8 @@ class OtherRecords:
     """Stands for a DataSet: its training records changed, everything else its own."""
 
     def __init__(self, dataset, change, ignores_unspecified=False):
-        self._dataset, self._change, self.ignores_unspecified = dataset, change, ignores_unspecified
+        self._dataset, self._change = dataset, change
+        self.ignores_unspecified = self.has_unspecified = ignores_unspecified
 
     def __getattr__(self, name):
         return getattr(self._dataset, name)

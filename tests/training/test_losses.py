@@ -473,13 +473,14 @@ def test_a_continued_run_draws_what_one_that_was_not_stopped_draws(dataset, tmp_
 @pytest.mark.parametrize("positive_weights", ["none", "balanced"])
 def test_the_loss_is_that_of_the_plan(dataset, tmp_path, monkeypatch, positive_weights):
     received = []
-    monkeypatch.setattr(trainer, "make_loss", lambda *arguments: received.append(arguments))
+    monkeypatch.setattr(trainer, "make_loss", lambda **arguments: received.append(arguments))
     values = {"loss": "sigmoid", "focal_gamma": 1.5, "asl_gamma_pos": 2.5, "asl_gamma_neg": 3.5, "asl_margin": 0.25}
     values["asl_focal_gradient"] = True
     plan = small_runs.make_plan(**values, positive_weights=positive_weights)
     small_runs.make_trainer(tmp_path, small.build_two_parts(), dataset, plan)
-    ((*arguments, weights),) = received
-    assert arguments == list(values.values())
+    (arguments,) = received
+    weights = arguments.pop("positive_weights")
+    assert arguments == {"name" if name == "loss" else name: value for name, value in values.items()}
     if positive_weights == "none":
         assert weights is None
     else:

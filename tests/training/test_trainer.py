@@ -491,7 +491,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
         _factors="factors",
         _features={},
         _model=types.SimpleNamespace(image_size=56),
-        _dataset=types.SimpleNamespace(ignores_unspecified=True),
+        _leaves_out=True,
         _strategy=tf.distribute.get_strategy(),
         _boxes_for=lambda stage: {"a stage": 5}[stage],
     )

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
+from srn_tf.evaluation.label_issues import LabelIssue
 from srn_tf.evaluation.metrics import average_precisions, count_decisions, precision_recall_f1
 from srn_tf.visualization import views
 from tests.visualization.browser import ask, find_chromium
@@ -192,6 +193,23 @@ def test_cards(page, answers, predictor):
         order = np.argsort(values.ravel())
         assert (np.diff(opacity.ravel()[order]) >= 0).all()
         assert opacity.max() == 217 if is_own else opacity.max() < 217  # 0.85 of 255: the end of the scale
+
+
+def test_labels_that_may_be_wrong(predictor, answers, tmp_path):
+    source = StandInSource([f"{i}.jpg" for i in range(N)], answers[1])
+    issues = [LabelIssue("7.jpg", "dog", 0, 0.9, 0.1), LabelIssue("2.jpg", NAMES[2], 1, 0.2, 0.2)]
+    issues += [LabelIssue("4.jpg", "dog", 1, 0.3, 0.3)]
+    path = tmp_path / "page.html"
+    path.write_text(views.answers_page(predictor, source, "M", [0], N, "first", issues), encoding="utf-8")
+    every, of_dog, all_images = ask(path, ["", "label=dog", "error=all"], CARDS)
+    assert (every["names"], of_dog["names"]) == (["7.jpg", "2.jpg", "4.jpg"], ["7.jpg", "4.jpg"])
+    assert all_images["names"][:5] == ["7.jpg", "2.jpg", "4.jpg", "0.jpg", "1.jpg"]
+    for chips, label in zip(every["chips"], ("dog", NAMES[2], "dog"), strict=True):
+        marked = [(text, kind) for text, kind, _ in chips if kind.endswith(" issue")]
+        assert len(marked) == 1 and marked == [tuple(chips[0][:2])]  # it comes first
+        assert marked[0][0].startswith("⚠ ") and f" {label} " in marked[0][0]
+    (state,) = ask(path, [""], STATE)
+    assert (state["images"], state["error"]) == ("3", "issue")
 
 
 def test_a_narrow_window_and_no_map_of_the_label(page):

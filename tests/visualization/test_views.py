@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from srn_tf.errors import InputError
+from srn_tf.evaluation.label_issues import LabelIssue
 from srn_tf.visualization import views
 from tests.visualization.embedded import array, data_of
 from tests.visualization.stand_ins import REGIONS, StandInPredictor, StandInSource, random_maps, random_regions
@@ -117,6 +118,26 @@ def test_page_of_some_images_counts_all(predictor, source):
         three = set(np.argsort(-predictor.probabilities[position])[:3])
         true, predicted = source.labels[position] == 1, predictor.probabilities[position] > 0.9
         assert set(image["labels"]) == three | {4} | set(np.flatnonzero(true | predicted))
+
+
+def test_page_of_label_issues_shows_their_images(predictor, source):
+    issues = [LabelIssue("9.jpg", "cow", 0, 0.98, 0.02), LabelIssue("3.jpg", "dog", 1, 0.1, 0.1)]
+    issues += [LabelIssue("9.jpg", "hen", 0, 0.8, 0.2), LabelIssue("5.jpg", "cat", 0, 0.7, 0.3)]
+    data = data_of(views.answers_page(predictor, source, "M", [], 2, "wrong", issues))
+    assert [(image["name"], image["issues"]) for image in data["images"]] == [
+        ("3.jpg", [[0, 0.1]]),
+        ("9.jpg", [[2, 0.02], [4, 0.2]]),
+    ]
+    assert data["has_issues"] and "2 images are shown: those whose labels may be wrong." in data["summary"]
+    assert data["summary"].endswith("4 labels of 3 images may be wrong.")
+    data = data_of(views.answers_page(predictor, source, "M", [], N, "first", issues[:1]))
+    assert [bool(image["issues"]) for image in data["images"]] == [position == 9 for position in range(N)]
+    data = data_of(views.answers_page(predictor, source, "M", [], 2, "first", []))  # nothing is wrong
+    assert [image["name"] for image in data["images"]] == ["0.jpg", "1.jpg"]
+    unknown = {"image": LabelIssue("z.jpg", "dog", 0, 1.0, 0.0), "label": LabelIssue("1.jpg", "z", 0, 1.0, 0.0)}
+    for what, issue in unknown.items():
+        with pytest.raises(InputError, match=f"of the images and labels of the page. Received: {what} 'z"):
+            views.answers_page(predictor, source, "M", [], 2, "first", [issue])
 
 
 def test_page_of_the_first_images(predictor, source):

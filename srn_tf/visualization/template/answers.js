@@ -24,11 +24,13 @@ const KINDS = {
   predicted: ["✓", "predicted"],
   other: ["", "neither true nor predicted"],
 };
+const ISSUE = "⚠"; // before a label that may be wrong
+const ISSUES = data.has_issues ? [["issue", "label may be wrong"]] : [];
 const ERRORS = truth
-  ? [["all", "all"], ["present", "true or predicted"], ["right", "right"], ["missed", "missed"],
+  ? [...ISSUES, ["all", "all"], ["present", "true or predicted"], ["right", "right"], ["missed", "missed"],
      ["false", "false"], ["wrong", "missed or false"], ["neither", "neither true nor predicted"]]
   : [["all", "all"], ["present", "predicted"], ["neither", "not predicted"]];
-const SORTS = [["position", "stored order"], ...(truth ? [["wrong", "most wrong first"]] : []),
+const SORTS = [...(data.has_issues ? [["issue", "likeliest error first"]] : []), ["position", "stored order"], ...(truth ? [["wrong", "most wrong first"]] : []),
   ["high", "highest probability first"], ["low", "lowest probability first"]];
 const MAPS = [...data.maps, ...data.regions].map(({ name, title }) => [name, title]); // what is drawn over photographs
 const state = {};
@@ -56,6 +58,7 @@ function make(tag, attributes = {}, ...children) {
 // Reading the state from the address, and writing it there.
 
 function defaultError(label) {
+  if (data.has_issues) return "issue";
   return label === ALL ? "all" : "present";
 }
 
@@ -121,10 +124,16 @@ function wrongness(image) {
   return Math.abs((truth[place] === 1 ? 1 : 0) - probabilities[place]);
 }
 
+function issueScore(image, label) { // the lower, the likelier it is wrong; Infinity: nothing says that it is
+  const scores = (data.images[image].issues || []).filter(([of]) => label === ALL || of === label);
+  return Math.min(Infinity, ...scores.map(([, score]) => score));
+}
+
 function isWanted(image) {
   const p = probability(image);
   if (p < state.min || p > state.max) return false;
   if (state.error === "all") return true;
+  if (state.error === "issue") return issueScore(image, state.label) < Infinity;
   const labels = state.label === ALL ? data.labels.keys() : [state.label];
   const kinds = Array.from(labels, (label) => kind(image, label));
   switch (state.error) {
@@ -139,6 +148,7 @@ function isWanted(image) {
 
 function wantedImages() {
   const order = {
+    issue: (image) => Math.min(issueScore(image, state.label), 2), // above every score
     position: (image) => image,
     wrong: (image) => -wrongness(image),
     high: (image) => -probability(image),

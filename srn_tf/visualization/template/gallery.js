@@ -71,13 +71,15 @@ function makeCard(image) {
   } else if (state.map !== "none") {
     caption = `This page keeps no map of ${data.labels[state.label]} for this image.`;
   }
+  const mayBeWrong = (label) => issueScore(image, label) < Infinity;
   const listed = [...data.labels.keys()].filter(
-    (label) => kind(image, label) !== "other" || label === state.label || label === shown);
-  listed.sort((one, other) => p(image, other) - p(image, one));
+    (label) => kind(image, label) !== "other" || label === state.label || label === shown || mayBeWrong(label));
+  listed.sort((one, other) => mayBeWrong(other) - mayBeWrong(one) || p(image, other) - p(image, one));
   const chips = listed.slice(0, CHIPS).map((label) => {
     const name = kind(image, label);
-    const text = `${KINDS[name][0]} ${data.labels[label]} ${p(image, label).toFixed(2)}`.trim();
-    const chip = make("button", { type: "button", class: name, title: KINDS[name][1],
+    const [sign, meaning] = mayBeWrong(label) ? [`${ISSUE} ${KINDS[name][0]}`, `${KINDS[name][1]}; may be wrong`] : KINDS[name];
+    const text = `${sign.trim()} ${data.labels[label]} ${p(image, label).toFixed(2)}`.trim();
+    const chip = make("button", { type: "button", class: mayBeWrong(label) ? `${name} issue` : name, title: meaning,
       "aria-pressed": `${label === shown}` }, text);
     chip.disabled = !kept.includes(label);
     chip.addEventListener("click", () => {
@@ -105,6 +107,7 @@ function drawGallery() {
 function drawKey() {
   const names = truth ? ["right", "false", "missed", ...(truth.includes(2) ? ["unknown"] : [])] : ["predicted"];
   const parts = names.map((name) => make("span", { class: name }, KINDS[name].join(" ")));
+  if (data.has_issues) parts.push(make("span", { class: "issue" }, `${ISSUE} truth may be wrong`));
   if (MAPS.length) parts.push(make("span", { class: "text" }, MAPS_TEXT));
   $("key").replaceChildren(...parts);
   const shades = Array.from({ length: 16 }, (_, i) => {
