@@ -1,16 +1,21 @@
 """Prepares a data set for training: verifies and shards a download in its official layout, or your own photographs.
 
 python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
-python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA
+python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA [--preview=LOOK]
 
 docs/data.md says what each data set expects in DOWNLOADED; with an empty folder, the error message does. A finished
-data set is left as it is. An interrupted preparation starts again.
+data set is left as it is. An interrupted preparation starts again. --preview writes a page on what was understood of
+labels and splits, with ten images, and prepares nothing.
 """
+
+import os
 
 from absl import flags
 
 from srn_tf.choices import DATASETS
 from srn_tf.commands import cli
+from srn_tf.errors import InputError
+from srn_tf.files import writing
 from srn_tf.program import command
 
 FLAGS = flags.FLAGS
@@ -39,6 +44,9 @@ def define_flags():
     flags.DEFINE_string("source_dir", None, "Folder of the download, which is only read. scenes needs none.")
     flags.DEFINE_string(
         "data_dir", None, "Folder for prepared data sets: <data_dir>/<dataset>/<version>.", required=True
+    )
+    flags.DEFINE_string(
+        "preview", None, "Folder for a page on labels, splits and ten images as they were read; prepares nothing."
     )
     flags.DEFINE_integer("processes", 0, "Number of processes that read images; 0: one per CPU.", 0)
     flags.DEFINE_float("max_rejected", 0.001, "Maximum share of damaged images.", 0.0, 1.0)
@@ -108,6 +116,11 @@ def main(_):
         cli.need_flags("--beam_options", "beam_runner")
     beam_options = cli.split_options("beam_options")
     cli.need_paths(*(["source_dir"] if FLAGS.dataset == "csv" else []), *_FILES)  # of a download the builder says more
+    if FLAGS.preview:
+        if FLAGS.dataset == "scenes":
+            raise InputError("--preview is for data sets with a source. Received: scenes, which is drawn. Remove it.")
+        cli.need_flags("--preview", "source_dir")
+        cli.make_output_dir("preview", FLAGS.preview)
 
     from srn_tf.data.builder import Settings
     from srn_tf.data.datasets import make_builder
@@ -116,6 +129,8 @@ def main(_):
 
     settings = Settings(FLAGS.processes, FLAGS.max_rejected, FLAGS.allow_overlap, FLAGS.fail_on_mismatch)
     builder = make_builder(FLAGS.dataset, FLAGS.data_dir, FLAGS.source_dir, options, settings)
+    if FLAGS.preview:
+        return _write_preview(builder)
     was_prepared = is_prepared(builder)
     prepare(builder, FLAGS.beam_runner, beam_options)
     if was_prepared:
@@ -129,6 +144,20 @@ def main(_):
     if FLAGS.dataset in _FLAGFILES:
         where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags --data_dir={FLAGS.data_dir}"
     print(f"Train on it: {command('train')} {where} --work_dir=RUN")
+
+
+def _write_preview(builder):
+    from srn_tf.data.audit import source_warnings
+    from srn_tf.visualization.preview import render_preview
+
+    source = builder.source
+    path = os.path.join(FLAGS.preview, "preview.html")
+    with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
+        file.write(render_preview(FLAGS.dataset, source, builder.source_dir))
+    for line in (*source.notes, *(f"Warning: {warning}" for warning in source_warnings(source))):
+        print(line)
+    sizes = ", ".join(f"{len(photos):,} {split}" for split, photos in source.splits.items())
+    print(f"{FLAGS.dataset}: {sizes} images, {len(source.labels):,} labels. Nothing was prepared. Page: {path}")
 
 
 def _print_labels(stored, path):

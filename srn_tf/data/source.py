@@ -68,6 +68,7 @@ class Source:
         counts: Counts to compare.
         notes: lines for the user about what was left out or merged.
         warnings: likewise, about what may be a mistake.
+        form: pairs (what, how it was read) of str, such as ("labels", "column 'labels'"), for a preview.
     """
 
     labels: tuple
@@ -75,6 +76,7 @@ class Source:
     counts: tuple = ()
     notes: tuple = ()
     warnings: tuple = ()
+    form: tuple = ()
 
 
 def check_source_dir(source_dir, layout):
