@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from srn_tf.choices import DATASETS
+from srn_tf.choices import DATASETS, OWN_PHOTOS
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.files import writing
@@ -23,15 +23,20 @@ FLAGS = flags.FLAGS
 # Flags that are options of some data sets. Each data set's class knows its own.
 _OPTIONS = (
     *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
-    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
+    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator", "columns"),
+    *("annotations", "test_annotations", "validation_annotations", "skip_missing", "group_column", "group_similar"),
     *("test_fraction", "validation_fraction", "split_seed"),
 )
 
-_FILES = ("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file")  # of them
+_FILES = (  # of them
+    *("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file"),
+    *("annotations", "test_annotations", "validation_annotations"),
+)
 
 # Data set -> flagfile in configs/ that one trains on it first.
 _FLAGFILES = {
-    **{"scenes": "scenes", "csv": "own_photos", "coco2014": "coco2014_resnet101", "voc2007": "voc2007_resnet101"},
+    **dict.fromkeys(OWN_PHOTOS, "own_photos"),
+    **{"scenes": "scenes", "coco2014": "coco2014_resnet101", "voc2007": "voc2007_resnet101"},
     **{"nus_wide": "nus_wide_resnet101", "wider_attribute": "wider_attribute_resnet101"},
 }
 
@@ -89,24 +94,49 @@ def define_flags():
     flags.DEFINE_enum(
         "difficult_test", "ignored", policies, "voc2007: value in test of a label with difficult objects only."
     )
-    flags.DEFINE_string("csv", "", "csv: table of image paths and labels.")
+    flags.DEFINE_string("csv", "", "csv: table of image paths and labels, see docs/data.md for its forms.")
     flags.DEFINE_string("test_csv", "", "csv: table of the test images; --csv then holds the training images only.")
     flags.DEFINE_string("validation_csv", "", "csv: table of the validation images.")
-    flags.DEFINE_string(
-        "labels_file", "", "csv: file of label names, one per line, which sets their order. Default: all labels found."
-    )
     flags.DEFINE_string("separator", ";", "csv: separator of the names in a cell of the column labels.")
+    flags.DEFINE_string(
+        "columns", "", "csv: names of all columns, such as image,labels, for a table without header; - is not used."
+    )
+    flags.DEFINE_string("annotations", "", "coco_json, label_studio, cvat: file of the annotations.")
+    flags.DEFINE_string(
+        "test_annotations", "", "Likewise, of the test images; --annotations then holds the training images only."
+    )
+    flags.DEFINE_string("validation_annotations", "", "Likewise, of the validation images.")
+    flags.DEFINE_string(
+        "labels_file",
+        "",
+        "Own photographs: file of label names, one per line, which sets their order. Default: all labels found.",
+    )
+    flags.DEFINE_string(
+        "group_column",
+        "",
+        "csv: column of groups, such as a person's number; a split keeps the images of one together.",
+    )
+    flags.DEFINE_bool(
+        "group_similar",
+        False,
+        "Own photographs: keep equal and nearly equal images together when splitting; opens all.",
+    )
+    flags.DEFINE_bool("skip_missing", False, "Own photographs: leave out images whose file is missing.")
     flags.DEFINE_float(
         "test_fraction",
         0.2,
-        "Share of test images. csv: in a table without its own split, default 0.2. apparel: default 0.5.",
+        "Share of test images. Own photographs: where they come without splits, default 0.2. apparel: default 0.5.",
         0.0,
         1.0,
     )
     flags.DEFINE_float(
-        "validation_fraction", 0.0, "csv: share of validation images in a table without its own split.", 0.0, 1.0
+        "validation_fraction",
+        0.0,
+        "Own photographs: share of validation images where they come without splits.",
+        0.0,
+        1.0,
     )
-    flags.DEFINE_integer("split_seed", 0, "csv, apparel: seed of the split.", 0)
+    flags.DEFINE_integer("split_seed", 0, "Own photographs, apparel: seed of the split.", 0)
 
 
 def main(_):
@@ -115,7 +145,11 @@ def main(_):
     if FLAGS.beam_options:
         cli.need_flags("--beam_options", "beam_runner")
     beam_options = cli.split_options("beam_options")
-    cli.need_paths(*(["source_dir"] if FLAGS.dataset == "csv" else []), *_FILES)  # of a download the builder says more
+    # Of a download the builder says more. A file may also be named from the source folder.
+    cli.need_paths(*(["source_dir"] if FLAGS.dataset in OWN_PHOTOS else []))
+    for name in _FILES:
+        if not os.path.exists(os.path.join(FLAGS.source_dir or "", FLAGS[name].value or "")):
+            cli.need_paths(name)
     if FLAGS.preview:
         if FLAGS.dataset == "scenes":
             raise InputError("--preview is for data sets with a source. Received: scenes, which is drawn. Remove it.")
@@ -142,7 +176,9 @@ def main(_):
     where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
     print(f"Look at it:  {command('describe_data')} {where} --output_dir=OUT")
     if FLAGS.dataset in _FLAGFILES:
-        where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags --data_dir={FLAGS.data_dir}"
+        is_other = FLAGS.dataset in OWN_PHOTOS and FLAGS.dataset != "csv"  # as the flagfile says
+        dataset = f" --dataset={FLAGS.dataset}" if is_other else ""
+        where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags{dataset} --data_dir={FLAGS.data_dir}"
     print(f"Train on it: {command('train')} {where} --work_dir=RUN")
 
 

@@ -88,12 +88,14 @@ def _check_no_other_version(builder):
 
 
 def _check_same_options(builder):
-    stored, asked = stored_metadata(builder)["options"], builder.recorded_options()
-    different = [name for name in asked if stored.get(name) != asked[name]]
+    # An option that came with a later version of srn_tf had its default before.
+    defaults, asked = {**builder.COMMON_OPTIONS, **builder.OPTIONS}, builder.recorded_options()
+    stored = {**defaults, **stored_metadata(builder)["options"]}
+    different = [name for name in asked if stored[name] != asked[name]]
     if different:
         raise InputError(
             f"{builder.data_dir} must be prepared with the same options as given now. Received: "
-            + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} now" for name in different)
+            + "; ".join(f"{name} {stored[name]!r} there, {asked[name]!r} now" for name in different)
             + ". Remove it, or give another data folder."
         )
 
