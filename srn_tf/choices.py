@@ -1,6 +1,7 @@
 """The closed sets of the command line, stated once; names only, so that --help loads nothing."""
 
-DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
+OWN_PHOTOS = ("csv", "folders", "coco_json", "voc_folder", "label_studio", "cvat", "huggingface")
+DATASETS = ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", *OWN_PHOTOS)
 CACHES = ("none", "encoded", "decoded", "features")
 LOSSES = ("sigmoid", "softmax", "pairwise", "warp", "warp_exact", "focal", "asymmetric")
 RANKING_LOSSES = ("softmax", "pairwise", "warp", "warp_exact")

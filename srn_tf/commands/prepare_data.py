@@ -1,16 +1,21 @@
 """Prepares a data set for training: verifies and shards a download in its official layout, or your own photographs.
 
 python tools/prepare_data.py --dataset=coco2014 --source_dir=DOWNLOADED --data_dir=DATA [--store_size=256]
-python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA
+python tools/prepare_data.py --dataset=csv --source_dir=PHOTOS --csv=labels.csv --data_dir=DATA [--preview=LOOK]
 
 docs/data.md says what each data set expects in DOWNLOADED; with an empty folder, the error message does. A finished
-data set is left as it is. An interrupted preparation starts again.
+data set is left as it is. An interrupted preparation starts again. --preview writes a page on what was understood of
+labels and splits, with ten images, and prepares nothing.
 """
+
+import os
 
 from absl import flags
 
-from srn_tf.choices import DATASETS
+from srn_tf.choices import DATASETS, OWN_PHOTOS
 from srn_tf.commands import cli
+from srn_tf.errors import InputError
+from srn_tf.files import writing
 from srn_tf.program import command
 
 FLAGS = flags.FLAGS
@@ -18,15 +23,20 @@ FLAGS = flags.FLAGS
 # Flags that are options of some data sets. Each data set's class knows its own.
 _OPTIONS = (
     *("store_size", "keep_unlabelled", "label_order", "variant", "list_file", "csv_file", "official_val"),
-    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator"),
+    *("difficult_train", "difficult_test", "csv", "test_csv", "validation_csv", "labels_file", "separator", "columns"),
+    *("annotations", "test_annotations", "validation_annotations", "skip_missing", "group_column", "group_similar"),
     *("test_fraction", "validation_fraction", "split_seed", "unspecified_marks"),
 )
 
-_FILES = ("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file")  # of them
+_FILES = (  # of them
+    *("list_file", "csv_file", "csv", "test_csv", "validation_csv", "labels_file"),
+    *("annotations", "test_annotations", "validation_annotations"),
+)
 
 # Data set -> flagfile in configs/ that one trains on it first.
 _FLAGFILES = {
-    **{"scenes": "scenes", "csv": "own_photos", "coco2014": "coco2014_resnet101", "voc2007": "voc2007_resnet101"},
+    **dict.fromkeys(OWN_PHOTOS, "own_photos"),
+    **{"scenes": "scenes", "coco2014": "coco2014_resnet101", "voc2007": "voc2007_resnet101"},
     **{"nus_wide": "nus_wide_resnet101", "wider_attribute": "wider_attribute_resnet101"},
 }
 
@@ -39,6 +49,9 @@ def define_flags():
     flags.DEFINE_string("source_dir", None, "Folder of the download, which is only read. scenes needs none.")
     flags.DEFINE_string(
         "data_dir", None, "Folder for prepared data sets: <data_dir>/<dataset>/<version>.", required=True
+    )
+    flags.DEFINE_string(
+        "preview", None, "Folder for a page on labels, splits and ten images as they were read; prepares nothing."
     )
     flags.DEFINE_integer("processes", 0, "Number of processes that read images; 0: one per CPU.", 0)
     flags.DEFINE_float("max_rejected", 0.001, "Maximum share of damaged images.", 0.0, 1.0)
@@ -81,30 +94,55 @@ def define_flags():
     flags.DEFINE_enum(
         "difficult_test", "ignored", policies, "voc2007: value in test of a label with difficult objects only."
     )
-    flags.DEFINE_string("csv", "", "csv: table of image paths and labels.")
+    flags.DEFINE_string("csv", "", "csv: table of image paths and labels, see docs/data.md for its forms.")
     flags.DEFINE_string("test_csv", "", "csv: table of the test images; --csv then holds the training images only.")
     flags.DEFINE_string("validation_csv", "", "csv: table of the validation images.")
-    flags.DEFINE_string(
-        "labels_file", "", "csv: file of label names, one per line, which sets their order. Default: all labels found."
-    )
     flags.DEFINE_string("separator", ";", "csv: separator of the names in a cell of the column labels.")
+    flags.DEFINE_string(
+        "columns", "", "csv: names of all columns, such as image,labels, for a table without header; - is not used."
+    )
     flags.DEFINE_string(
         "unspecified_marks",
         "",
         "csv: cells in a label's column that mean that the label is not known, separated by commas; empty for an empty "
         "cell, such as -1,empty. Default: none, every cell is 0 or 1.",
     )
+    flags.DEFINE_string("annotations", "", "coco_json, label_studio, cvat: file of the annotations.")
+    flags.DEFINE_string(
+        "test_annotations", "", "Likewise, of the test images; --annotations then holds the training images only."
+    )
+    flags.DEFINE_string("validation_annotations", "", "Likewise, of the validation images.")
+    flags.DEFINE_string(
+        "labels_file",
+        "",
+        "Own photographs: file of label names, one per line, which sets their order. Default: all labels found.",
+    )
+    flags.DEFINE_string(
+        "group_column",
+        "",
+        "csv: column of groups, such as a person's number; a split keeps the images of one together.",
+    )
+    flags.DEFINE_bool(
+        "group_similar",
+        False,
+        "Own photographs: keep equal and nearly equal images together when splitting; opens all.",
+    )
+    flags.DEFINE_bool("skip_missing", False, "Own photographs: leave out images whose file is missing.")
     flags.DEFINE_float(
         "test_fraction",
         0.2,
-        "Share of test images. csv: in a table without its own split, default 0.2. apparel: default 0.5.",
+        "Share of test images. Own photographs: where they come without splits, default 0.2. apparel: default 0.5.",
         0.0,
         1.0,
     )
     flags.DEFINE_float(
-        "validation_fraction", 0.0, "csv: share of validation images in a table without its own split.", 0.0, 1.0
+        "validation_fraction",
+        0.0,
+        "Own photographs: share of validation images where they come without splits.",
+        0.0,
+        1.0,
     )
-    flags.DEFINE_integer("split_seed", 0, "csv, apparel: seed of the split.", 0)
+    flags.DEFINE_integer("split_seed", 0, "Own photographs, apparel: seed of the split.", 0)
 
 
 def main(_):
@@ -113,7 +151,16 @@ def main(_):
     if FLAGS.beam_options:
         cli.need_flags("--beam_options", "beam_runner")
     beam_options = cli.split_options("beam_options")
-    cli.need_paths(*(["source_dir"] if FLAGS.dataset == "csv" else []), *_FILES)  # of a download the builder says more
+    # Of a download the builder says more. A file may also be named from the source folder.
+    cli.need_paths(*(["source_dir"] if FLAGS.dataset in OWN_PHOTOS else []))
+    for name in _FILES:
+        if not os.path.exists(os.path.join(FLAGS.source_dir or "", FLAGS[name].value or "")):
+            cli.need_paths(name)
+    if FLAGS.preview:
+        if FLAGS.dataset == "scenes":
+            raise InputError("--preview is for data sets with a source. Received: scenes, which is drawn. Remove it.")
+        cli.need_flags("--preview", "source_dir")
+        cli.make_output_dir("preview", FLAGS.preview)
 
     from srn_tf.data.builder import Settings
     from srn_tf.data.datasets import make_builder
@@ -122,6 +169,8 @@ def main(_):
 
     settings = Settings(FLAGS.processes, FLAGS.max_rejected, FLAGS.allow_overlap, FLAGS.fail_on_mismatch)
     builder = make_builder(FLAGS.dataset, FLAGS.data_dir, FLAGS.source_dir, options, settings)
+    if FLAGS.preview:
+        return _write_preview(builder)
     was_prepared = is_prepared(builder)
     prepare(builder, FLAGS.beam_runner, beam_options)
     if was_prepared:
@@ -133,8 +182,24 @@ def main(_):
     where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
     print(f"Look at it:  {command('describe_data')} {where} --output_dir=OUT")
     if FLAGS.dataset in _FLAGFILES:
-        where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags --data_dir={FLAGS.data_dir}"
+        is_other = FLAGS.dataset in OWN_PHOTOS and FLAGS.dataset != "csv"  # as the flagfile says
+        dataset = f" --dataset={FLAGS.dataset}" if is_other else ""
+        where = f"--flagfile=configs/{_FLAGFILES[FLAGS.dataset]}.flags{dataset} --data_dir={FLAGS.data_dir}"
     print(f"Train on it: {command('train')} {where} --work_dir=RUN")
+
+
+def _write_preview(builder):
+    from srn_tf.data.audit import source_warnings
+    from srn_tf.visualization.preview import render_preview
+
+    source = builder.source
+    path = os.path.join(FLAGS.preview, "preview.html")
+    with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
+        file.write(render_preview(FLAGS.dataset, source, builder.source_dir))
+    for line in (*source.notes, *(f"Warning: {warning}" for warning in source_warnings(source))):
+        print(line)
+    sizes = ", ".join(f"{len(photos):,} {split}" for split, photos in source.splits.items())
+    print(f"{FLAGS.dataset}: {sizes} images, {len(source.labels):,} labels. Nothing was prepared. Page: {path}")
 
 
 def _print_labels(stored, path):

@@ -44,17 +44,8 @@ class Audit:
         """
         for note in self._source.notes:
             logger.info("%s: %s", self._name, note)
-        for count in self._source.counts:
-            if count.found != count.published:
-                self._warn(f"{count.what}: found {count.found:,}, published {count.published:,}.")
-        for warning in self._source.warnings:
+        for warning in source_warnings(self._source):
             self._warn(warning)
-        alike = look_alike(self._source.labels)
-        if alike:
-            groups = "; ".join(in_short(group) for group in alike[:10]) + ("; ..." if len(alike) > 10 else "")
-            self._warn(
-                f"Labels that look alike are kept separate: {groups}. If two mean the same, give them the same name."
-            )
 
     def add(self, split, report):
         """Takes in the report on one photograph, see `photo_records.read_photo`.
@@ -164,6 +155,29 @@ class Audit:
         if self._fail_on_mismatch:
             raise AuditStop(f"{self._name}: {message} (--fail_on_mismatch makes this an error.)")
         logger.warning("Warning: %s: %s", self._name, message)
+
+
+def source_warnings(source):
+    """What may be a mistake in a source, known before any image is opened.
+
+    Args:
+        source: source.Source.
+    Returns:
+        list of str: counts that differ from those published, the source's own warnings, labels that look alike.
+    """
+    found = [
+        f"{count.what}: found {count.found:,}, published {count.published:,}."
+        for count in source.counts
+        if count.found != count.published
+    ]
+    found += source.warnings
+    alike = look_alike(source.labels)
+    if alike:
+        groups = "; ".join(in_short(group) for group in alike[:10]) + ("; ..." if len(alike) > 10 else "")
+        found.append(
+            f"Labels that look alike are kept separate: {groups}. If two mean the same, give them the same name."
+        )
+    return found
 
 
 class AuditStop(InputError):

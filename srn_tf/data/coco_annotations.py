@@ -1,6 +1,10 @@
-"""COCO 2014's annotation files: read, checked as a whole, and reduced to what image-level learning needs."""
+"""COCO's annotation files: read, checked as a whole, and reduced to what image-level learning needs.
+
+`read_annotations` reads those of COCO 2014, `read_images` and `read_truth` also those that others write in this form.
+"""
 
 import dataclasses
+import functools
 from pathlib import Path, PurePosixPath
 
 from srn_tf.data.json_files import BBOX, FLAG, ID, NAME, SIZE, entries, read_json
@@ -37,7 +41,7 @@ LAYOUT = (
 )
 """The files of a source folder, for messages."""
 
-_LABEL_OF_ID = {category_id: index for index, category_id in enumerate(CATEGORIES)}
+_LABEL_OF_ID = {str(category_id): index for index, category_id in enumerate(CATEGORIES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +80,14 @@ def read_annotations(source_dir, split):
         raise InputError(f"split must be one of {', '.join(FOLDERS)}. Received: {split!r}.")
     check_source_dir(source_dir, LAYOUT)
     path = Path(source_dir) / "annotations" / f"instances_{FOLDERS[split]}.json"
-    content = read_json(path, LAYOUT, _without_outline)
+    content = read_json(path, LAYOUT, without_outline)
     _check_categories(path, content)
-    images = _read_images(path, content, FOLDERS[split])
-    labels, objects = _read_truth(path, content, images)
+    images = read_images(path, content, functools.partial(_official_path, FOLDERS[split]))
+    labels, objects = read_truth(path, content, images, _LABEL_OF_ID, "one of COCO 2014's 80")
     check_photos(source_dir, [image["name"] for image in images.values()], path)
     return [
         CocoImage(images[image_id]["name"], tuple(sorted(labels[image_id])), tuple(objects[image_id]))
-        for image_id in sorted(images)
+        for image_id in sorted(images, key=int)
     ]
 
 
@@ -102,8 +106,8 @@ def box_fractions(bbox, width, height):
     return (ymin, xmin, ymax, xmax) if ymin < ymax and xmin < xmax else None
 
 
-def _without_outline(entry):
-    """Drops the outlines, which are most of the file."""
+def without_outline(entry):
+    """Drops the outlines, which are most of the file; for `json_files.read_json`."""
     entry.pop("segmentation", None)
     return entry
 
@@ -120,46 +124,73 @@ def _check_categories(path, content):
             )
 
 
-def _read_images(path, content, folder):
-    """Returns image id -> {"name": relative to the source, "width", "height": pixels}."""
+def _official_path(folder, where, file_name):
+    """The path of an image of COCO 2014 relative to the source; InputError unless it stays in its split's folder."""
+    path = PurePosixPath(file_name)
+    if path.is_absolute() or ".." in path.parts or "\\" in file_name:
+        raise InputError(f"{where}: 'file_name' must stay inside {folder}. Received: {file_name!r}. Correct the file.")
+    return (folder / path).as_posix()
+
+
+def read_images(path, content, path_of, id_rule=ID, optional=()):
+    """Reads the list `images`.
+
+    Args:
+        path: str or path of the file, for messages.
+        content: of `json_files.read_json`.
+        path_of: function (where, file name as written) -> path of the image, or InputError.
+        id_rule: what an id must be, see `json_files.entries`.
+        optional: those of the keys width and height that an image may lack.
+    Returns:
+        dict id as str -> {"name": path, "width", "height": in pixels, None if unknown}, in the file's order.
+    Raises:
+        InputError: as `json_files.entries`, or an id or file that is listed twice.
+    """
     images, id_of_name = {}, {}
-    wanted = {"id": ID, "file_name": NAME, "width": SIZE, "height": SIZE}
-    for where, entry in entries(path, content, "images", wanted):
-        file_name = PurePosixPath(entry["file_name"])
-        if file_name.is_absolute() or ".." in file_name.parts or "\\" in entry["file_name"]:
-            raise InputError(
-                f"{where}: 'file_name' must stay inside {folder}. Received: {entry['file_name']!r}. Correct the file."
-            )
-        name = (folder / file_name).as_posix()
-        if entry["id"] in images:
-            raise InputError(f"{where}: image ids must be unique. Received: {entry['id']} twice. Remove one entry.")
+    wanted = {"id": id_rule, "file_name": NAME, "width": SIZE, "height": SIZE}
+    for where, entry in entries(path, content, "images", wanted, optional):
+        name, image_id = path_of(where, entry["file_name"]), str(entry["id"])
+        if image_id in images:
+            raise InputError(f"{where}: image ids must be unique. Received: {image_id} twice. Remove one entry.")
         if name in id_of_name:
             raise InputError(f"{where}: every file must be listed once. Received: {name} twice. Remove one entry.")
-        images[entry["id"]] = {"name": name, "width": entry["width"], "height": entry["height"]}
-        id_of_name[name] = entry["id"]
+        images[image_id] = {"name": name, "width": entry.get("width"), "height": entry.get("height")}
+        id_of_name[name] = image_id
     if not images:
         raise InputError(f"{path} must list at least one image. Received: an empty list. Use COCO's own file.")
     return images
 
 
-def _read_truth(path, content, images):
-    """Returns image id -> set of label indices, and image id -> list of (box, label index)."""
+def read_truth(path, content, images, label_of_id, categories, id_rule=ID, optional=()):
+    """Reads the list `annotations`.
+
+    Args:
+        path, content, id_rule: as of `read_images`.
+        images: of `read_images`.
+        label_of_id: dict category id as str -> label, anything.
+        categories: str, what a category id must be, for the message.
+        optional: those of the keys bbox and iscrowd that an annotation may lack.
+    Returns:
+        dict image id -> set of labels, and dict image id -> list of (box, label): boxes as of `box_fractions`, of
+        single objects that have an area, in images whose size is known.
+    Raises:
+        InputError: as `json_files.entries`, or an image or category that is not listed.
+    """
     labels = {image_id: set() for image_id in images}
     objects = {image_id: [] for image_id in images}
-    wanted = {"image_id": ID, "category_id": ID, "bbox": BBOX, "iscrowd": FLAG}
-    for where, entry in entries(path, content, "annotations", wanted):
-        if entry["image_id"] not in images:
+    wanted = {"image_id": id_rule, "category_id": id_rule, "bbox": BBOX, "iscrowd": FLAG}
+    for where, entry in entries(path, content, "annotations", wanted, optional):
+        image_id, category_id = str(entry["image_id"]), str(entry["category_id"])
+        if image_id not in images:
             raise InputError(
-                f"{where}: 'image_id' must be that of a listed image. Received: {entry['image_id']}. Correct the file."
+                f"{where}: 'image_id' must be that of a listed image. Received: {image_id}. Correct the file."
             )
-        if entry["category_id"] not in _LABEL_OF_ID:
-            raise InputError(
-                f"{where}: 'category_id' must be one of COCO 2014's 80. Received: {entry['category_id']}. "
-                "Use COCO's own annotation files."
-            )
-        image, label = images[entry["image_id"]], _LABEL_OF_ID[entry["category_id"]]
-        labels[entry["image_id"]].add(label)
-        box = box_fractions(entry["bbox"], image["width"], image["height"])
-        if box is not None and not entry["iscrowd"]:
-            objects[entry["image_id"]].append((box, label))
+        if category_id not in label_of_id:
+            raise InputError(f"{where}: 'category_id' must be {categories}. Received: {category_id}. Correct the file.")
+        image, label = images[image_id], label_of_id[category_id]
+        labels[image_id].add(label)
+        if entry.get("bbox") and image["width"] and image["height"] and not entry.get("iscrowd"):
+            box = box_fractions(entry["bbox"], image["width"], image["height"])
+            if box is not None:
+                objects[image_id].append((box, label))
     return labels, objects

@@ -18,6 +18,7 @@ from srn_tf.data.coco2014 import Coco2014
 from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.examples import label_names, stored_metadata
 from srn_tf.data.nus_wide import NusWide
+from srn_tf.data.own_photos import CocoJson, Cvat, Folders, HuggingFace, LabelStudio, VocFolder
 from srn_tf.data.pipeline import read_records
 from srn_tf.data.prepare import is_prepared, prepare
 from srn_tf.data.scenes import Scenes
@@ -54,6 +55,12 @@ _DATASETS = {
     "voc2007": _Entry(Voc2007, "voc2007", ignores_unspecified=True),
     "apparel": _Entry(Apparel, "coco"),
     "csv": _Entry(CsvFile, "coco"),
+    "folders": _Entry(Folders, "coco"),
+    "coco_json": _Entry(CocoJson, "coco"),
+    "voc_folder": _Entry(VocFolder, "coco"),
+    "label_studio": _Entry(LabelStudio, "coco"),
+    "cvat": _Entry(Cvat, "coco"),
+    "huggingface": _Entry(HuggingFace, "coco"),
 }
 
 
@@ -231,7 +238,7 @@ def open_stored(name, data_dir, split):
 
 
 def make_builder(name, data_dir, source_dir=None, options=None, settings=None):
-    """Makes the builder of a data set; nothing is read or written yet, except the source of a `csv`.
+    """Makes the builder of a data set; nothing is read or written yet, except the source of one's own photographs.
 
     Args:
         name: one of `DATASETS`.

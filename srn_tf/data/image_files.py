@@ -12,11 +12,11 @@ import io
 import logging
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops
 
+from srn_tf.data.arrow_images import read_bytes
 from srn_tf.errors import InputError
 
 logger = logging.getLogger("srn_tf")
@@ -217,7 +217,7 @@ def _walk_images(folder):
 def _read_bytes(path):
     """Returns a file's bytes, at least one; InputError otherwise."""
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"An image file must exist. Received: {path}, which does not exist. Check the path.") from None
     except OSError as error:

@@ -7,13 +7,14 @@ from srn_tf.data.source import read_text
 from srn_tf.errors import InputError
 
 
-def read_json(path, layout, object_hook=None):
+def read_json(path, layout, object_hook=None, advice="Unpack the official annotations again."):
     """Reads a JSON file.
 
     Args:
         path: str or path.
         layout: str, the files expected, for the message.
         object_hook: as in `json.loads`, to drop at once what is not needed of a large file.
+        advice: str, what to do about a file that is not JSON.
     Returns:
         the content: dict, list, str, int, float, bool or None.
     Raises:
@@ -23,12 +24,11 @@ def read_json(path, layout, object_hook=None):
         return json.loads(read_text(path, layout), object_hook=object_hook)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path} must be JSON. Received: {error.msg} at line {error.lineno}, column {error.colno}. "
-            "Unpack the official annotations again."
+            f"{path} must be JSON. Received: {error.msg} at line {error.lineno}, column {error.colno}. {advice}"
         ) from None
 
 
-def entries(where, content, key, wanted):
+def entries(where, content, key, wanted, optional=(), advice="Use the official file."):
     """Yields the entries of a list inside a JSON object, each an object with all wanted keys.
 
     Args:
@@ -36,6 +36,8 @@ def entries(where, content, key, wanted):
         content: what should be the object.
         key: str, of the list in it.
         wanted: key -> (test of the value, what the test demands in words), such as `ID`.
+        optional: those of its keys that an entry may lack, or have as null or [].
+        advice: str, what to do about something that is no such list.
     Yields:
         pairs (where, entry); `where` with the place of the entry, entry a dict.
     Raises:
@@ -43,14 +45,14 @@ def entries(where, content, key, wanted):
     """
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
         received = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-        raise InputError(
-            f"{where} must hold a list under the key {key!r}. Received: {received}. Use the official file."
-        )
+        raise InputError(f"{where} must hold a list under the key {key!r}. Received: {received}. {advice}")
     for index, entry in enumerate(content[key]):
         place = f"{where}: {key}[{index}]"
         if not isinstance(entry, dict):
-            raise InputError(f"{place} must be an object. Received: {shortened(entry)}. Use the official file.")
+            raise InputError(f"{place} must be an object. Received: {shortened(entry)}. {advice}")
         for name, (is_valid, rule) in wanted.items():
+            if name in optional and entry.get(name) in (None, []):
+                continue
             if name not in entry:
                 raise InputError(f"{place} must have the key {name!r}. Received: {shortened(entry)}. Add the key.")
             if not is_valid(entry[name]):
@@ -68,6 +70,10 @@ def shortened(value):
 
 def _is_id(value):
     return isinstance(value, int)
+
+
+def _is_key(value):
+    return isinstance(value, (int, str)) and str(value).strip() != ""
 
 
 def _is_name(value):
@@ -91,6 +97,7 @@ def _is_bbox(value):
 
 
 ID = (_is_id, "a whole number")
+KEY = (_is_key, "a whole number or a text")
 NAME = (_is_name, "a text that is not empty")
 SIZE = (_is_size, "a number of pixels above 0")
 FLAG = (_is_flag, "0 or 1")

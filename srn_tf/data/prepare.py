@@ -91,11 +91,11 @@ def _check_same_options(builder):
     # An option that did not exist when the data set was prepared had its default.
     stored = {**builder.COMMON_OPTIONS, **builder.OPTIONS, **stored_metadata(builder)["options"]}
     asked = builder.recorded_options()
-    different = [name for name in asked if stored.get(name) != asked[name]]
+    different = [name for name in asked if stored[name] != asked[name]]
     if different:
         raise InputError(
             f"{builder.data_dir} must be prepared with the same options as given now. Received: "
-            + "; ".join(f"{name} {stored.get(name)!r} there, {asked[name]!r} now" for name in different)
+            + "; ".join(f"{name} {stored[name]!r} there, {asked[name]!r} now" for name in different)
             + ". Remove it, or give another data folder."
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from srn_tf.data.arrow_images import container_of, read_bytes
 from srn_tf.data.photo_records import read_photo
 from srn_tf.data.source import Example, Photo
 
@@ -146,7 +147,7 @@ def watching(shards, sizes, bar):
 
 def _file_bytes(path):
     try:
-        return os.path.getsize(path)
+        return os.path.getsize(path) if container_of(path) == path else len(read_bytes(path))
     except OSError:  # Whoever opens it will say so.
         return 0
 

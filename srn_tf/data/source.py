@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
+from srn_tf.data.arrow_images import container_of
 from srn_tf.errors import InputError
 
 
@@ -68,6 +69,7 @@ class Source:
         counts: Counts to compare.
         notes: lines for the user about what was left out or merged.
         warnings: likewise, about what may be a mistake.
+        form: pairs (what, how it was read) of str, such as ("labels", "column 'labels'"), for a preview.
     """
 
     labels: tuple
@@ -75,6 +77,7 @@ class Source:
     counts: tuple = ()
     notes: tuple = ()
     warnings: tuple = ()
+    form: tuple = ()
 
 
 def check_source_dir(source_dir, layout):
@@ -118,26 +121,27 @@ def option_file(path, source_dir):
     )
 
 
-def read_text(path, layout):
-    """Reads a list, label or annotation file: UTF-8, with or without a byte-order mark, any line ends.
+def read_text(path, layout, encoding="UTF-8"):
+    """Reads a list, label or annotation file, with or without a byte-order mark, any line ends.
 
     Args:
         path: str or path.
         layout: str, the files expected, for the message.
+        encoding: str, "UTF-8" or a kind of UTF-16.
     Returns:
         str.
     Raises:
-        InputError: the file is missing, cannot be read, or is not UTF-8.
+        InputError: the file is missing, cannot be read, or is not in this encoding.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline=None) as file:
+        with open(path, encoding="utf-8-sig" if encoding == "UTF-8" else encoding, newline=None) as file:
             return file.read()
     except FileNotFoundError:
         raise InputError(f"{path} must exist. Received: no such file. Give a source folder with {layout}.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path} must be text in UTF-8. Received: byte 0x{error.object[error.start]:02x} in line {line}. "
+            f"{path} must be text in {encoding}. Received: byte 0x{error.object[error.start]:02x} in line {line}. "
             "Convert the file to UTF-8."
         ) from None
     except OSError as error:
@@ -163,11 +167,12 @@ def photo_path(text, where):
     return path.as_posix()
 
 
-def unique_rows(rows):
+def unique_rows(rows, advice="Correct or remove one of the rows."):
     """Merges the rows that name the same photograph.
 
     Args:
         rows: iterable of (where, path, labels), `where` for the message.
+        advice: str, what to do about rows that contradict each other.
     Returns:
         dict path -> labels, in the order of first appearance; and the number of rows merged away.
     Raises:
@@ -179,7 +184,7 @@ def unique_rows(rows):
         if labels_of.setdefault(path, labels) != labels:
             raise InputError(
                 f"{where}: rows of the same image must have the same labels. Received: {path} with other labels "
-                "than in an earlier row. Correct or remove one of the rows."
+                f"than in an earlier row. {advice}"
             )
     return labels_of, num_rows - len(labels_of)
 
@@ -196,9 +201,9 @@ def check_photos(source_dir, paths, listed_in, advice="Unpack the official archi
         InputError: some are missing; names the first, and says how many.
     """
     paths = list(paths)
-    missing = sorted(path for path in paths if not os.path.isfile(os.path.join(source_dir, path)))
+    missing = sorted(path for path in paths if not os.path.isfile(container_of(os.path.join(source_dir, path))))
     if missing:
         raise InputError(
-            f"Every image of {listed_in} must be in {source_dir}. Received: {len(missing)} of {len(paths)} missing, "
-            f"the first {missing[0]}. {advice}"
+            f"Every image of {listed_in} must be in {source_dir}. Received: {len(missing):,} of {len(paths):,} "
+            f"missing, the first {missing[0]}. {advice}"
         )

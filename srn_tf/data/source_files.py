@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 
+from srn_tf.data.arrow_images import container_of, read_bytes
 from srn_tf.errors import InputError
 
 LIST = "source_files.csv"
@@ -23,9 +24,8 @@ def stamp(path):
         file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            return [status.st_size, status.st_ctime_ns, hashlib.blake2b(file.read(), digest_size=16).hexdigest()]
+        changed_ns, data = os.stat(container_of(path)).st_ctime_ns, read_bytes(path)
+        return [len(data), changed_ns, hashlib.blake2b(data, digest_size=16).hexdigest()]
     except OSError:  # Whoever opens it as an image will say so.
         return None
 
@@ -95,7 +95,7 @@ def changed_files(folder, source_dir):
         )
     for path, num_bytes, changed_ns, content in rows:
         try:
-            status = os.stat(os.path.join(source_dir, path))
+            status = os.stat(container_of(os.path.join(source_dir, path)))
         except OSError:
             num_gone += 1
             continue

@@ -1,13 +1,13 @@
 """PASCAL VOC 2007 as prepared records: official train and val to train on, official test to test on."""
 
 from pathlib import Path
-from xml.etree import ElementTree
 
 import tensorflow_datasets as tfds
 
 from srn_tf.data.builder import SourceBuilder
 from srn_tf.data.label_names import clean_name
 from srn_tf.data.source import Count, Example, Photo, Source, check_photos, check_source_dir, photo_path, read_text
+from srn_tf.data.voc_xml import number_at, parse
 from srn_tf.errors import InputError
 
 LABEL_NAMES = (
@@ -23,6 +23,7 @@ LAYOUT = (
 """The files of a source folder, for messages."""
 
 _ROOT = "VOCdevkit/VOC2007"
+_ADVICE = "Use the official file."
 _IMAGES = {"train": 2_501, "val": 2_510, "test": 4_952}
 """Official set -> published number of images."""
 
@@ -124,11 +125,8 @@ def read_objects(path):
     Raises:
         InputError: the file is missing, is not XML, lacks a value, has an unknown class or a box that leaves the image.
     """
-    try:
-        annotation = ElementTree.fromstring(read_text(path, LAYOUT))
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path} must be XML. Received: {error}. Unpack the official archive again.") from None
-    width, height = (_number(path, annotation, f"size/{key}") for key in ("width", "height"))
+    annotation = parse(path, LAYOUT, "Unpack the official archive again.")
+    width, height = (number_at(path, annotation, f"size/{key}", _ADVICE) for key in ("width", "height"))
     objects = []
     for entry in annotation.iterfind("object"):
         name = clean_name(entry.findtext("name", ""))
@@ -136,27 +134,17 @@ def read_objects(path):
             raise InputError(
                 f"{path}: an object's name must be one of the 20 classes. Received: {name!r}. Use the official file."
             )
-        xmin, ymin, xmax, ymax = (_number(path, entry, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))
+        xmin, ymin, xmax, ymax = (
+            number_at(path, entry, f"bndbox/{key}", _ADVICE) for key in ("xmin", "ymin", "xmax", "ymax")
+        )
         if not (1 <= xmin <= xmax <= width and 1 <= ymin <= ymax <= height):
             raise InputError(
                 f"{path}: a box must have an area and lie inside the image of {width:g} x {height:g} pixels. Received: "
                 f"{name} with x {xmin:g} to {xmax:g}, y {ymin:g} to {ymax:g}. Use the official file."
             )
         box = ((ymin - 1) / height, (xmin - 1) / width, ymax / height, xmax / width)
-        objects.append((box, LABEL_NAMES.index(name), _number(path, entry, "difficult") != 0))
+        objects.append((box, LABEL_NAMES.index(name), number_at(path, entry, "difficult", _ADVICE) != 0))
     return tuple(objects)
-
-
-def _number(path, element, key):
-    """Returns a number of an element; InputError if it is missing or not a number."""
-    text = element.findtext(key)
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        received = "nothing" if text is None else repr(text)
-        raise InputError(
-            f"{path}: <{element.tag}> must have a number at {key}. Received: {received}. Use the official file."
-        ) from None
 
 
 def _image_path(image_id):

@@ -6,19 +6,14 @@ holds images, maps and probabilities of the images shown, and counts at every th
 
 import base64
 import dataclasses
-import hashlib
 import html
-import io
 import json
-import re
-from importlib import resources
 
 import numpy as np
 
 from srn_tf.visualization.attention import colour_map, highest_value, lowest_shown
+from srn_tf.visualization.html_page import digest, fill, jpeg_text, template
 
-PHOTO_PX = 240  # longest side of a photograph in the page
-_QUALITY = 80  # of its JPEG
 _SCRIPTS = ("answers.js", "metrics.js", "gallery.js", "controls.js")
 
 
@@ -65,21 +60,12 @@ def render(page):
         str. What users named is text in it, whatever it holds; a content security policy forbids everything but the
         page's own style and script.
     """
-    style, script = _template("page.css"), "\n".join(map(_template, _SCRIPTS))
-    policy = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
+    style, script = template("page.css"), "\n".join(map(template, _SCRIPTS))
+    policy = f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}"
     # "<" would end the data's element where a label is called "</script>".
     data = json.dumps(_data(page), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {"title": html.escape(page.title), "policy": policy, "style": style, "script": script, "data": data}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _template("page.html"))
-
-
-def _template(name):
-    return resources.files("srn_tf.visualization").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _digest(text):
-    """The source expression of a content security policy that allows this inline text and no other."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return fill("page.html", parts)
 
 
 def _data(page):
@@ -146,13 +132,11 @@ def _grid(images, number):
 
 
 def _image(image, num_maps, num_regions):
-    jpeg = io.BytesIO()
     photo = image.photo
-    photo.save(jpeg, format="JPEG", quality=_QUALITY)
     quantized = [[_quantized(values[number]) for values in image.maps.values()] for number in range(num_maps)]
     return {
         "name": image.name,
-        "photo": base64.b64encode(jpeg.getvalue()).decode(),
+        "photo": jpeg_text(photo),
         "width": photo.width,
         "height": photo.height,
         "labels": list(image.maps),

@@ -5,7 +5,8 @@ import numpy as np
 from srn_tf.errors import InputError
 from srn_tf.labels import label_index
 from srn_tf.visualization import attention, explained, scores
-from srn_tf.visualization.page import PHOTO_PX, Page, render
+from srn_tf.visualization.html_page import PHOTO_PX
+from srn_tf.visualization.page import Page, render
 
 ORDERS = ("first", "wrong")
 """Which images are shown if not all: the first ones stored, or those with the highest cross-entropy."""

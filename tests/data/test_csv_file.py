@@ -305,11 +305,11 @@ BAD = {
     "validation_csv alone": ({"csv": PLAIN, "validation_csv": PLAIN}, "validation_csv needs test_csv"),
     "fraction and split column": (
         {"csv": COLUMNS, "validation_fraction": 0.1},
-        "validation_fraction is for images that srn_tf splits. Received: 0.1 together with a column split",
+        "validation_fraction is for images that srn_tf splits. Received: 0.1 for images that come with splits",
     ),
     "fraction and files": (
         {"csv": PLAIN, "test_csv": "image,labels\nc.jpg,cat\n", "validation_fraction": 0.1},
-        "validation_fraction is for images that srn_tf splits. Received: 0.1 together with test_csv",
+        "validation_fraction is for images that srn_tf splits. Received: 0.1 for images that come with splits",
     ),
     "fraction of 1": ({"csv": PLAIN, "test_fraction": 1.0}, "test_fraction must be above 0", "Received: 1.0"),
     "marks of a list": (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from srn_tf.choices import DATASETS
+from srn_tf.choices import DATASETS, OWN_PHOTOS
 from srn_tf.data import scenes
 from srn_tf.data.builder import Settings, SourceBuilder
 from srn_tf.data.coco2014 import Coco2014
@@ -261,7 +261,7 @@ def test_the_fingerprint_of_records_that_were_cut(open_coco, tmp_path):
 
 
 def test_the_list():
-    assert DATASETS == ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", "csv")
+    assert DATASETS == ("scenes", "coco2014", "nus_wide", "wider_attribute", "voc2007", "apparel", *OWN_PHOTOS)
 
 
 def test_protocols():
@@ -272,11 +272,11 @@ def test_protocols():
         "wider_attribute": "wider_attribute",
         "voc2007": "voc2007",
         "apparel": "coco",
-        "csv": "coco",
+        **dict.fromkeys(OWN_PHOTOS, "coco"),
     }
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "csv"])
+@pytest.mark.parametrize("name", [name for name in DATASETS if name not in OWN_PHOTOS])
 def test_builders_are_named_as_their_data_sets(name, tmp_path):
     builder = make_builder(name, tmp_path)
     assert builder.name == name and str(builder.version) == "1.0.0"
@@ -392,7 +392,8 @@ def test_dataset_must_be_known(function, tmp_path):
     with pytest.raises(InputError) as error:
         function("coco", *arguments)
     assert str(error.value) == (
-        "dataset must be one of scenes, coco2014, nus_wide, wider_attribute, voc2007, apparel, csv. Received: 'coco'."
+        "dataset must be one of scenes, coco2014, nus_wide, wider_attribute, voc2007, apparel, csv, "
+        "folders, coco_json, voc_folder, label_studio, cvat, huggingface. Received: 'coco'."
     )
 
 

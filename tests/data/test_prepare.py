@@ -154,6 +154,16 @@ def test_another_source_is_noticed(source, data_dir, monkeypatch):
         prepare(make(data_dir, source))
 
 
+def test_an_option_that_came_later_had_its_default(source, data_dir):
+    path = prepared(FolderOfImages, data_dir, source).data_path / "metadata.json"
+    stored = json.loads(path.read_text())
+    del stored["options"]["prefix"]
+    path.write_text(json.dumps(stored))
+    prepare(make(data_dir, source))
+    with pytest.raises(InputError, match="Received: prefix '' there, 'red' now"):
+        prepare(make(data_dir, source, prefix="red"))
+
+
 def test_data_prepared_before_sources_were_kept_must_be_prepared_again(source, data_dir):
     made = prepared(FolderOfImages, data_dir, source)
     path = made.data_path / "metadata.json"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from srn_tf.data.source import Example, Photo
-from srn_tf.data.splitting import split_photos, stratified_split
+from srn_tf.data.splitting import grouped_split, split_photos, stratified_split
 from srn_tf.errors import InputError
 
 ONE_EACH = np.eye(50, dtype=int)  # 50 labels with an image each
@@ -107,6 +107,43 @@ def test_labels_keep_their_share(fractions):
     # Counts are whole, so 0.5 is unavoidable. A label that most images have is placed last, and may be off by more.
     assert np.median(stratified) <= 1.5 and max(stratified) <= 5.0
     assert np.median(random) > 4.5
+
+
+def test_a_label_with_two_images_is_on_both_sides():
+    """Twenty labels with two images each, of which by their share half an image is due in test."""
+    labels = np.zeros((100, 21), int)
+    labels[np.arange(40), np.arange(40) // 2] = 1
+    labels[50:, 20] = 1
+    for seed in range(3):
+        indices = stratified_split(labels, [0.75, 0.25], seed)
+        assert counts(labels, indices)[:, :20].tolist() == [[1] * 20, [1] * 20]
+        assert [len(chosen) for chosen in indices] == [75, 25]
+        assert sorted(np.concatenate(indices)) == list(range(100))
+
+
+@pytest.mark.parametrize("fractions", [[0.8, 0.2], [0.7, 0.1, 0.2]])
+def test_groups_stay_together(fractions):
+    labels = long_tailed(400)
+    groups = np.random.default_rng(1).integers(0, 120, 400)
+    for seed in range(3):
+        indices = grouped_split(labels, groups, fractions, seed)
+        assert sorted(np.concatenate(indices)) == list(range(400))
+        of_split = [set(groups[chosen]) for chosen in indices]
+        assert sum(map(len, of_split)) == len(set.union(*of_split))
+        assert np.abs(np.array([len(chosen) for chosen in indices]) - 400 * np.array(fractions)).max() <= 12
+        assert worst_deviation(labels, indices, fractions) <= 12
+    assert [chosen.tolist() for chosen in grouped_split(labels, groups, fractions, 0)] == [
+        chosen.tolist() for chosen in grouped_split(labels, groups, fractions, 0)
+    ]
+
+
+def test_few_large_groups():
+    """No split is empty, whatever the shares."""
+    assert [len(chosen) for chosen in grouped_split([[1]] * 6, [*"aaaabb"], [0.98, 0.02], 0)] in ([4, 2], [2, 4])
+    assert sorted(len(chosen) for chosen in grouped_split([[0]] * 4, [*"aabc"], [0.8, 0.1, 0.1], 0)) == [1, 1, 2]
+    listed = photos(4)
+    with pytest.raises(InputError, match="need one group of images each. Received: 1 group"):
+        split_photos(listed, [[1]] * 4, 0, 0.5, groups=["a"] * 4)
 
 
 def test_a_seed_decides():

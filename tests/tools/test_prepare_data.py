@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from srn_tf.data import examples
 from tests.data.folder_of_images import left_in
@@ -89,6 +90,28 @@ def test_a_data_set_and_what_can_be_done_with_it(source, tmp_path):  # noqa: F81
         "keep_unlabelled True there, False now; label_order 'alphabetical' there, 'category_id' now. Remove it",
     )
     assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_own_photographs_looked_at_and_then_prepared(tmp_path):
+    for name, colour in (("cat/a", 10), ("cat/b", 60), ("dog/c", 110), ("dog/d", 160), ("dog/e", 10)):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (colour, 0, 0)).save(path)
+    prepare = ["--dataset=folders", f"--source_dir={tmp_path}/photos", f"--data_dir={tmp_path}/data"]
+    lines = output_of(start_tool(*prepare, f"--preview={tmp_path}/look", "--test_fraction=0.5"))
+    page = f"{tmp_path}/look/preview.html"
+    merged = "1 files are the same image as another, the first dog/e.png as cat/a.png"
+    assert lines[0].startswith(merged)
+    assert lines[-1] == f"folders: 2 train, 2 test images, 2 labels. Nothing was prepared. Page: {page}"
+    assert "<td>names of folders</td>" in Path(page).read_text() and not (tmp_path / "data").exists()
+
+    lines = output_of(start_tool(*prepare, "--test_fraction=0.5"))
+    assert lines[-1] == (
+        f"Train on it: python tools/train.py --flagfile=configs/own_photos.flags --dataset=folders "
+        f"--data_dir={tmp_path}/data --work_dir=RUN"
+    )
+    assert lines[-3] == f"folders: 2 train, 2 test images, 2 labels, in {tmp_path}/data/folders/1.0.0"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Images inside Arrow files, as Hugging Face's `Dataset.save_to_disk` writes them, under paths such as a/b.arrow#17.
+
+The form: https://huggingface.co/docs/datasets/about_arrow; an image is a struct of its file's bytes and path, and the
+schema says under "huggingface" what the columns are (`datasets.Features.arrow_schema`).
+"""
+
+import errno
+import functools
+import json
+import os
+import re
+
+from srn_tf.errors import InputError
+
+_INSIDE = re.compile(r"(.+\.arrow)#(\d+)", re.DOTALL)
+
+
+def container_of(path):
+    """The file on the disk that holds an image: the Arrow file, or the path itself.
+
+    Args:
+        path: str or path.
+    """
+    inside = _INSIDE.fullmatch(os.fspath(path))
+    return inside[1] if inside else os.fspath(path)
+
+
+def read_bytes(path):
+    """Reads the bytes of an image file, be it one of its own or in an Arrow file.
+
+    Args:
+        path: str or path.
+    Raises:
+        OSError: there is no such file or no such image in it.
+    """
+    inside = _INSIDE.fullmatch(os.fspath(path))
+    if inside is None:
+        with open(path, "rb") as file:
+            return file.read()
+    table, column, _ = open_table(inside[1])
+    number = int(inside[2])
+    data = table.column(column)[number].as_py()["bytes"] if number < table.num_rows else None
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, "no image with this number in the file", path)
+    return data
+
+
+@functools.lru_cache(maxsize=8)
+def open_table(path):
+    """Opens an Arrow file; its content stays on the disk until it is asked for.
+
+    Args:
+        path: str.
+    Returns:
+        tuple: pyarrow.Table; name of the column of images; dict name -> feature, as `datasets` describes it.
+    Raises:
+        OSError: there is no such file.
+        InputError: it is no Arrow file of `datasets`, or does not have one column of images.
+    """
+    import pyarrow
+
+    try:
+        with pyarrow.memory_map(path) as source:
+            table = pyarrow.ipc.open_stream(source).read_all()
+        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (pyarrow.ArrowInvalid, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} must be an Arrow file saved by datasets. Received: {str(error).splitlines()[0]}. Save it again."
+        ) from None
+    images = [
+        name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "Image"
+    ]
+    if len(images) != 1:
+        raise InputError(
+            f"{path} must have one column of images. Received: {', '.join(images) or 'none'} among the columns "
+            f"{', '.join(features)}. Save a data set with one."
+        )
+    return table, images[0], features
+
+
+def named(value, feature):
+    """A value of a column with the names of its classes in place of their numbers.
+
+    Args:
+        value: of pyarrow's `as_py`.
+        feature: the column's, as of `open_table`.
+    """
+    if value is None or feature is None:
+        return value
+    if isinstance(feature, list):  # of an older version
+        return [named(one, feature[0]) for one in value]
+    kind = feature.get("_type")
+    if kind == "ClassLabel":
+        return feature["names"][value] if 0 <= value < len(feature["names"]) else None  # -1: not known
+    if isinstance(value, list):
+        return [named(one, feature.get("feature")) for one in value]
+    if isinstance(value, dict):  # of a Sequence of a dict, `datasets` makes a dict of lists
+        inner = feature.get("feature", feature)
+        return {
+            key: [named(one, inner.get(key)) for one in part] if kind == "Sequence" else named(part, inner.get(key))
+            for key, part in value.items()
+        }
+    return value

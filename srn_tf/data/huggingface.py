@@ -1,0 +1,102 @@
+"""Hugging Face's image folders, with a table of metadata in each split's folder, and data sets saved to disk.
+
+The forms: https://huggingface.co/docs/datasets/image_dataset, "ImageFolder"; https://huggingface.co/docs/datasets/process,
+"Save" (`Dataset.save_to_disk`), which `arrow_images` reads.
+"""
+
+import dataclasses
+import os
+import posixpath
+
+from srn_tf.data.arrow_images import named, open_table
+from srn_tf.data.csv_table import SEPARATOR, parse_table
+from srn_tf.data.json_files import read_json
+from srn_tf.data.listing import SPLITS
+from srn_tf.data.table_cells import as_lines, read_cells
+from srn_tf.errors import InputError
+
+_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_STATE = "state.json"  # of a data set that was saved
+
+
+def read_huggingface(source_dir, listed=None):
+    """Reads a folder with tables of metadata, or one of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
+
+    Args:
+        source_dir: str, with metadata.csv, metadata.jsonl or metadata.parquet in it or in folders such as train and
+            test, whose column `file_name` is a path from there; or with state.json and Arrow files. Labels are a list
+            or names in a column `labels`, `label` or `tags`, a column for each label, or the categories of `objects`.
+        listed: names of the labels, where the user has listed them.
+    Returns:
+        list of listing.Listings, one for each table; folders called as splits are splits.
+    Raises:
+        InputError: there is no such table, or as `csv_table.read_table`.
+    """
+    tables = []
+    for folder, folders, names in os.walk(source_dir):
+        folders.sort()
+        tables += [os.path.join(folder, name) for name in _NAMES if name in names]
+        tables += [os.path.join(folder, name) for name in _arrow_files(folder)] if _STATE in names else []
+    if not tables:
+        raise InputError(
+            f"{source_dir} must hold {', '.join(_NAMES)} or {_STATE}, in it or in the folder of each split. Received: "
+            "none. For a folder of images for each label, use --dataset=folders."
+        )
+    return [_read(source_dir, path, listed) for path in tables]
+
+
+def _read(source_dir, path, listed):
+    """The Listing of one table."""
+    if path.endswith(".arrow"):
+        lines, form = _read_arrow(path), (("cells", "Arrow"),)
+    elif path.endswith(".parquet"):
+        from pyarrow import parquet
+
+        rows = parquet.read_table(path).to_pylist()
+        lines, form = as_lines(list(enumerate(rows, 1))), (("cells", "Parquet"),)
+    else:
+        lines, form = read_cells(path)
+    header = [str(name).lower() for name in lines[0][1]] if lines else []
+    if "file_name" not in header:
+        raise InputError(
+            f"{path} must have a column file_name. Received: {', '.join(header) or 'none'}. Add it, or read the table "
+            "with --dataset=csv."
+        )
+    inside = os.path.relpath(os.path.dirname(path), source_dir).replace(os.sep, "/")
+    split = next((SPLITS[part] for part in inside.lower().split("/") if part in SPLITS), None)
+    listing = parse_table(path, lines, form, SEPARATOR, listed)
+    rows = tuple(
+        dataclasses.replace(row, path=posixpath.normpath(posixpath.join(inside, row.path)), split=row.split or split)
+        for row in listing.rows
+    )
+    return dataclasses.replace(listing, rows=rows)
+
+
+def _arrow_files(folder):
+    """Names of the files of a data set that was saved in a folder."""
+    path = os.path.join(folder, _STATE)
+    state = read_json(path, "the saved data set", advice="Save it again.")
+    files = state.get("_data_files") if isinstance(state, dict) else None
+    if not files:
+        raise InputError(f"{path} must name the files of a saved data set. Received: none. Save it again.")
+    return [file["filename"] for file in files]
+
+
+def _read_arrow(path):
+    """The rows of an Arrow file, as of `table_cells.read_cells`: the images' places in it, and the other columns."""
+    try:
+        table, image, features = open_table(path)
+    except OSError as error:
+        raise InputError(f"{path} must be readable. Received: {error}. Save the data set again.") from None
+    columns = {name: table.column(name).to_pylist() for name in table.column_names if name != image}
+    objects = [
+        (
+            number + 1,
+            {
+                "file_name": f"{os.path.basename(path)}#{number}",
+                **{name: named(values[number], features.get(name)) for name, values in columns.items()},
+            },
+        )
+        for number in range(table.num_rows)
+    ]
+    return as_lines(objects)

@@ -1,0 +1,111 @@
+"""Finds the image files that a list names, however it names them."""
+
+import os
+import posixpath
+
+from srn_tf.data.arrow_images import container_of
+from srn_tf.data.image_files import EXTENSIONS
+from srn_tf.errors import InputError
+
+
+class PhotoFinder:
+    """Finds image files of a source folder.
+
+    A path counts, in this order:
+      - from the source folder;
+      - from the folder of the list, if that lies in the source folder;
+      - as the end of the path of just one image in the source folder. The file's ending may be left out, and capitals
+        do not matter.
+
+    Args:
+        source_dir: str or path.
+
+    Attributes:
+        moved: dict path as written -> path of the file, where the third rule found just that.
+    """
+
+    def __init__(self, source_dir):
+        self._source_dir = os.fspath(source_dir)
+        self._images = None  # name without ending, in small letters -> paths; the folder is walked when it is needed
+        self.moved = {}
+
+    def find(self, where, names, beside=""):
+        """Finds one file.
+
+        Args:
+            where: str, place in the list, for the message.
+            names: paths that the file may have, the one as written first; "/" between parts.
+            beside: str, folder of the list relative to the source folder.
+        Returns:
+            str, its path relative to the source folder, "/" between parts; the first name if there is no such file.
+        Raises:
+            InputError: several files may be meant.
+        """
+        for name in names:
+            for path in dict.fromkeys((name, posixpath.join(beside, name))):
+                if self.has(path):
+                    return path
+        for name in names:
+            found = self._ending_with(name)
+            if len(found) > 1:
+                raise InputError(
+                    f"{where}: a path must mean one image in the source folder. Received: {names[0]!r}, which may be "
+                    f"{' or '.join(found[:3])}. Write the whole path."
+                )
+            if found:
+                if name == names[0]:
+                    self.moved[name] = found[0]
+                return found[0]
+        return names[0]
+
+    def has(self, path):
+        """Whether a path relative to the source folder is a file."""
+        return os.path.isfile(container_of(os.path.join(self._source_dir, path)))
+
+    def folder_of(self, path):
+        """The folder of a file relative to the source folder, "/" between parts; "" if it lies elsewhere."""
+        folder = os.path.relpath(os.path.dirname(os.path.abspath(path)), os.path.abspath(self._source_dir))
+        return "" if folder == "." or folder.split(os.sep)[0] == ".." else folder.replace(os.sep, "/")
+
+    def _ending_with(self, name):
+        """The images whose path ends with a name; of those that differ by capitals only, those written the same."""
+        if self._images is None:
+            self._images = {}
+            for path in image_paths(self._source_dir):
+                self._images.setdefault(_stem(posixpath.basename(path)).lower(), []).append(path)
+        has_ending = name.lower().endswith(EXTENSIONS)
+        candidates = self._images.get(_stem(posixpath.basename(name)).lower(), ())
+        found = {path: path if has_ending else _stem(path) for path in candidates}
+        exact = [path for path, text in found.items() if f"/{text}".endswith(f"/{name}")]
+        return exact or [path for path, text in found.items() if f"/{text}".lower().endswith(f"/{name}".lower())]
+
+
+def image_paths(source_dir):
+    """The paths of all images of a folder and its folders, by the alphabet, "/" between parts; hidden ones are none.
+
+    Args:
+        source_dir: str or path.
+    Raises:
+        InputError: the name of an image is not UTF-8.
+    """
+    found = []
+    for folder, folders, names in os.walk(source_dir):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = os.path.relpath(folder, source_dir).replace(os.sep, "/")
+        for name in sorted(names):
+            if name.startswith(".") or not name.lower().endswith(EXTENSIONS):
+                continue
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    f"Names of images must be UTF-8. Received: {os.fsencode(name)!r} in {folder}. Rename the file."
+                ) from None
+            found.append(posixpath.normpath(posixpath.join(inside, name)))
+    return found
+
+
+def _stem(name):
+    """A name without the ending of an image file."""
+    stem, ending = posixpath.splitext(name)
+    return stem if ending.lower() in EXTENSIONS else name
