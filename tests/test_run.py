@@ -235,13 +235,16 @@ def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, m
     monkeypatch.setattr(run, "Trainer", take_plan)
     changes = {"shuffle_buffer": 7, "cache": "decoded", "ema_decay": 0.5, "optimizer": "adamw", "clip_norm": 3.0}
     changes |= {"rate_scales": ("first=0.5", "last=2"), "profile_steps": (3, 4), "accumulation_steps": 2}
-    changes |= {"crop_scales": (1.0, 0.5), "crop_places": 13}
+    changes |= {"crop_scales": (1.0, 0.5), "crop_places": 13, "cutout_side": 0.25}
     options = make_options(tiny_scenes_dir, tmp_path, **two_parts, **changes)
     with pytest.raises(small_runs.Interrupted):
         run.train_run(options)
     expected = dataclasses.asdict(options) | {"learning_rates": (0.01, 0.01)}
     expected |= {"rate_scales": {"first": 0.5, "last": 2.0}}
     expected |= {"crops": {"scales": (1.0, 0.5), "places": 13, "max_distortion": None}}
+    strengths = ("jitter_strength", "randaugment_ops", "randaugment_magnitude", "cutout_side", "mixup_alpha")
+    strengths += ("cutmix_alpha", "splicemix_blanks", "smoothing")
+    expected |= {"effects": {"names": (), **{name: expected[name] for name in strengths}}}
     assert plans == [{name: expected[name] for name in plans[0]}]
 
 

@@ -47,7 +47,7 @@ def compare_with(probe):
 
 
 def evaluate_with(probe):
-    with mock.patch.object(evaluation, "Predictor", lambda path, engine: probe):
+    with mock.patch.object(evaluation, "Predictor", lambda *_: probe):
         evaluation.evaluate_saved_model("", "scenes", "", "test")
 
 

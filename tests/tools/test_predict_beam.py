@@ -58,7 +58,7 @@ def test_rows_are_those_of_predict(tmp_path):
     [
         ([], "Images must be given either as arguments"),
         (["a.jpg", "--output=P.txt"], "must end in .csv"),
-        (["a.jpg", "--saved_model="], "Give exactly one of --saved_model and --server"),
+        (["a.jpg", "--saved_model="], "Give --saved_model, an export, or --server, or both"),
         (["a.jpg", "--beam_options='"], "--beam_options must be flags in shell syntax"),
         (["a.jpg", "--restart"], "restart"),
     ],
