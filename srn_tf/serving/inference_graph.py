@@ -258,14 +258,14 @@ def batch_norms_as_products(graph):
             continue
         gamma, beta, mean, variance = (_value(value).astype(np.float64) for value in values)
         scale = gamma / np.sqrt(variance + node.attr["epsilon"].f)
-        kernel = _constant(f"{node.name}/scale", scale.reshape(1, 1, -1, 1).astype(np.float32))
+        kernel = _constant(f"{node.name}/depthwise_kernel", scale.reshape(1, 1, -1, 1).astype(np.float32))
         product = tf.compat.v1.NodeDef(
-            name=f"{node.name}/product", op="DepthwiseConv2dNative", input=[node.input[0], kernel.name]
+            name=f"{node.name}/depthwise", op="DepthwiseConv2dNative", input=[node.input[0], kernel.name]
         )
         product.attr["T"].type = tf.float32.as_datatype_enum
         product.attr["strides"].list.i.extend([1, 1, 1, 1])
         product.attr["padding"].s = b"VALID"
-        bias = _constant(f"{node.name}/bias", (beta - mean * scale).astype(np.float32))
+        bias = _constant(f"{node.name}/depthwise_bias", (beta - mean * scale).astype(np.float32))
         nodes += [kernel, product, bias, _bias_add(node.name, product.name, bias.name)]
     return _without_unread(dataclasses.replace(graph, nodes=nodes))
 
