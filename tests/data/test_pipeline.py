@@ -348,6 +348,7 @@ def test_without_crops_and_mirror_there_is_one_version(records):
 EFFECTS = Effects(("colour_jitter", "cutout", "cutmix", "label_smoothing"))
 
 
+@pytest.mark.slow
 def test_mixed_batches_come_again_at_whatever_step_an_epoch_is_continued(records):
     arguments = records, S_PX, 4, 5, 1
     batches = training_batches(*arguments, **AUGMENTED, effects=EFFECTS)
@@ -470,10 +471,8 @@ def test_threads_change_nothing(records, threads):
     assert_equal(as_numpy(batches), as_numpy(training_batches(*arguments, **AUGMENTED)))
 
 
-@pytest.mark.parametrize(
-    "batch_size, num_workers",
-    [(4, 2), pytest.param(10, 5, marks=pytest.mark.slow), pytest.param(16, 4, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size, num_workers", [(4, 2), (10, 5), (16, 4)])
 def test_evaluation_shares_of_all_workers_are_the_batches_of_one(records, batch_size, num_workers):
     whole = as_numpy(evaluation_batches(records, S_PX, batch_size))
     shares = [
@@ -543,9 +542,11 @@ BOXES = np.float32([[0.1, 0.3, 0.45, 0.6], [0.5, 0.05, 0.7, 0.5], [0.6, 0.55, 0.
 @pytest.mark.parametrize(
     "crops, mirror",
     [
-        (Crops(), True),
         (RandomResizedCrop(0.2), True),
-        *(pytest.param(*how, marks=pytest.mark.slow) for how in ((Crops(), False), (None, True), (None, False))),
+        *(
+            pytest.param(*how, marks=pytest.mark.slow)
+            for how in ((Crops(), True), (Crops(), False), (None, True), (None, False))
+        ),
     ],
 )
 def test_boxes_are_augmented_as_their_image_is(crops, mirror):

@@ -65,7 +65,7 @@ def test_the_transformer_equals_numpy(model, last_map):
     for name in ("tran1", "tran2", "tran3"):
         t, attention = reference.attend(t, t, t, t, name, 1)
         t = reference.feed_forward(t, name, 2)
-    received = model.parts["transformer"]({"last_map": last_map, "labels": tf.constant(tokens)})
+    received = model.parts["transformer"]({"last_map": tf.constant(last_map), "labels": tf.constant(tokens)})
     np.testing.assert_allclose(received["labels"], t[:, 49:], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(received["attention"], attention[:, :, 49:, :49], rtol=1e-3, atol=1e-5)
     kernel, bias = model.parts["label_fc"].get_weights()

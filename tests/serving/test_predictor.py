@@ -120,7 +120,7 @@ def test_no_such_label(predictor, label, near):
         predictor.explain(IMAGES[0], label)
 
 
-@pytest.mark.parametrize("tta", [pytest.param("flip", marks=pytest.mark.slow), "flip,5crop"])
+@pytest.mark.parametrize("tta", ["flip", pytest.param("flip,5crop", marks=pytest.mark.slow)])
 def test_views_are_averaged(main_net, main_net_folder, main_net_predictor, tta):
     """The mean of the probabilities that the model in memory gives the views, cut with NumPy."""
     predictor = Predictor(main_net_folder, tta=tta)
