@@ -39,7 +39,8 @@ def read_bytes(path):
             return file.read()
     table, column, _ = open_table(inside[1])
     number = int(inside[2])
-    data = table.column(column)[number].as_py()["bytes"] if number < table.num_rows else None
+    image = table.column(column)[number].as_py() if number < table.num_rows else None
+    data = image and image["bytes"]
     if data is None:
         raise FileNotFoundError(errno.ENOENT, "no image with this number in the file", path)
     return data
@@ -62,10 +63,16 @@ def open_table(path):
     try:
         with pyarrow.memory_map(path) as source:
             table = pyarrow.ipc.open_stream(source).read_all()
-        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (pyarrow.ArrowInvalid, KeyError, ValueError) as error:
+    except pyarrow.ArrowInvalid as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} must be an Arrow file saved by datasets. Received: {str(error).splitlines()[0]}. Save it again."
+            f"{path} must be an Arrow file saved by datasets. Received: {reason}. Save it again."
+        ) from None
+    try:
+        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path} must be an Arrow file saved by datasets. Received: a schema without its features. Save it again."
         ) from None
     images = [
         name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "Image"

@@ -157,7 +157,7 @@ def read_images(path, content, path_of, id_rule=ID, optional=()):
         images[image_id] = {"name": name, "width": entry.get("width"), "height": entry.get("height")}
         id_of_name[name] = image_id
     if not images:
-        raise InputError(f"{path} must list at least one image. Received: an empty list. Use COCO's own file.")
+        raise InputError(f"{path} must list at least one image. Received: an empty list. Use a file with images.")
     return images
 
 

@@ -23,6 +23,7 @@ IGNORED = "-"
 VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 """What a cell of a label's column may hold, in small letters -> 1 if the image has the label, else 0."""
 
+_UNKNOWN = ("", "-1", "-1.0")  # what often stands for a label that is not known
 _LIST_COLUMNS = ("labels", "label")
 _TAGS = "tags"  # as Kaggle's tables call a list of words with blanks between them
 _IMAGE_COLUMNS = (
@@ -124,13 +125,16 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
         rows.append(
             Row(
                 where,
-                photo_path(cells[image_column], where),
+                photo_path(str(cells[image_column]), where),
                 frozenset(present),
                 split,
-                group=None if group is None else str(cells[group]) or where,  # of its own
+                group=None if group is None else str(cells[group]) or None,
                 unspecified=unspecified,
             )
         )
+    if marks:
+        form.append(("unspecified", f"{sum(len(row.unspecified) for row in rows):,} cells"))
+    _check_groups(rows)
     notes, advice = [], "Correct or remove one of the rows."
     if list_column is None and listed is None:
         notes.append(
@@ -280,7 +284,7 @@ def _find_label_columns(header, others, lines, listed, marks):
     if listed is not None:
         return [i for i in others if header[i] in listed]
     found = {i: {str(cells[i]).lower() for _, cells in lines} for i in others}
-    return [i for i, cells in found.items() if cells & set(VALUES) or cells <= {"", "-1", *marks}] or others
+    return [i for i, cells in found.items() if cells & set(VALUES) or cells <= {*_UNKNOWN, *marks}] or others
 
 
 def _value_of(where, name, cell):
@@ -289,7 +293,7 @@ def _value_of(where, name, cell):
     if value is None:
         unspecified = (
             f"If it means that the label is not known, give --unspecified_marks={cell or 'empty'}. "
-            if cell in ("", "-1")
+            if cell in _UNKNOWN
             else ""
         )
         raise InputError(
@@ -336,6 +340,18 @@ def _check_written_name(where, name, separator):
             f"{where}: label names must be written without brackets or quotes. Received: {name!r}. Remove them. "
             f"{confirm}"
         )
+
+
+def _check_groups(rows):
+    """Raises InputError for an image in two groups."""
+    first = {}
+    for row in rows:
+        known = first.setdefault(row.path, row)
+        if known.group != row.group:
+            raise InputError(
+                f"{row.where}: an image must be in one group. Received: {row.path} in {row.group or 'none'} here, and "
+                f"in {known.group or 'none'} in {known.where}. Correct one of the rows."
+            )
 
 
 def _merge_labels(rows, cells, separator, form):

@@ -9,7 +9,7 @@ import csv
 import os
 
 from srn_tf.data.coco_annotations import box_fractions
-from srn_tf.data.json_files import KEY, NAME, entries, read_json
+from srn_tf.data.json_files import BBOX, KEY, NAME, as_documented, entries, read_json
 from srn_tf.data.label_names import clean_name
 from srn_tf.data.listing import SPLITS, Listing, Row
 from srn_tf.data.other_forms import of_json, of_text
@@ -34,9 +34,9 @@ def read_cvat(path):
         InputError: the file has another form, or contradicts itself.
     """
     ending = os.path.splitext(path)[1].lower()
-    if ending == ".xml":
-        return _read_xml(path)
-    return _read_datumaro(path) if ending == ".json" else _read_open_images(path)
+    read = {".xml": _read_xml, ".json": _read_datumaro}.get(ending, _read_open_images)
+    with as_documented(path, "an export of CVAT", _ADVICE):
+        return read(path)
 
 
 def _read_xml(path):
@@ -92,7 +92,8 @@ def _read_datumaro(path):
         media = item.get("image") or item.get("media") or {}
         height, width = media.get("size") or (0, 0)
         present, objects = set(), []
-        for place, entry in entries(where, {"annotations": [], **item}, "annotations", {}, (), _ADVICE):
+        made = {"annotations": [], **item}
+        for place, entry in entries(where, made, "annotations", {"bbox": BBOX}, ("bbox",), _ADVICE):
             number = entry.get("label_id")
             if number is None:
                 continue
@@ -102,13 +103,13 @@ def _read_datumaro(path):
                     f"Received: {number!r}. {_ADVICE}"
                 )
             present.add(names[number])
-            if entry.get("type") == "bbox" and width and height:
+            if entry.get("type") == "bbox" and entry.get("bbox") and width and height:
                 box = box_fractions(entry["bbox"], width, height)
                 objects += [(box, names[number])] if box else []
         item_id = photo_path(str(item["id"]), where)
         written = photo_path(media["path"], where) if media.get("path") else item_id
         rows.append(Row(where, written, frozenset(present), None, tuple(objects), (item_id,)))
-    return _listing(path, rows, tuple(names), "JSON of Datumaro")
+    return _listing(path, rows, tuple(dict.fromkeys(names)), "JSON of Datumaro")
 
 
 def _read_open_images(path):

@@ -53,14 +53,19 @@ def read_folders(source_dir):
 
 
 def _digests(source_dir, paths):
-    """What is the same for files of the same bytes. Only those of equal size are read."""
-    sizes = [os.path.getsize(os.path.join(source_dir, path)) for path in paths]
+    """What is the same for files of the same bytes, and for no others. Only those of equal size are read."""
+    sizes = [_size(os.path.join(source_dir, path)) for path in paths]
     counts = {}
     for size in sizes:
         counts[size] = counts.get(size, 0) + 1
     for path, size in zip(paths, sizes, strict=True):
-        if counts[size] == 1:
-            yield size
+        if size is None or counts[size] == 1:
+            yield size, path
             continue
         with open(os.path.join(source_dir, path), "rb") as file:
             yield size, hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+
+
+def _size(path):
+    """Bytes of a file; None for a link to nothing, which the checks will name."""
+    return os.path.getsize(path) if os.path.isfile(path) else None

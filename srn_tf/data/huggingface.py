@@ -50,9 +50,7 @@ def _read(source_dir, path, listed):
     if path.endswith(".arrow"):
         lines, form = _read_arrow(path), (("cells", "Arrow"),)
     elif path.endswith(".parquet"):
-        from pyarrow import parquet
-
-        rows = parquet.read_table(path).to_pylist()
+        rows = _read_parquet(path)
         lines, form = as_lines(list(enumerate(rows, 1))), (("cells", "Parquet"),)
     else:
         lines, form = read_cells(path)
@@ -72,14 +70,31 @@ def _read(source_dir, path, listed):
     return dataclasses.replace(listing, rows=rows)
 
 
+def _read_parquet(path):
+    """The rows of a Parquet file: list of dict."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be a Parquet file. Received: {reason}. Write it again.") from None
+
+
 def _arrow_files(folder):
     """Names of the files of a data set that was saved in a folder."""
     path = os.path.join(folder, _STATE)
     state = read_json(path, "the saved data set", advice="Save it again.")
     files = state.get("_data_files") if isinstance(state, dict) else None
-    if not files:
-        raise InputError(f"{path} must name the files of a saved data set. Received: none. Save it again.")
-    return [file["filename"] for file in files]
+    names = [file.get("filename") if isinstance(file, dict) else file for file in files or ()]
+    wrong = [repr(name) for name in names if not isinstance(name, str) or name != os.path.basename(name)]
+    if not names or wrong:
+        raise InputError(
+            f"{path} must name the files of a saved data set beside it. Received: {wrong[0] if wrong else 'none'}. "
+            "Save it again."
+        )
+    return names
 
 
 def _read_arrow(path):

@@ -1,5 +1,6 @@
 """JSON annotation files: read, and their entries checked one by one, with messages that name the place."""
 
+import contextlib
 import json
 import math
 
@@ -60,6 +61,27 @@ def entries(where, content, key, wanted, optional=(), advice="Use the official f
                     f"{place}: {name!r} must be {rule}. Received: {shortened(entry[name])}. Correct the file."
                 )
         yield place, entry
+
+
+@contextlib.contextmanager
+def as_documented(path, form, advice):
+    """Turns what goes wrong where a value is not what a form's documentation says into one message.
+
+    Args:
+        path: str or path of the file.
+        form: str, the form that is read.
+        advice: str, what to do about it.
+    Raises:
+        InputError: in place of Python's own errors about the type or the lack of a value.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} must be {form}. Received: another structure ({type(error).__name__}: {error}). {advice}"
+        ) from error
 
 
 def shortened(value):

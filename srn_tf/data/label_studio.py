@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from srn_tf.data.coco_annotations import box_fractions
 from srn_tf.data.image_files import EXTENSIONS
-from srn_tf.data.json_files import read_json, shortened
+from srn_tf.data.json_files import as_documented, read_json, shortened
 from srn_tf.data.label_names import clean_name
 from srn_tf.data.listing import Listing, Row
 from srn_tf.data.other_forms import of_json
@@ -46,7 +46,8 @@ def read_label_studio(path, listed=None):
                 f"{of_json(content)}"
             )
         if all("data" in task and ("annotations" in task or "completions" in task) for task in content):
-            return _read_tasks(path, content)
+            with as_documented(path, "an export of Label Studio", "Export it again."):
+                return _read_tasks(path, content)
     else:
         lines, _ = read_cells(path)
         header = lines[0][1] if lines else []
@@ -55,7 +56,8 @@ def read_label_studio(path, listed=None):
         raise InputError(
             f"{path} must be an export of Label Studio (JSON, JSON_MIN, CSV or TSV). Received: {of_json(content)}"
         )
-    return _read_flat(path, content, listed)
+    with as_documented(path, "an export of Label Studio", "Export it again."):
+        return _read_flat(path, content, listed)
 
 
 def _read_tasks(path, tasks):

@@ -47,7 +47,7 @@ class Row:
         split: "train", "validation" or "test"; None where the listing does not say.
         objects: pairs (box, label name), boxes as of `source.Example`.
         aliases: other paths that the file may have, the likeliest first.
-        group: str, photographs with the same one are not divided by a split; None: the listing has no groups.
+        group: str, photographs with the same one are not divided by a split; None: the image is in no group.
         unspecified: frozenset of the names of labels that may be there or not; the others are absent.
     """
 
@@ -154,8 +154,8 @@ def read_files(source_dir, options, flag, read):
     for listing in listings.values():
         if listing.has_split:
             raise InputError(
-                f"Images must be split by a column 'split' or by test_{flag}, not by both. Received: test_{flag}, and "
-                f"that column in {listing.path}. Remove one of them."
+                f"Images must be split by their list itself or by test_{flag}, not by both. Received: test_{flag}, and "
+                f"{listing.split_by} in {listing.path}. Remove one of them."
             )
     return [
         dataclasses.replace(listing, rows=tuple(dataclasses.replace(row, split=split) for row in listing.rows))
@@ -208,9 +208,10 @@ def to_source(listings, source_dir, options, listed=None):
     )
     num_listed, notes = len(truth_of), []
     if options["skip_missing"]:
-        truth_of = {path: truth for path, truth in truth_of.items() if finder.has(path)}
-        num_missing = num_listed - len(truth_of)
-        if num_missing:
+        found = {path: truth for path, truth in truth_of.items() if finder.has(path)}
+        num_missing = num_listed - len(found)
+        if found and num_missing:  # else none is left, as the next check says
+            truth_of = found
             first = next(row.path for row in rows if row.path not in truth_of)
             notes.append(
                 f"{num_missing:,} of {num_listed:,} images are missing and left out, as --skip_missing says, the first "
@@ -220,7 +221,9 @@ def to_source(listings, source_dir, options, listed=None):
         source_dir,
         truth_of,
         _paths(listings),
-        "Write paths relative to source_dir, remove the rows of images that are not there, or leave them out with "
+        "Write paths relative to source_dir."
+        if options["skip_missing"]
+        else "Write paths relative to source_dir, remove the rows of images that are not there, or leave them out with "
         "--skip_missing.",
     )
     photos = [Photo(path, (Example(path, *truth),)) for path, truth in truth_of.items()]
@@ -256,7 +259,7 @@ def _truth(row, labels, absent):
 def _check_specified(splits, paths):
     """InputError where images that are evaluated on have no label that is known to be absent: AP would be 100."""
     for split in set(splits) - {"train"}:
-        if all(-1 not in photo.examples[0].labels for photo in splits[split]):
+        if splits[split] and all(-1 not in photo.examples[0].labels for photo in splits[split]):
             raise InputError(
                 f"{paths}: the {split} images must have absent labels, with 0. Received: only 1 and unspecified. Write "
                 "0 for labels that are known to be absent."

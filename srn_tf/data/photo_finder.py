@@ -16,6 +16,7 @@ class PhotoFinder:
       - from the folder of the list, if that lies in the source folder;
       - as the end of the path of just one image in the source folder. The file's ending may be left out, and capitals
         do not matter.
+    Of several names that a file may have, each is tried in all ways before the next.
 
     Args:
         source_dir: str or path.
@@ -45,7 +46,6 @@ class PhotoFinder:
             for path in dict.fromkeys((name, posixpath.join(beside, name))):
                 if self.has(path):
                     return path
-        for name in names:
             found = self._ending_with(name)
             if len(found) > 1:
                 raise InputError(

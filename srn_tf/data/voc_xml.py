@@ -123,7 +123,10 @@ def _read_row(source_dir, name):
             f"{path} must be an annotation file of PASCAL VOC, with the root <annotation>. Received: <{root.tag}>, "
             f"{of_text(path, text)}"
         )
-    size = [float(root.findtext(f"size/{key}") or 0) for key in ("width", "height")]
+    size = [
+        number_at(path, root, f"size/{key}", advice) if root.findtext(f"size/{key}") else 0.0
+        for key in ("width", "height")
+    ]
     present, objects = set(), []
     for entry in root.iterfind("object"):
         label = clean_name(entry.findtext("name", ""))

@@ -73,6 +73,7 @@ def test_unspecified_labels(folder):
         "test": {"b.jpg": (1, -1)},
     }
     assert "No image of train has: dog." in source.notes
+    assert ("unspecified", "3 cells") in source.form
     mixed = "image,dog,cat,cow\n" + "".join(f"{name}.jpg,{i % 2},-1,0\n" for i, name in enumerate("abcdef"))
     splits = truths(read(folder, csv=mixed, unspecified_marks="-1")).values()
     assert {truth for split in splits for truth in split.values()} == {(1, 0, -1), (-1, 0, -1)}
@@ -294,11 +295,11 @@ BAD = {
     ),
     "split column and test_csv": (
         {"csv": COLUMNS, "test_csv": "image,dog,cat\ne.jpg,1,0\n"},
-        "by a column 'split' or by test_csv, not by both. Received: test_csv, and that column in {folder}/csv.txt",
+        "or by test_csv, not by both. Received: test_csv, and column 'split' in {folder}/csv.txt",
     ),
     "split column in test_csv": (
         {"csv": PLAIN, "test_csv": "image,labels,split\ne.jpg,cat,test\n"},
-        "by a column 'split' or by test_csv, not by both. Received: test_csv, and that column in {folder}/test_csv.txt",
+        "or by test_csv, not by both. Received: test_csv, and column 'split' in {folder}/test_csv.txt",
     ),
     "no test rows": ({"csv": "image,labels,split\na.jpg,cat,train\nb.jpg,cat,val\n"}, "no row with split test"),
     "no train rows": ({"csv": "image,labels,split\na.jpg,cat,test\n"}, "no row with split train"),

@@ -627,8 +627,12 @@ def test_rows_and_files_that_contradict(tmp_path):
     write(tmp_path, {"l.csv": "image,labels\na.jpg,cat\na.jpg,dog\n"})
     assert (
         "a.jpg with other labels than in an earlier row. Correct or remove one of the rows. In a table with a row for "
+        "each label, call the column 'label'."
+    ) in message(folder, "csv", csv="l.csv")
+    write(tmp_path, {"l.csv": "image,label,film\na.jpg,cat,1\na.jpg,dog,2\n"})
+    assert "line 3: an image must be in one group. Received: a.jpg in 2 here, and in 1 in " in (
+        message(folder, "csv", csv="l.csv", group_column="film")
     )
-    assert "each label, call the column 'label'." in message(folder, "csv", csv="l.csv")
     write(tmp_path, {"l.csv": "image,labels\na.jpg,cat\nd,dog\n"})
     assert (
         "line 3: a path must mean one image in the source folder. Received: 'd', which may be y/d.jpg or z/d.png."
@@ -640,6 +644,65 @@ def test_rows_and_files_that_contradict(tmp_path):
     )
     write(tmp_path, {"l.json": coco([{"id": 1, "file_name": "a.jpg"}, {"id": "1", "file_name": "b.jpg"}], [])})
     assert "image ids must be unique. Received: 1 twice" in message(folder, "coco_json", annotations="l.json")
+
+
+def test_exports_of_another_structure(tmp_path):
+    """Each is one message that names the file."""
+    (task, *_), (row, *_) = TASKS, SHORT
+    exports = {
+        "d1.json": datumaro([item("a", "a.jpg", {"type": "bbox", "label_id": 0, "bbox": [1, 2]})]),
+        "d2.json": datumaro([{**item("a", "a.jpg"), "image": "a.jpg"}]),
+        "d3.json": {**datumaro([]), "categories": []},
+        "wide.xml": CVAT_XML.replace('width="20"', 'width="wide"'),
+    }
+    studio = {
+        "s1.json": [{**task, "annotations": [11]}],
+        "s2.json": [{**task, "data": {"image": "/data/local-files/?d=#a.jpg"}}],
+        "s3.json": [{**row, "pets": [{"choices": ["cat"]}], "image": "../a.jpg"}],
+    }
+    folder = write(tmp_path / "photos", {**PHOTOS, **exports, **studio})
+    for name in (*exports, *studio):
+        text = message(folder, "cvat" if name in exports else "label_studio", annotations=name)
+        assert text.startswith(f"{folder}/{name}") and "Received: " in text, text
+    folder = write(tmp_path / "voc", {"a.jpg": None, "a.xml": voc("a.jpg", size=("wide", 1))})
+    assert "a.xml: <annotation> must have a number at size/width. Received: 'wide'." in message(folder, "voc_folder")
+
+
+@pytest.mark.parametrize("state", [{"_data_files": [{"filename": "../data.arrow"}]}, {"_data_files": [{}]}, {}])
+def test_a_saved_data_set_names_files_beside_it(tmp_path, state):
+    folder = write(tmp_path, {"saved/state.json": state, "data.arrow": None, "saved/data.arrow": None})
+    assert "state.json must name the files of a saved data set beside it. Received: " in (
+        message(f"{folder}/saved", "huggingface")
+    )
+
+
+def test_damaged_files_of_hugging_face(tmp_path):
+    folder = write(tmp_path / "parquet", {"metadata.parquet": "PAR1"})
+    assert "metadata.parquet must be a Parquet file. Received: " in message(folder, "huggingface")
+    state = {"_data_files": [{"filename": "data.arrow"}]}
+    folder = write(tmp_path / "arrow", {"state.json": state, "data.arrow": "no table"})
+    assert "data.arrow must be an Arrow file saved by datasets. Received: " in message(folder, "huggingface")
+
+
+def test_the_longer_path_of_an_image_counts_first(tmp_path):
+    """s3://bucket/y/a.jpg is x/y/a.jpg, not a.jpg."""
+    tasks = [
+        {"id": i, "data": {"image": address}, "annotations": [{"result": [{**CHOICES, "value": {"choices": [name]}}]}]}
+        for i, (address, name) in enumerate([("s3://bucket/y/a.jpg", "cat"), ("s3://bucket/a.jpg", "dog")])
+    ]
+    folder = write(tmp_path, {"e.json": tasks, "a.jpg": None, "x/y/a.jpg": None})
+    assert truth(read(folder, "label_studio", annotations="e.json")) == {"x/y/a.jpg": "cat", "a.jpg": "dog"}
+
+
+def test_nothing_but_missing_files(tmp_path):
+    folder = write(tmp_path, {"l.csv": "image,labels\na.jpg,cat\nb.jpg,dog\n"})
+    assert message(folder, "csv", csv="l.csv", skip_missing=True).endswith(
+        "Received: 2 of 2 missing, the first a.jpg. Write paths relative to source_dir."
+    )
+    folder = write(tmp_path / "f", {"cat/a.jpg": "one", "dog/b.jpg": "two"})
+    (tmp_path / "f" / "dog" / "c.jpg").symlink_to("nowhere.jpg")
+    assert "Received: 1 of 3 missing, the first dog/c.jpg." in message(folder, "folders")
+    assert truth(read(folder, "folders", skip_missing=True)) == {"cat/a.jpg": "cat", "dog/b.jpg": "dog"}
 
 
 # On the way to records, all forms are one: boxes and labels of one of them, with the checks of all.
