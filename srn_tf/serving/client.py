@@ -27,7 +27,7 @@ _ADDRESS = re.compile(rf"(https?://{_HOST}(:\d{{1,5}})?|grpc://{_HOST}:\d{{1,5}}
 _NO_ANSWER = {
     "unavailable": (
         "The server did not answer",
-        "Check that TensorFlow Serving runs there (http:// is usually port 8501, grpc:// 8500) and has "
+        "Check that it runs there (TensorFlow Serving has http:// usually at port 8501, grpc:// at 8500) and has "
         "capacity. Allow more time (--timeout_s), or send fewer images per request (--batch_size).",
     ),
     "not_found": (
@@ -35,7 +35,7 @@ _NO_ANSWER = {
         "Check the model's name. If another version has replaced this one, start the prediction again.",
     ),
     "invalid": ("The server refuses what it is asked", "Check that it serves this export, and read its log."),
-    "other": ("The server gave no usable answer", "Check that it is TensorFlow Serving, and read its log."),
+    "other": ("The server gave no usable answer", "Check that it is a model server, and read its log."),
 }
 
 

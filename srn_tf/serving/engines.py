@@ -36,10 +36,12 @@ class Engine(abc.ABC):
     Attributes:
         signatures: names of what it can be asked, see `signatures.build_signatures`.
         files: paths of what decides the answers, in order.
+        served: str, what decides them elsewhere: the model of a server.
     """
 
     signatures = ("serving_default",)
     files = ()
+    served = ""
 
     @abc.abstractmethod
     def ask(self, signature, files, known=None):

@@ -34,6 +34,7 @@ class ModelServerEngine(PixelEngine):
             inputs, outputs = self._connection.signature(self._version)
         except ServerError as error:
             raise no_answer(error, server, model_name) from error
+        self.served = f"{model_name} {self._version}"
         if inputs != {"image"} or outputs != {"probabilities"}:
             raise InputError(
                 "With --saved_model, the server must be OpenVINO Model Server with that export's model, which takes "

@@ -96,10 +96,11 @@ class Predictor:
 
     @functools.cached_property
     def identity(self):
-        """str, a digest of graph, weights and tta: another model or other thresholds have another."""
+        """str, a digest of graph, weights, a server's version and tta: another model or thresholds have another."""
         digest = hashlib.sha256()
         for path in self._engine.files:
             digest.update(path.read_bytes())
+        digest.update(self._engine.served.encode())
         if self._tta != TTA[0]:
             digest.update(self._tta.encode())
         return digest.hexdigest()
@@ -204,8 +205,8 @@ class Predictor:
         has_views = self._tta != TTA[0]
         if has_views and name != "serving_default":
             raise InputError(
-                f"tta averages answers alone. Received: a call for {name} with tta={self._tta!r}. Open the model "
-                "without tta."
+                "tta averages plain answers, not those with known labels, maps or embeddings. Received: "
+                f"tta={self._tta!r} with a call for {name}. Leave one of them out."
             )
         files = to_image_files(images)
         try:

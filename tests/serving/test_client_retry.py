@@ -29,7 +29,7 @@ def test_a_server_that_is_busy_for_good(server):
         InputError, match=f"^The server did not answer. Received from srn on {server.address}: .*told to"
     ) as e:
         served.answer(IMAGES)
-    assert "Check that TensorFlow Serving runs there" in str(e.value) and "\n" not in str(e.value)
+    assert "Check that it runs there (TensorFlow Serving has http://" in str(e.value) and "\n" not in str(e.value)
     assert server.requests == [8] * 3
 
 
@@ -89,7 +89,7 @@ def test_an_error_that_does_not_pass_is_not_tried_again(server):
     served = ask(server)
     server.refusals = [Code.INTERNAL]
     with pytest.raises(
-        InputError, match="The server gave no usable answer. .*told to. Check that it is TensorFlow Serving"
+        InputError, match="The server gave no usable answer. .*told to. Check that it is a model server"
     ):
         served.answer(IMAGES)
     assert server.requests == [8]

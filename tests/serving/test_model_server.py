@@ -44,6 +44,9 @@ def test_answers_as_the_folder_does(server, folder, folder_predictor, monkeypatc
     assert_same(served.answer(images), folder_predictor.answer(images))
     assert server.requests == [3, 3, 2]
     assert served.answer([])["probabilities"].shape == (0, 3)
+    assert Predictor(folder, server={"server": server.address}).identity == served.identity
+    server.versions = {7: "AVAILABLE"}  # another model, for all that is known
+    assert Predictor(folder, server={"server": server.address}).identity != served.identity
     with pytest.raises(InputError, match="engine openvino of the server, which gives probabilities alone"):
         served.embed(images)
 
