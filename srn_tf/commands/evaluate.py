@@ -148,6 +148,7 @@ def main(_):
         )
     _check_written("output")
     _check_written("reliability")
+    _check_written("label_issues")
     if FLAGS.top_k_floor is not None and FLAGS.top_k is None:
         raise InputError(
             f"--top_k_floor needs --top_k. Received: --top_k_floor={FLAGS.top_k_floor:g} alone. Give --top_k=K as well."

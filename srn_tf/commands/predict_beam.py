@@ -4,8 +4,8 @@ python tools/predict_beam.py --saved_model=/shared/RUN/export/1 --output=/shared
     --beam_runner=FlinkRunner --beam_options="--flink_master=HOST:8081 --parallelism=64"
 
 Writes /shared/P-00000-of-00010.csv and so on, which must not exist yet. Rows are in no particular order. Every worker
-needs srn_tf, and must see model, images and output under the same paths. The other flags are those of tools/predict.py.
-On one machine, tools/predict.py is faster and continues after an interruption.
+needs srn_tf, and must see model, images and output under the same paths. The other flags are those of tools/predict.py,
+without --known and --restart. On one machine, tools/predict.py is faster and continues after an interruption.
 """
 
 import logging
