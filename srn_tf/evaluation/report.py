@@ -55,7 +55,7 @@ def kept_note(kept):
     Args:
         kept: dict, stage -> "plain" or "average", as "kept_weights" of run.json or metrics.json.
     """
-    return f"Kept weights, by validation: {', '.join(f'{stage} {kind}' for stage, kind in kept.items())}."
+    return f"Weights kept of each stage: {', '.join(f'{stage} {kind}' for stage, kind in kept.items())}."
 
 
 def summary_table(metrics):

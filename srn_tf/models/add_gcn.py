@@ -119,7 +119,7 @@ def build_graph(num_labels, width):
     z = _leaky_relu(_linear(x, width, "graph_dynamic_weight"), "graph_dynamic_weight_relu")
 
     x = keras.layers.Add(dtype="float32", name="graph_dynamic_sum")([v, z])
-    return keras.Model(v, layers.GroupLinear(num_labels, 1, name="graph_logits")(x), name="graph")
+    return keras.Model(v, layers.GroupLinear(num_labels, 1, is_uniform=True, name="graph_logits")(x), name="graph")
 
 
 def _linear(x, channels, name, use_bias=True, activation=None):

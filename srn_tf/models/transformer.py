@@ -9,17 +9,13 @@ import keras
 
 from srn_tf.errors import InputError
 from srn_tf.models import layers
+from srn_tf.models.blocks import torch_uniform
 
 
 def check_width(setting, width, num_heads):
     """Raises InputError for a width that the heads cannot share; `setting` is its name."""
     if width % num_heads:
         raise InputError(f"{setting} must be a multiple of {num_heads}. Received: {width}.")
-
-
-def torch_uniform():
-    """PyTorch's initial kernel, U(+-1 / sqrt(inputs))."""
-    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 def xavier_uniform():

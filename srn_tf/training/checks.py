@@ -53,7 +53,7 @@ def check_plan(plan, model, strategy, dataset):
         )
     for index in range(len(plan.stages)):
         make_schedule(plan, index, num_images // plan.batch_size)
-    check_unspecified(plan, dataset)
+    check_unspecified(plan, dataset, {name: model.stages[name] for name in plan.stages})
     _check_labels(dataset)
     for name in plan.stages:
         _check_boxes(name, model.stages[name], model, dataset)

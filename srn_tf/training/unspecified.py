@@ -34,12 +34,15 @@ def mode_of(plan, dataset):
     return "ignore" if dataset.ignores_unspecified or dataset.dropped is not None else "negative"
 
 
-def check_unspecified(plan, dataset):
-    """Checks that training can treat unspecified labels as planned. Arguments as of `mode_of`.
+def check_unspecified(plan, dataset, stages):
+    """Checks that training can treat unspecified labels as planned.
 
+    Args:
+        plan, dataset: as of `mode_of`.
+        stages: name -> models.model.Stage, those of the plan.
     Raises:
-        InputError: a treatment is asked for and there are none, "selective" for a loss that compares labels, or see
-            `label_prior`.
+        InputError: a treatment is asked for and there are none, "selective" for a loss that compares labels or leaves
+            some out by itself, or see `label_prior`.
     """
     if plan.unspecified == "auto":
         return
@@ -56,6 +59,13 @@ def check_unspecified(plan, dataset):
             f"unspecified=selective needs a loss of each label by itself: {', '.join(LABEL_BY_LABEL)}. Received: "
             f"--loss={plan.loss}, which compares labels. Use another --loss or --unspecified."
         )
+    for name, stage in stages.items():
+        if any(term.function is None and len(term.reads) > 1 for term in stage.terms):
+            # Else a label that the term does not count, which may be a positive, would be an unspecified one here.
+            raise InputError(
+                f"unspecified=selective needs a loss of all labels. Received: stage {name}, whose loss leaves out the "
+                "labels that the network is told. Use another --unspecified, such as ignore."
+            )
     if plan.selective_prior:
         label_prior(plan.selective_prior, dataset)
 

@@ -113,7 +113,7 @@ def test_what_mars_the_numbers_is_said():
     metrics["kept_weights"] = {"cls": "average", "sr": "plain"}
     text = " ".join(report.summary_table(metrics).split())
     assert "in OTHER is not the one the model was trained on. Its predictions are kept apart: RUN/p.npz." in text
-    assert "Kept weights, by validation: cls average, sr plain." in text
+    assert "Weights kept of each stage: cls average, sr plain." in text
     assert "Labels without negatives have AP 100 whatever the scores: cat." in text
     assert "y_cls: AP says nothing about these labels, because their score is the same for every image: dog." in text
     assert "y_cls: Images with equal scores are ranked in their stored order" in text

@@ -10,6 +10,7 @@ import tensorflow as tf
 from srn_tf.data.dropping import DroppedLabels, Dropping
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
+from srn_tf.models import c_tran, main_net
 from srn_tf.training import losses, unspecified
 from srn_tf.training.plan import TrainingPlan
 from tests.models.small import small_model
@@ -17,6 +18,7 @@ from tests.training import small_runs
 
 CASE = types.SimpleNamespace(name="voc2007", has_unspecified=True, ignores_unspecified=True, dropped=None)
 PLAN = TrainingPlan(("cls",), (1,), (0.1,))
+STAGES = main_net.STAGES
 
 
 def sigmoid(x):
@@ -100,14 +102,14 @@ def test_modes(asked):
     plan = dataclasses.replace(PLAN, unspecified=asked)
     complete = types.SimpleNamespace(name="coco2014", has_unspecified=False, ignores_unspecified=False, dropped=None)
     for dataset in (CASE, types.SimpleNamespace(**{**vars(complete), "dropped": "some"})):
-        unspecified.check_unspecified(plan, dataset)
+        unspecified.check_unspecified(plan, dataset, STAGES)
         assert unspecified.mode_of(plan, dataset) == ("ignore" if asked == "auto" else asked)
     if asked == "auto":
-        unspecified.check_unspecified(plan, complete)
+        unspecified.check_unspecified(plan, complete, STAGES)
         assert unspecified.mode_of(plan, complete) == "negative"
         return
     with pytest.raises(InputError) as error:
-        unspecified.check_unspecified(plan, complete)
+        unspecified.check_unspecified(plan, complete, STAGES)
     assert str(error.value) == (
         f"unspecified={asked} needs labels that may be unspecified. Received: data set coco2014, where every label is "
         "given. Remove --unspecified, prepare a table with --unspecified_marks, or simulate it with --drop_labels."
@@ -116,7 +118,14 @@ def test_modes(asked):
 
 def test_selective_needs_a_loss_of_each_label():
     with pytest.raises(InputError, match="sigmoid, focal, asymmetric. Received: --loss=warp, which compares labels"):
-        unspecified.check_unspecified(dataclasses.replace(PLAN, unspecified="selective", loss="warp"), CASE)
+        unspecified.check_unspecified(dataclasses.replace(PLAN, unspecified="selective", loss="warp"), CASE, STAGES)
+
+
+def test_selective_needs_a_loss_of_all_labels():
+    """C-Tran's leaves out what is known, which selective would make a negative, also where it is true."""
+    with pytest.raises(InputError, match="stage all, whose loss leaves out the labels that the network is told"):
+        unspecified.check_unspecified(dataclasses.replace(PLAN, unspecified="selective"), CASE, c_tran.STAGES)
+    unspecified.check_unspecified(dataclasses.replace(PLAN, unspecified="normalize"), CASE, c_tran.STAGES)
 
 
 def test_the_prior(tmp_path):
@@ -133,7 +142,7 @@ def test_the_prior(tmp_path):
         unspecified.label_prior(str(tmp_path), dataset)
     plan = dataclasses.replace(PLAN, unspecified="selective", selective_prior=str(tmp_path / "predictions"))
     with pytest.raises(InputError, match="validation.npz must exist"):  # before the run begins
-        unspecified.check_unspecified(plan, types.SimpleNamespace(**vars(CASE)))
+        unspecified.check_unspecified(plan, types.SimpleNamespace(**vars(CASE)), STAGES)
 
 
 @pytest.mark.slow
