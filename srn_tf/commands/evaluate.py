@@ -14,7 +14,8 @@ name.
 A label is predicted above 0.5; --thresholds=RUN/thresholds.json uses the thresholds of tools/tune_thresholds.py.
 A run's predictions stay in RUN/predictions for other tools. Those on another data set or with --tta are kept apart;
 those with --csra_at_test are not kept. With --work_dir, --label_issues=OUT/label_issues.csv lists labels of the split
-that are probably wrong or missing.
+that are probably wrong or missing; a file that ends in .coco.json, .fiftyone.json or .label_studio.json is for that
+annotation tool.
 """
 
 import os
@@ -50,6 +51,7 @@ def define_flags():
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
     predict.define_engine()
     predict.define_tta()
+    predict.define_image_prefix()
     flags.adopt_module_key_flags(predict)
     flags.DEFINE_float(
         "known_fraction",
@@ -100,8 +102,8 @@ def define_flags():
     flags.DEFINE_string(
         "label_issues",
         "",
-        "CSV file for the labels that are probably wrong or missing, with --work_dir; needs the packages in "
-        "requirements-cleanlab.txt.",
+        "File for the labels that are probably wrong or missing, with --work_dir: .csv, or, for annotation tools, "
+        ".coco.json, .fiftyone.json or .label_studio.json. Needs the packages in requirements-cleanlab.txt.",
     )
     flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
 
@@ -146,6 +148,7 @@ def main(_):
         raise InputError(
             f"--label_issues needs --work_dir and the run's own answer. Received: {received}. Correct the flags."
         )
+    _check_issue_form()
     _check_written("output")
     _check_written("reliability")
     _check_written("label_issues")
@@ -178,6 +181,28 @@ def _check_known():
             f"--known_fraction goes with neither --ranking nor --top_k, which rank all labels of an image. Received: "
             f"--known_fraction={fraction:g} with one of them. Remove one."
         )
+
+
+def _check_issue_form():
+    """Raises InputError for an ending of --label_issues, or an --image_prefix, that cannot be used."""
+    if not (FLAGS.label_issues or FLAGS.image_prefix):
+        return
+    from srn_tf.prediction.annotation_forms import FiftyOne, check_image_prefix
+
+    make_form = _issue_form() if FLAGS.label_issues else None
+    check_image_prefix(make_form, FLAGS.image_prefix, "label_issues")
+    if make_form is FiftyOne and not FLAGS.image_prefix:
+        raise InputError(
+            "FiftyOne needs the paths of the images. Received: --label_issues for FiftyOne without --image_prefix. "
+            "Give the folder of the images as --image_prefix."
+        )
+
+
+def _issue_form():
+    from srn_tf.evaluation.label_issues import FORMATS
+    from srn_tf.prediction.rows import format_of
+
+    return format_of(FLAGS.label_issues, FORMATS, "label_issues")
 
 
 def _check_written(flag):
@@ -268,7 +293,7 @@ def _evaluate_run():
 
 
 def _list_label_issues(metrics):
-    from srn_tf.evaluation.label_issues import find_label_issues, write_label_issues
+    from srn_tf.evaluation.label_issues import find_label_issues, write_label_issues, write_label_issues_for_tool
     from srn_tf.evaluation.predictions import load_predictions
     from srn_tf.evaluation.protocols import protocol_named
 
@@ -278,8 +303,13 @@ def _list_label_issues(metrics):
         if "other_data" in metrics
         else work.predictions(FLAGS.split, tta=FLAGS.tta)
     )
-    issues = find_label_issues(load_predictions(path), protocol_named(metrics["protocol"]))
-    write_label_issues(FLAGS.label_issues, issues)
+    predictions = load_predictions(path)
+    issues = find_label_issues(predictions, protocol_named(metrics["protocol"]))
+    make_form = _issue_form()
+    if make_form is None:
+        write_label_issues(FLAGS.label_issues, issues)
+    else:
+        write_label_issues_for_tool(FLAGS.label_issues, issues, predictions, make_form, FLAGS.image_prefix)
     num_missing = sum(not issue.given for issue in issues)
     print(
         f"Labels of {len({issue.image for issue in issues})} images may be wrong: {len(issues) - num_missing} given, "

@@ -1,9 +1,12 @@
 """Predicts the labels of many image files with an exported model: one row per image, as CSV, JSON lines or Parquet.
 
+Or as one JSON document for an annotation tool: COCO, FiftyOne, Label Studio.
+
 python tools/predict.py --saved_model=RUN/export/1 --output=P.csv IMAGE_OR_FOLDER_OR_PATTERN...
 python tools/predict.py --saved_model=RUN/export/1 --known=dog:1,cat:0 --output=P.csv IMAGE_OR_FOLDER
 python tools/predict.py --server=grpc://HOST:8500 [--saved_model=RUN/export/1] --output=P.parquet --list_file=IMAGES.txt
 find PHOTOS -name '*.jpg' | python tools/predict.py --saved_model=RUN/export/1 --output=P.jsonl -
+python tools/predict.py --saved_model=RUN/export/1 --output=P.label_studio.json IMAGE_OR_FOLDER
 
 Folders are searched with their subfolders. Rows are in the order of the images. A row has the path, and either the
 answer (--write) or, in the column error, the reason why there is none; such an image does not stop the others. The exit
@@ -23,7 +26,7 @@ FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
 
 
-def define_shared_flags():
+def define_shared_flags(output_help):
     """Defines the flags shared with tools/predict_beam.py."""
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string(
@@ -36,14 +39,15 @@ def define_shared_flags():
     define_tta()
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
     flags.DEFINE_float("timeout_s", 60.0, "Maximum seconds to wait for an answer of the server.", lower_bound=0.001)
-    flags.DEFINE_string("output", "", "Output file: .csv, .jsonl (JSON lines) or .parquet.")
+    flags.DEFINE_string("output", "", output_help)
     flags.DEFINE_string("list_file", "", "File of image paths, one per line; - reads standard input.")
     flags.DEFINE_enum(
         "write",
-        "probabilities",
+        None,
         ("probabilities", "labels", "top_k"),
         "What is written per image. probabilities: that of every label. labels: names of the labels above the "
-        "thresholds of the export. top_k: names and probabilities of the --top_k highest labels.",
+        "thresholds of the export. top_k: names and probabilities of the --top_k highest labels. Default: "
+        "probabilities, or labels for an annotation tool.",
     )
     flags.DEFINE_integer("top_k", None, "Number of labels per image, with --write=top_k.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 32, "Images per call of the model.", lower_bound=1)
@@ -72,9 +76,23 @@ def define_tta():
     )
 
 
+def define_image_prefix():
+    """Defines the flag --image_prefix, shared with tools/evaluate.py."""
+    flags.DEFINE_string(
+        "image_prefix",
+        "",
+        "Folder or address before the paths of images in a file for an annotation tool, e.g. http://HOST:8000/. "
+        "Default: none; for Label Studio /data/local-files/?d=, its own address of local files.",
+    )
+
+
 def define_flags():
     """Defines the flags of this command line."""
-    define_shared_flags()
+    define_shared_flags(
+        "Output file: .csv, .jsonl (JSON lines) or .parquet; or .coco.json, .fiftyone.json or .label_studio.json, for "
+        "annotation tools, with the labels above the thresholds and their probabilities."
+    )
+    define_image_prefix()
     flags.DEFINE_string(
         "known",
         "",
@@ -101,8 +119,8 @@ def check_shared_flags():
         )
     if (FLAGS.write == "top_k") != (FLAGS.top_k is not None):
         raise InputError(
-            f"--write=top_k and --top_k=K must be given together. Received: --write={FLAGS.write} "
-            f"{'without --top_k' if FLAGS.top_k is None else f'with --top_k={FLAGS.top_k}'}."
+            "--write=top_k and --top_k=K must be given together. Received: "
+            f"{'--write=top_k' if FLAGS.top_k is None else f'--top_k={FLAGS.top_k}'} without the other."
         )
 
 
@@ -116,18 +134,20 @@ def main(arguments):
             "Remove one of them, or ask the server's signature serve_known yourself."
         )
 
+    from srn_tf.prediction.annotation_forms import check_image_prefix, check_write, form_of_output
     from srn_tf.prediction.answers import open_predictor
     from srn_tf.prediction.inputs import list_inputs
     from srn_tf.prediction.parts import check_output
     from srn_tf.prediction.predict import predict_files
-    from srn_tf.prediction.rows import format_of
 
-    format_of(FLAGS.output)
+    make_format = form_of_output(FLAGS.output)
+    check_image_prefix(make_format, FLAGS.image_prefix)
+    check_write(make_format, FLAGS.write)
     check_output(FLAGS.output)
     paths = list_inputs(arguments, FLAGS.list_file)
     predictor = open_predictor(**model())
     say_what_is_faster()
-    options = (FLAGS.write, FLAGS.top_k, FLAGS.batch_size, FLAGS.restart, known)
+    options = (FLAGS.write, FLAGS.top_k, FLAGS.batch_size, FLAGS.restart, known, FLAGS.image_prefix)
     done = predict_files(predictor, paths, FLAGS.output, *options)
     print(summary_line(done))
 
@@ -147,5 +167,5 @@ def say_what_is_faster():
 
 def summary_line(done):
     """A srn_tf.prediction.predict.Summary as one line."""
-    failed = f", {done.failed} of them without an answer (see the column error)" if done.failed else ""
+    failed = f", {done.failed} of them without an answer (see its error)" if done.failed else ""
     return f"{done.images} images{failed}: {FLAGS.output}"

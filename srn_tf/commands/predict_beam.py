@@ -20,7 +20,7 @@ TAKES_ARGUMENTS = True
 
 def define_flags():
     """Defines the flags of this command line."""
-    predict.define_shared_flags()
+    predict.define_shared_flags("Output files: .csv, .jsonl (JSON lines) or .parquet.")
     flags.adopt_module_key_flags(predict)
     flags.DEFINE_string(
         "beam_runner", "DirectRunner", "Beam runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ..."

@@ -15,6 +15,7 @@ from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import columns
 from srn_tf.evaluation.metrics import sigmoid
 from srn_tf.files import writing, written_whole
+from srn_tf.prediction.annotation_forms import FORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,9 @@ class LabelIssue:
     probability: float
     score: float
 
+
+FORMATS = {".csv": None, **FORMS}
+"""Ending of a list -> the form of an annotation tool, None for the table of `write_label_issues`."""
 
 _HEADER = [field.name for field in dataclasses.fields(LabelIssue)]
 
@@ -94,6 +98,36 @@ def write_label_issues(path, issues):
         file.write(text.getvalue().encode("utf-8"))
 
 
+def write_label_issues_for_tool(path, issues, predictions, make_form, image_prefix=""):
+    """Writes a list in the form of an annotation tool, whole or not at all: a row per image, the likeliest issue first.
+
+    In COCO JSON and FiftyOne an image has the labels that are probably wrong or missing, with the probability, `given`
+    and, as `quality`, the score. In Label Studio the proposed choices are the labels of the data set with all of the
+    image's issues corrected.
+
+    Args:
+        path: str, of the file.
+        issues: list of LabelIssues.
+        predictions: predictions.SavedPredictions in which they were found.
+        make_form: a class of annotation_forms.FORMS.
+        image_prefix: see `annotation_forms.Form`.
+    Raises:
+        InputError: the file cannot be written, or `image_prefix` does not fit.
+    """
+    position = {str(name): row for row, name in enumerate(predictions.names)}
+    rows = {}
+    for issue in issues:
+        row = rows.setdefault(issue.image, {"path": issue.image, "labels": {}, "attributes": {}})
+        row["labels"][issue.label] = round(issue.probability, 6)
+        row["attributes"][issue.label] = {"given": issue.given, "quality": round(issue.score, 6)}
+    for row in rows.values():
+        truth = zip(predictions.label_names, predictions.labels[position[row["path"]]] == 1, strict=True)
+        row["choices"] = [label for label, has in truth if has != (label in row["labels"])]
+    form = make_form(list(predictions.label_names), image_prefix)
+    with writing(path), written_whole(path) as file:
+        form.write(rows.values(), file)
+
+
 def read_label_issues(path):
     """Reads what `write_label_issues` wrote.
 
@@ -112,5 +146,5 @@ def read_label_issues(path):
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{path} must be a list of label issues, with the columns {','.join(_HEADER)}. Received: {reason}. Give a "
-            "file that evaluation wrote with --label_issues."
+            "CSV file that evaluation wrote with --label_issues."
         ) from None

@@ -48,7 +48,7 @@ class PredictorHandler(ModelHandler):
         return [self._row_format.encode(self._columns.row(answer)) for answer in answers]
 
 
-def predict_on_beam(model, paths, output, settings, write="probabilities", top_k=None, batch_size=32):
+def predict_on_beam(model, paths, output, settings, write=None, top_k=None, batch_size=32):
     """Writes a row for each image file, as `predict.predict_files` does, to several files in no particular order.
 
     The files of P.csv are P-00000-of-00010.csv and so on, each with a header. While Beam works, the paths stand in a

@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 import srn_tf
 from srn_tf.errors import InputError
+from srn_tf.prediction.annotation_forms import Form, PredictedLabels, check_image_prefix, form_of_output
 from srn_tf.prediction.answers import Informed, answer_files
 from srn_tf.prediction.parts import check_output, open_parts
-from srn_tf.prediction.rows import Columns, format_of
+from srn_tf.prediction.rows import Columns
 
 logger = logging.getLogger("srn_tf")
 
@@ -27,7 +28,7 @@ class Summary(NamedTuple):
 
 
 def predict_files(
-    predictor, paths, output, write="probabilities", top_k=None, batch_size=32, restart=False, known=None
+    predictor, paths, output, write=None, top_k=None, batch_size=32, restart=False, known=None, image_prefix=""
 ):
     """Writes a row for each image file, in the order given. One that cannot be used has its reason in the row.
 
@@ -40,28 +41,37 @@ def predict_files(
     Args:
         predictor: serving.predictor.Predictor, or what answers like it (`labels`, `identity`, `answer`).
         paths: sequence of N str, at least one.
-        output: path of the file to write; its ending decides how, see `rows.FORMATS`.
-        write: what of the answers, see `rows.Columns`.
+        output: path of the file to write; its ending decides how, see `rows.FORMATS` and `annotation_forms.FORMS`.
+        write: what of the answers, see `rows.Columns` and `annotation_forms.PredictedLabels`.
         top_k: int, for write="top_k".
         batch_size: images per call of the predictor.
         restart: drop what an earlier run has kept.
         known: dict, what is known of every image, see `serving.predictor.Predictor.answer`; None: nothing.
+        image_prefix: what stands before the paths, see `annotation_forms.Form`.
     Returns:
         Summary.
     Raises:
-        InputError: the output cannot be written, or is another run's in part; `top_k`, a label's name or what is known
-            does not fit; the predictor answers nothing any more; or not one image can be used, and then nothing is
-            written.
+        InputError: the output cannot be written, or is another run's in part; `top_k`, a label's name, what is known or
+            `image_prefix` does not fit; the predictor answers nothing any more; or not one image can be used, and then
+            nothing is written.
     """
     check_output(output)
     if known is not None:
         predictor = Informed(predictor, known)
-    columns = Columns(predictor.labels, write, top_k, known)
-    row_format = format_of(output)(columns)
+    make_format = form_of_output(output)
+    check_image_prefix(make_format, image_prefix)
+    if issubclass(make_format, Form):
+        columns = PredictedLabels(predictor.labels, write)
+        row_format = make_format(columns.labels, image_prefix)
+        for path in paths:
+            row_format.address(path)  # so that one that has none is said before any work
+    else:
+        columns = Columns(predictor.labels, write, top_k, known)
+        row_format = make_format(columns)
     plan = {
         "model": predictor.identity,
         "images": _digest(paths),
-        "write": write,
+        "write": columns.write,
         "top_k": top_k,
         "batch_size": batch_size,
         "known": known,

@@ -31,7 +31,7 @@ class Columns:
 
     Args:
         labels: C str.
-        write: one of `CONTENTS`.
+        write: one of `CONTENTS`; None: the first.
         top_k: int, k of top_k.
         known: dict, label -> 1 or 0, or None.
 
@@ -43,9 +43,9 @@ class Columns:
         InputError: another `write`, k is not in 1..C, or a label has the name of another column.
     """
 
-    def __init__(self, labels, write="probabilities", top_k=None, known=None):
+    def __init__(self, labels, write=None, top_k=None, known=None):
         self.labels = list(labels)
-        self.write = write
+        self.write = write = write or CONTENTS[0]
         self._k = top_k
         if write not in CONTENTS:
             raise InputError(f"write must be one of {', '.join(CONTENTS)}. Received: {write!r}.")
@@ -151,7 +151,7 @@ class Parquet:
 
     def encode(self, row):
         """Dict of `Columns.row` -> dict of a row of `schema`."""
-        return {**row, "path": _utf8(row["path"]), "error": row["error"] and _utf8(row["error"])}
+        return {**row, "path": utf8(row["path"]), "error": row["error"] and utf8(row["error"])}
 
     def write_part(self, rows, file):
         """Writes rows, dicts of `Columns.row`, to a binary file that `join` can read."""
@@ -182,12 +182,13 @@ FORMATS = {".csv": Csv, ".jsonl": JsonLines, ".parquet": Parquet}
 """Ending of the output, lower case -> how it is written."""
 
 
-def format_of(output):
-    """Returns the class of `FORMATS` for an output file; InputError for another ending."""
-    extension = os.path.splitext(output)[1]
-    if extension not in FORMATS:
-        raise InputError(f"output must end in {', '.join(FORMATS)}. Received: {output}.")
-    return FORMATS[extension]
+def format_of(output, formats=FORMATS, name="output"):
+    """Returns the value of `formats`, a dict by endings, for a file; InputError, which has `name`, for another."""
+    base = os.path.basename(output)
+    for ending, row_format in formats.items():
+        if base.endswith(ending) and base != ending:
+            return row_format
+    raise InputError(f"{name} must end in {', '.join(formats)}. Received: {output}.")
 
 
 def _csv_line(cells):
@@ -206,5 +207,6 @@ def _rounded(cell):
     return round(cell, 6) if isinstance(cell, float) else cell
 
 
-def _utf8(text):
+def utf8(text):
+    """A path as UTF-8: its other bytes as \\xNN."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,5 +1,6 @@
 """Labels that are probably wrong: planted errors are found, unspecified labels are not judged; the list as a file."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,7 +8,13 @@ import pytest
 
 from srn_tf.errors import InputError
 from srn_tf.evaluation import label_issues
-from srn_tf.evaluation.label_issues import LabelIssue, find_label_issues, read_label_issues, write_label_issues
+from srn_tf.evaluation.label_issues import (
+    LabelIssue,
+    find_label_issues,
+    read_label_issues,
+    write_label_issues,
+    write_label_issues_for_tool,
+)
 from srn_tf.evaluation.predictions import SavedPredictions
 from srn_tf.evaluation.protocols import COCO, PARTIAL
 
@@ -83,3 +90,36 @@ def test_the_list_as_a_file(tmp_path):
     with pytest.raises(InputError, match="Received: No such file or directory"):
         read_label_issues(tmp_path / "none.csv")
     assert label_issues._HEADER == ["image", "label", "given", "probability", "score"]
+
+
+def test_the_list_for_annotation_tools(tmp_path):
+    labels = np.array([[1, 0, 1], [0, 1, 0]], np.int8)
+    predictions = SavedPredictions(np.array(["a.jpg", "b/c.jpg"]), labels, ("x", "y", "z"), {})
+    issues = [
+        LabelIssue("b/c.jpg", "z", 0, 0.98, 0.02),
+        LabelIssue("a.jpg", "x", 1, 0.1, 0.1),
+        LabelIssue("b/c.jpg", "y", 1, 0.2, 0.2),
+    ]
+
+    def content(ending, prefix=""):
+        path = tmp_path / f"issues{ending}"
+        write_label_issues_for_tool(path, issues, predictions, label_issues.FORMATS[ending], prefix)
+        return json.loads(path.read_text("utf-8"))
+
+    coco = content(".coco.json")
+    assert [image["file_name"] for image in coco["images"]] == ["b/c.jpg", "a.jpg"]  # the likeliest first
+    assert coco["annotations"][1] == {
+        **{"id": 2, "image_id": 1, "category_id": 2, "score": 0.2},
+        "attributes": {"given": 1, "quality": 0.2},
+    }
+    assert content(".fiftyone.json", "/photos")["labels"]["/photos/a.jpg"] == [
+        {"label": "x", "confidence": 0.1, "attributes": {"given": 1, "quality": 0.1}}
+    ]
+    first, second = content(".label_studio.json", "http://host/")
+    assert first["data"] == {
+        "image": "http://host/b/c.jpg",
+        "probabilities": {"z": 0.98, "y": 0.2},
+        "issues": "z is missing, probability 0.98; y is given, probability 0.20",
+    }
+    assert first["predictions"][0]["result"][0]["value"] == {"choices": ["z"]}  # corrected: without y, with z
+    assert second["predictions"][0]["result"][0]["value"] == {"choices": ["z"]}  # as given, without x

@@ -69,7 +69,7 @@ def parts_folder(output):
     return Path(output).parent / f".{Path(output).name}.parts"
 
 
-@pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet", "coco.json"])
 def test_stopped_runs_continue_to_the_same_output(pictures, tmp_path, extension, caplog):
     caplog.set_level("INFO", "srn_tf")
     undisturbed, predictor = ColourPredictor(), ColourPredictor()

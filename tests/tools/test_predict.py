@@ -90,7 +90,7 @@ def test_predicted_labels_of_a_list_on_standard_input(saved_model, images, tmp_p
     arguments = [f"--saved_model={saved_model}", f"--output={tmp_path / 'P.csv'}", "--write=labels", "-"]
     result = run_tool(*arguments, input="\n".join(paths))
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"4 images, 1 of them without an answer (see the column error): {tmp_path / 'P.csv'}\n"
+    assert result.stdout == f"4 images, 1 of them without an answer (see its error): {tmp_path / 'P.csv'}\n"
     header, *rows = read_csv(tmp_path / "P.csv")
     bmp, png = (";".join(names) for names in Predictor(saved_model).predict_labels([paths[0], paths[1]]))
     assert header == ["path", "labels", "error"] and [row[0] for row in rows] == paths
@@ -129,7 +129,15 @@ BAD = {
         "list_file must be a readable file. Received: {empty}/list",
     ),
     "no output": (["{images}", "--output="], "This command needs --output"),
-    "ending": (["{images}", "--output={empty}/P.txt"], "must end in .csv, .jsonl, .parquet. Received: {empty}/P.txt"),
+    "ending": (["{images}", "--output={empty}/P.txt"], "must end in .csv, .jsonl, .parquet, .coco.json"),
+    "form without choice": (
+        ["{images}", "--output={empty}/P.coco.json", "--write=probabilities"],
+        "has the labels above the thresholds. Received: write=probabilities.",
+    ),
+    "prefix of rows": (
+        ["{images}", "--image_prefix=a/"],
+        "image_prefix needs a file for output that ends in .coco.json",
+    ),
     "output in no folder": (["{images}", "--output={empty}/none/P.csv"], "{empty}/none/P.csv (No such file"),
     "output is a folder": (["{images}", "--output={empty}/d.csv"], "{empty}/d.csv, which is something else"),
     "output is a device": (["{images}", "--output={empty}/null.csv"], "/dev/null, which is something else"),
@@ -203,7 +211,7 @@ def test_ten_thousand_images_and_two_kills(saved_model, tmp_path):
     result = run_tool(*command, f"--output={output}")
     assert result.returncode == 0, result.stderr
     assert "of 10000 images already have an answer" in result.stdout
-    assert result.stdout.endswith(f"10000 images, 50 of them without an answer (see the column error): {output}\n")
+    assert result.stdout.endswith(f"10000 images, 50 of them without an answer (see its error): {output}\n")
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     _, *rows = read_csv(output)
     assert [row[0] for row in rows] == [str(folder / f"{index:05d}.jpg") for index in range(10_000)]

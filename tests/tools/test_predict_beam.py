@@ -39,7 +39,7 @@ def test_rows_are_those_of_predict(tmp_path):
     arguments = [f"--saved_model={tmp_path / '1'}", f"--list_file={tmp_path / 'list'}", f"--output={tmp_path}/P.csv"]
     run_tool("predict", *arguments)
     result = run_tool("predict_beam", *arguments, "--beam_options=--direct_num_workers=1")
-    failed = f"{len(DAMAGED)} of them without an answer (see the column error)"
+    failed = f"{len(DAMAGED)} of them without an answer (see its error)"
     assert result.stdout == f"20 images, {failed}: {tmp_path}/P.csv\n"
     assert all("JPEG" in line for line in result.stderr.splitlines())  # what the decoder says of the damaged one
     header, *rows = read_csv(tmp_path / "P.csv")
