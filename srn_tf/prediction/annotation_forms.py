@@ -206,7 +206,7 @@ def check_image_prefix(make_format, image_prefix, name="output"):
     if image_prefix and not (make_format and issubclass(make_format, Form)):
         raise InputError(
             f"image_prefix needs a file for {name} that ends in {', '.join(FORMS)}. Received: "
-            f"image_prefix={image_prefix} with another file. Remove it, or give another file."
+            f"image_prefix={image_prefix} without one. Remove it, or give such a file."
         )
     if make_format is FiftyOne and "://" in image_prefix:
         raise InputError(

@@ -135,6 +135,18 @@ def test_bad_score_files(tmp_path):
                 ["--csra_at_test needs --work_dir. Received: --csra_at_test=0.2 without it. Export the run"],
             ),
             ([*GOLDEN_FILES, "--output=J", "--tta=flip"], ["--tta needs a model. Received: --tta=flip with --scores"]),
+            (
+                ["--work_dir=W", "--data_dir=D", "--label_issues=I.json"],
+                ["label_issues must end in .csv, .coco.json, .fiftyone.json, .label_studio.json. Received: I.json."],
+            ),
+            (
+                ["--work_dir=W", "--data_dir=D", "--label_issues=I.fiftyone.json"],
+                ["FiftyOne needs the paths of the images.", "Give the folder of the images as --image_prefix."],
+            ),
+            (
+                ["--work_dir=W", "--data_dir=D", "--image_prefix=P/"],
+                ["image_prefix needs a file for label_issues that ends in .coco.json"],
+            ),
             (["--protocol=voc"], ["protocol", "voc", "--help"]),
             (["--split=val"], ["split", "val", "--help"]),
             (["--score=S.csv"], ["Unknown command line flag 'score'", "--help"]),
