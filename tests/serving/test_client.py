@@ -250,7 +250,7 @@ def test_addresses_that_are_none(address):
 @pytest.mark.parametrize(("scheme", "protocol"), [("grpc", RestServer), ("http", GrpcServer)])
 def test_the_port_of_the_other_protocol(served_model, short_waits, scheme, protocol):
     server = protocol(served_model)
-    with pytest.raises(InputError, match="The server did not answer. .*http:// is usually port 8501") as e:
+    with pytest.raises(InputError, match="The server did not answer. .*http:// usually at port 8501") as e:
         ServerPredictor(f"{scheme}://127.0.0.1:{server.port}", timeout_s=5.0, retries=1)
     assert str(e.value).isprintable()
     server.stop()

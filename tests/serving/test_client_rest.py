@@ -33,9 +33,7 @@ def test_a_server_of_another_kind(body):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        with pytest.raises(
-            InputError, match="not in TensorFlow Serving's format.* Check that it is TensorFlow Serving"
-        ):
+        with pytest.raises(InputError, match="not in TensorFlow Serving's format.* Check that it is a model server"):
             ServerPredictor(f"http://127.0.0.1:{server.server_address[1]}")
         server.shutdown()
 
