@@ -50,6 +50,7 @@ def test_golden_scores(tmp_path, name, protocol, labels, tables):
     np.testing.assert_allclose(written["AP"], 100 * ap, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_added(tmp_path):
     scores, labels = GOLDEN / "dev_scores.csv", GOLDEN / "dev_wider_labels.csv"
     output, picture = tmp_path / "J.json", tmp_path / "reliability.png"
