@@ -5,7 +5,7 @@ import json
 
 from srn_tf.data.image_files import EXTENSIONS
 from srn_tf.data.label_names import clean_name, repeated
-from srn_tf.data.listing import SPLITS, Listing, Row
+from srn_tf.data.listing import SPLITS, Listing, Row, value_of_each
 from srn_tf.data.other_forms import of_header
 from srn_tf.data.source import photo_path
 from srn_tf.data.table_cells import read_cells
@@ -134,7 +134,7 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
         )
     if marks:
         form.append(("unspecified", f"{sum(len(row.unspecified) for row in rows):,} cells"))
-    _check_groups(rows)
+    value_of_each(rows, "group")  # refuses an image in two
     notes, advice = [], "Correct or remove one of the rows."
     if list_column is None and listed is None:
         notes.append(
@@ -340,18 +340,6 @@ def _check_written_name(where, name, separator):
             f"{where}: label names must be written without brackets or quotes. Received: {name!r}. Remove them. "
             f"{confirm}"
         )
-
-
-def _check_groups(rows):
-    """Raises InputError for an image in two groups."""
-    first = {}
-    for row in rows:
-        known = first.setdefault(row.path, row)
-        if known.group != row.group:
-            raise InputError(
-                f"{row.where}: an image must be in one group. Received: {row.path} in {row.group or 'none'} here, and "
-                f"in {known.group or 'none'} in {known.where}. Correct one of the rows."
-            )
 
 
 def _merge_labels(rows, cells, separator, form):

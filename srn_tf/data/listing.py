@@ -189,7 +189,7 @@ def to_source(listings, source_dir, options, listed=None):
             dataclasses.replace(row, path=finder.find(row.where, (row.path, *row.aliases), beside))
             for row in listing.rows
         ]
-    split_of = _find_splits(rows)
+    split_of = value_of_each(rows, "split")
     index = {name: number for number, name in enumerate(labels)}
     absent = -1 if any(listing.may_be_unspecified for listing in listings) else 0
     truth_of, num_merged = unique_rows(
@@ -369,17 +369,27 @@ def _list_labels(listings):
     return _paths(listings), tuple(sorted(names))
 
 
-def _find_splits(rows):
-    """Returns path -> split, None if rows do not say it; InputError if an image is in two."""
+def value_of_each(rows, name):
+    """What the rows of each image say.
+
+    Args:
+        rows: list of Row.
+        name: "split" or "group".
+    Returns:
+        dict: path -> that field of its rows.
+    Raises:
+        InputError: the rows of an image differ in it.
+    """
     first = {}
     for row in rows:
         known = first.setdefault(row.path, row)
-        if known.split != row.split:
+        received, before = getattr(row, name), getattr(known, name)
+        if received != before:
             raise InputError(
-                f"{row.where}: an image must be in one split. Received: {row.path} in {row.split} here, and in "
-                f"{known.split} in {known.where}. Remove one of the rows."
+                f"{row.where}: an image must be in one {name}. Received: {row.path} in {received or 'none'} here, and "
+                f"in {before or 'none'} in {known.where}. Correct or remove one of the rows."
             )
-    return {path: row.split for path, row in first.items()}
+    return {path: getattr(row, name) for path, row in first.items()}
 
 
 def _groups(rows, photos, source_dir, is_similar, notes):
