@@ -37,6 +37,15 @@ def label_space(dataset, settings):
     return LabelSpace(dataset.labels, **found)
 
 
+def label_blocks(records):
+    """Yields the labels of all images, in order, as int8 (N, C) of 1,024 images or, at the end, fewer.
+
+    Args:
+        records: see `data.pipeline.read_records`.
+    """
+    return records.map(lambda record: record["labels"]).batch(_BLOCK).as_numpy_iterator()
+
+
 def count_labels(records, together=False):
     """Counts positives in one pass over the labels.
 
@@ -47,7 +56,7 @@ def count_labels(records, together=False):
         int64 (C,), images with each label; or (C, C), images with both, whose diagonal is that.
     """
     counts = 0
-    for labels in records.map(lambda record: record["labels"]).batch(_BLOCK).as_numpy_iterator():
+    for labels in label_blocks(records):
         y = (labels == 1).astype(np.float32)  # whose products are sums of few ones: exact
         counts = counts + (y.T @ y if together else y.sum(axis=0)).astype(np.int64)
     return counts

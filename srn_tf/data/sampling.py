@@ -8,9 +8,10 @@ import logging
 
 import numpy as np
 
+from srn_tf.data.label_facts import label_blocks
+
 logger = logging.getLogger("srn_tf")
 
-_BLOCK = 1024  # images
 _STREAM = 1  # of random numbers, so that they are not those of the fixed versions
 
 
@@ -24,7 +25,7 @@ def repeat_factors(records, threshold):
         float64 (N,), >= 1; 1 for an image without a rare label.
     """
     rows, columns, num_images, num_labels = [], [], 0, 0
-    for labels in records.map(lambda record: record["labels"]).batch(_BLOCK).as_numpy_iterator():
+    for labels in label_blocks(records):
         found = np.nonzero(labels == 1)
         rows.append(found[0] + num_images)
         columns.append(found[1])

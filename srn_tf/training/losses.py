@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from srn_tf.choices import LOSSES
+from srn_tf.data.label_facts import label_blocks
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
 
@@ -272,7 +273,7 @@ def balanced_weights(records, ignore_unspecified):
         float32 (C,), at most `MAX_POSITIVE_WEIGHT`; a side without images counts as one.
     """
     positives = negatives = 0
-    for labels in records.map(lambda record: record["labels"]).batch(1024).as_numpy_iterator():
+    for labels in label_blocks(records):
         positives = positives + (labels == 1).sum(axis=0)
         negatives = negatives + ((labels == -1) if ignore_unspecified else (labels != 1)).sum(axis=0)
     weights = np.maximum(negatives, 1) / np.maximum(positives, 1)

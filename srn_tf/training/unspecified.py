@@ -11,6 +11,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from srn_tf.data.label_facts import label_blocks
 from srn_tf.errors import InputError
 from srn_tf.evaluation.blocks import row_blocks
 from srn_tf.evaluation.metrics import sigmoid
@@ -184,7 +185,7 @@ def label_prior(path, dataset):
 
 def _frequencies(dataset):
     positives = specified = 0
-    for labels in dataset.records("train").map(lambda record: record["labels"]).batch(1024).as_numpy_iterator():
+    for labels in label_blocks(dataset.records("train")):
         positives = positives + (labels == 1).sum(axis=0)
         specified = specified + (labels != 0).sum(axis=0)
     return positives / np.maximum(specified, 1)
