@@ -521,6 +521,7 @@ def test_images_stored_too_small_are_refused(tmp_path):
             run.train_run(dataclasses.replace(options, work_dir=str(tmp_path / f"run{needed}"), **changes))
 
 
+@pytest.mark.slow
 def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
     options, _ = srn_run
     shutil.copytree(options.work_dir, tmp_path / "run")

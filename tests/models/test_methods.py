@@ -40,7 +40,19 @@ OF_METHODS = {
 
 
 # With tests of their own.
-SLOW = ("srn_att", "resnet107", "semantic", "csra", "ml_gcn", "add_gcn", "query2label", "c_tran", "rlsd_ft_rpn")
+SLOW = (
+    "srn_att",
+    "resnet107",
+    "semantic",
+    "csra",
+    "ml_gcn",
+    "add_gcn",
+    "query2label",
+    "c_tran",
+    "msrn",
+    "rlsd",
+    "rlsd_ft_rpn",
+)
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in METHODS]
 
 

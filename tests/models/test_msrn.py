@@ -196,6 +196,7 @@ def test_parameter_counts_of_the_published_models(num_labels, ratio, millions):
     assert round((sum(part.count_params() for part in parts) + unread) / 1e6, 2) == millions
 
 
+@pytest.mark.slow
 def test_words_from_a_file_or_learned(model):
     np.testing.assert_array_equal(small_model("msrn", C, **SETTINGS).weights["words/values"], np.eye(C))
     assert model.weights["label_branch/label_fc/kernel"].shape == (C, 256)

@@ -121,6 +121,7 @@ def test_regions_that_were_never_learned_are_said(model, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_one_label_and_images_without_labels_or_boxes_train():
     keras.utils.set_random_seed(0)
     model = small_model("rlsd_ft_rpn", 1, **SMALL_RLSD)
@@ -134,6 +135,7 @@ def test_one_label_and_images_without_labels_or_boxes_train():
     assert any((after[name] != before[name]).any() for name in after if name.startswith("rpn/"))
 
 
+@pytest.mark.slow
 def test_an_ordered_sequence_learns_its_own_loss():
     """Every weight of the heads moves, and the loss is that of the layer on the labels in order of frequency."""
     settings = METHODS["rlsd"].settings(**SMALL_RLSD, region_sequence="ordered")

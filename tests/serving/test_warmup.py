@@ -16,6 +16,7 @@ def requests(served_folder):
     return [log.predict_log.request for log in logs]
 
 
+@pytest.mark.slow
 def test_every_signature_is_asked_with_every_batch_size_and_answers(served_folder, requests):
     signatures = tf.saved_model.load(str(served_folder)).signatures
     asked = [

@@ -91,7 +91,8 @@ def test_frozen_parts_stay_bit_for_bit(method, stage, frozen):
     assert step.num_trained == (sum(int(np.prod(weight.shape)) for weight in trained), len(trained))
 
 
-@pytest.mark.parametrize("method, stage", [("main_net", "cls"), pytest.param("srn", "att", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method, stage", [("main_net", "cls"), ("srn", "att")])
 def test_frozen_norms_stay_bit_for_bit_while_the_rest_of_their_part_moves(method, stage):
     """Momentum, averages and weight decay would move them by rounding alone if they took part."""
     model = small_model(method, 3, **({"head_channels": 8} if method == "srn" else {}))

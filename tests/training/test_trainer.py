@@ -94,6 +94,7 @@ def test_a_plateau_ends_a_stage(dataset, tmp_path, monkeypatch):
     assert (meta["stage_index"], meta["epoch"], meta["best_epoch"]) == (1, 3, 1)
 
 
+@pytest.mark.slow
 def test_the_rate_is_the_schedules_and_the_best_weights_by_validation_map_are_kept(dataset, tmp_path, monkeypatch):
     """Without momentum a step is the rate times the gradient: at a tenth of the rate, a small move. The best are not
     those of the lowest loss, and of equals the first; the next stage starts from them.
@@ -116,6 +117,7 @@ def test_the_rate_is_the_schedules_and_the_best_weights_by_validation_map_are_ke
 ONE_STEP_AN_EPOCH = {"stages": ("begin",), "learning_rates": (0.1,), "batch_size": 64}
 
 
+@pytest.mark.slow
 def test_the_better_of_plain_and_average_is_kept_and_said(dataset, tmp_path, monkeypatch, caplog):
     """Of equals the plain ones. Training goes on with these, and the plateau with the loss of the better."""
     caplog.set_level("INFO")
