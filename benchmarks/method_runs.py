@@ -93,19 +93,22 @@ class MethodRuns:
         return next(iter(_read_json(file)["outputs"].values()))["all"]["mAP"]
 
     def _train(self, config, name, seed, *more):
-        work_dir = self._folder(config, name, seed)
-        flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
-        places = f"--data_dir={self._data_dir}", f"--work_dir={work_dir}"
         settings = [
             f"--learning_rate={_scaled_rates(config, flag.removeprefix(RATE_FACTOR))}"
             if flag.startswith(RATE_FACTOR)
             else flag
             for flag in self._settings[name]
         ]
-        if not os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
-            call(
-                "train", flagfile, *places, f"--seed={seed}", *settings, *self._extra, *self._own.get(config, ()), *more
-            )
+        own = (*settings, *self._extra, *self._own.get(config, ()), *more)
+        train_once(self._folder(config, name, seed), config, self._data_dir, seed, *own)
+
+
+def train_once(work_dir, config, data_dir, seed, *own):
+    """Trains a flagfile of configs/ (its name without ending) with further flags in a folder, unless that is done."""
+    if os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
+        return
+    flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
+    call("train", flagfile, f"--data_dir={data_dir}", f"--work_dir={work_dir}", f"--seed={seed}", *own)
 
 
 RATE_FACTOR = "rate*"
@@ -128,6 +131,11 @@ def call(tool, *arguments):
     """Runs tools/<tool>.py; InputError if it fails."""
     if subprocess.run([sys.executable, os.path.join(ROOT, "tools", f"{tool}.py"), *arguments]).returncode:
         raise InputError(f"tools/{tool}.py failed; its message is above.")
+
+
+def answer_of(work_dir):
+    """The test metrics of a run's answer, its first output: dict of percent."""
+    return next(iter(_read_json(os.path.join(work_dir, "metrics.json"))["outputs"].values()))["all"]
 
 
 def mean_ap(metrics, output, labels=None):

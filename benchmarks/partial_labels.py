@@ -12,11 +12,10 @@ each mode's difference to the first one with its bootstrap interval. Any FLAG go
 -- --image_size=224 --backbone_weights=FILE.
 """
 
-import json
 import os
 
 from absl import flags
-from method_runs import ROOT, call, spread  # first: it makes the project importable
+from method_runs import answer_of, call, spread, train_once  # first: it makes the project importable
 from tabulate import tabulate
 
 from srn_tf.commands import cli
@@ -47,7 +46,7 @@ def main(arguments):
         for share in shares:
             for mode in modes:
                 runs[mode, share, seed] = _train(mode, share, seed, arguments)
-    metrics = {key: _answer(folder) for key, folder in runs.items()}
+    metrics = {key: answer_of(folder) for key, folder in runs.items()}
     tables = []
     for metric in METRICS:
         rows = [
@@ -78,22 +77,12 @@ def _train(mode, share, seed, arguments):
     folder = _folder(mode, share, seed)
     if unspecified == "selective" and share < WHOLE:
         own = (*own, f"--selective_prior={_folder('ignore', share, seed)}")
-    if not os.path.isdir(os.path.join(folder, "export", "1")):  # a run's last
-        flagfile = f"--flagfile={os.path.join(ROOT, 'configs', FLAGS.config)}.flags"
-        places = f"--data_dir={FLAGS.data_dir}", f"--work_dir={folder}"
-        call("train", flagfile, *places, f"--seed={seed}", *own, *arguments)
+    train_once(folder, FLAGS.config, FLAGS.data_dir, seed, *own, *arguments)
     return folder
 
 
 def _folder(mode, share, seed):
     return os.path.join(FLAGS.output_dir, f"{mode}_{share}_{seed}")
-
-
-def _answer(folder):
-    """The test metrics of a run's answer."""
-    with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-        answer = next(iter(json.load(file)["outputs"].values()))["all"]
-    return {metric: answer[metric] for metric in METRICS}
 
 
 def _check_one_of(flag, given, known):
