@@ -6,10 +6,10 @@ DATA holds the runs' prepared data set. Exports each run to OUT/<run>: in float3
 the method can be written so, ONNX Runtime, and in int8 for OpenVINO; where the processor has instructions for bfloat16,
 in that too. The exports in int8 and bfloat16 are scored on the test split by tools/evaluate.py; for float32 the run's
 own metrics.json counts. Then all engines of a run answer pixels in turns, each in a process of its own. Prints, and
-writes to OUT/method_engines.json and .md: images a second in batches; the median of the ratio to TensorFlow float32
-within the rounds; median and 99th percentile of the seconds of one image; the most memory that the process held; mAP on
-test, and what is lost of it against TensorFlow float32. A second run with the same OUT keeps exports and scores, and
-measures the times again.
+writes to OUT/method_engines.json and .md: millions of weights, the trunk's too; images a second in batches; the median
+of the ratio to TensorFlow float32 within the rounds; median and 99th percentile of the seconds of one image; the most
+memory that the process held; mAP on test, and what is lost of it against TensorFlow float32. A second run with the same
+OUT keeps exports and scores, and measures the times again.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ from tabulate import tabulate  # noqa: E402
 from srn_tf.commands import cli  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.files import write_json  # noqa: E402
+from srn_tf.runs.checkpoint import load_arrays  # noqa: E402
 from srn_tf.runs.work_dir import WorkDir, code_version  # noqa: E402
 
 FLAGS = flags.FLAGS
@@ -46,7 +47,7 @@ BFLOAT16 = {
     "OpenVINO bfloat16": ("openvino", ("--openvino=bfloat16",)),
 }
 REFERENCE = "TensorFlow float32"
-HEADERS = ("run", "engine", "images/s", "x", "one image, ms", "GB", "test mAP", "lost")
+HEADERS = ("run", "weights, M", "engine", "images/s", "x", "one image, ms", "GB", "test mAP", "lost")
 
 
 def main(_):
@@ -62,6 +63,7 @@ def main(_):
         cells = [
             [
                 row["run"],
+                f"{row['weights_m']:.2f}",
                 row["engine"],
                 f"{row['images_per_s']:.1f}",
                 f"{row['ratio']:.2f}",
@@ -100,9 +102,10 @@ def _rows_of(run, kinds):
         times = _times(exports, WorkDir(run).read_run()["model"]["image_size"])
     except EngineError as error:
         raise InputError(str(error)) from None
-    name = os.path.basename(run)
+    arrays, _ = load_arrays(os.path.join(run, "checkpoints", "final.npz"))
+    of_run = {"run": os.path.basename(run), "weights_m": sum(array.size for array in arrays.values()) / 1e6}
     return [
-        {"run": name, "engine": kind, **times[kind], "test_map": maps[kind], "lost_map": maps[REFERENCE] - maps[kind]}
+        {**of_run, "engine": kind, **times[kind], "test_map": maps[kind], "lost_map": maps[REFERENCE] - maps[kind]}
         for kind in exports
     ]
 
