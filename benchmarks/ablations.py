@@ -6,7 +6,7 @@ python benchmarks/ablations.py --data_dir=DATA --output_dir=OUT [--configs=photo
 Trains each flagfile of --configs (of configs/, without ending) as it is, then with the flags of each ingredient of
 INGREDIENTS, for every seed; a finished run is not trained again. Writes OUT/ablations.md and .json: mAP, F1-C and F1-O
 on the test split, and the difference of mAP to the flagfile's runs of the same seeds with its bootstrap interval.
-"today" is all that today's recipes share. Any FLAG goes to every run, such as -- --image_size=224
+"today" is all that today's recipes share, "paper" SRN's own. Any FLAG goes to every run, such as -- --image_size=224
 --backbone_weights=FILE. Ingredients for stored features (--cache=features) are tried by default; those of MIXED need
 the images in every epoch, are compared with "fresh crops" and are run where --ingredients names them.
 """
@@ -48,6 +48,21 @@ INGREDIENTS = {  # name -> (what it is, flags)
             "--schedule=one_cycle",
             "--ema_decay=0.99",
             "--decayed_weights=matrices",
+        ),
+    ),
+    "paper": (
+        "all of SRN's paper: SGD with momentum, a tenth of the rate where validation stands still, no mirror",
+        (
+            "--augment=crops",
+            "--batch_size=96",
+            "--epochs=100",
+            "--optimizer=sgd",
+            "--momentum=0.9",
+            "--weight_decay=0.0005",
+            "--learning_rate=0.001",
+            "--learning_rate_min=0.00001",
+            "--schedule=plateau",
+            "--patience=3",
         ),
     ),
 }
