@@ -3,6 +3,7 @@
 python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
 python benchmarks/input_pipeline.py --output_dir=OUT --peer_python=PEERS/bin/python [--photos=FOLDER] [--threads=1]
 python benchmarks/input_pipeline.py --output_dir=OUT --augmentations [--photos=FOLDER] [--threads=1]
+python benchmarks/input_pipeline.py --output_dir=OUT --fast_decode [--photos=FOLDER] [--threads=1] [--enlarged=0]
 
 The paper's augmentation: resized to 256, a crop of random size at a corner or the centre, resized to 224, half of them
 mirrored; 16 images a batch. Each side prepares the same JPEGs, at their own size and stored at 256 (as
@@ -11,7 +12,9 @@ same `threads` processors; in each round each has its turn, so that what else th
 --photos, draws photographs of 640x480. Prints, and writes to OUT/input_pipeline.md and .json, the median images a
 second, for one thread also per second of a processor, which other programs disturb less; the ratios within the rounds;
 and the share that decoding the JPEGs alone takes. --augmentations instead adds each augmentation of srn_tf alone to the
-paper's, or puts other crops in place of them, and writes OUT/augmentations.md and .json.
+paper's, or puts other crops in place of them, and writes OUT/augmentations.md and .json. --fast_decode compares runs
+with and without that flag on the JPEGs at their own size, and writes OUT/fast_decode.md and .json. --enlarged=4000
+first enlarges the photographs to a longer side of 4000 pixels, as large as those of a telephone.
 """
 
 import glob
@@ -45,14 +48,18 @@ def main(_):
     processors = sorted(os.sched_getaffinity(0))
     if FLAGS.threads > len(processors):
         raise InputError(f"--threads must be at most the {len(processors)} processors. Received: {FLAGS.threads}.")
-    if FLAGS.augmentations == bool(FLAGS.peer_python):
-        raise InputError("Give either --peer_python or --augmentations. Received: both or none of them.")
+    if sum((FLAGS.augmentations, FLAGS.fast_decode, bool(FLAGS.peer_python))) != 1:
+        raise InputError(
+            "Give one of --peer_python, --augmentations and --fast_decode. Received: several or none of them."
+        )
     num_images, mean_bytes = make_files()
     repeat = -(-FLAGS.images // num_images)
     os.sched_setaffinity(0, processors[-FLAGS.threads :])  # which the engines inherit
     arguments = [os.path.abspath(FLAGS.output_dir), str(FLAGS.threads), str(repeat)]
     if FLAGS.augmentations:
         return compare_augmentations(arguments, repeat * num_images)
+    if FLAGS.fast_decode:
+        return compare_decoding(arguments, repeat * num_images)
     peer = [FLAGS.peer_python, os.path.join(ROOT, "benchmarks", "peers", "input_torchvision.py"), *arguments]
     commands = {
         OURS: [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments],
@@ -80,12 +87,8 @@ def compare_augmentations(arguments, num_images):
     others = [name for name in AUGMENTS if name not in ("crops", "mirror")]
     lists = {name: f"{name},mirror" if name in FRAMES else f"{default},{name}" for name in others}
     lists = {"crops (the paper's), mirror": default, **lists}
-    seconds = {name: [] for name in lists}
-    command = [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments]
-    with engines.Engine(OURS, command, FLAGS.threads) as engine:
-        for _ in range(FLAGS.rounds):
-            for name, augment in lists.items():
-                seconds[name].append([value / num_images for value in engine.ask("batches", f"{STORED}|{augment}")])
+    questions = {name: f"{STORED}|--augment={augment}" for name, augment in lists.items()}
+    seconds = ask_in_turn(arguments, questions, num_images)
     basis = 1 if FLAGS.threads == 1 else 0  # seconds of a processor
     first = next(iter(seconds.values()))
     rows = [
@@ -100,6 +103,40 @@ def compare_augmentations(arguments, num_images):
     write("augmentations", rows, num_images, seconds)
 
 
+def compare_decoding(arguments, num_images):
+    """Asks for batches of the JPEGs at their own size with and without --fast_decode, in every round."""
+    cases = [(size, frame) for size in (224, 448) for frame in ("resize", "crops", "random_resized_crop")]
+    questions = {}
+    for size, frame in cases:
+        exact = f"{ORIGINAL}|--augment={frame},mirror|--image_size={size}"
+        questions |= {f"{size}, {frame}": exact, f"{size}, {frame}, fast": f"{exact}|--fast_decode"}
+    seconds = ask_in_turn(arguments, questions, num_images)
+    rows = []
+    for size, frame in cases:
+        exact, fast = ([times[1] for times in seconds[f"{size}, {frame}{end}"]] for end in ("", ", fast"))
+        rows.append(
+            {
+                "input": str(size),
+                "augmentation": frame,
+                "images/s of a processor": 1 / statistics.median(exact),
+                "with --fast_decode": 1 / statistics.median(fast),
+                "x": statistics.median(a / b for a, b in zip(exact, fast, strict=True)),
+            }
+        )
+    write("fast_decode", rows, num_images, seconds)
+
+
+def ask_in_turn(arguments, questions, num_images):
+    """Asks srn_tf for the batches of every question in every round: name -> [wall, processor] seconds an image."""
+    seconds = {name: [] for name in questions}
+    command = [sys.executable, os.path.join(ROOT, "benchmarks", "input_tensorflow.py"), *arguments]
+    with engines.Engine(OURS, command, FLAGS.threads) as engine:
+        for _ in range(FLAGS.rounds):
+            for name, question in questions.items():
+                seconds[name].append([value / num_images for value in engine.ask("batches", question)])
+    return seconds
+
+
 def make_files():
     """Fills OUT/original and OUT/stored at 256 with JPEGs; returns how many there are, and folder -> mean bytes."""
     paths = sorted(glob.glob(os.path.join(FLAGS.photos, "*.jpg"))) if FLAGS.photos else []
@@ -112,7 +149,7 @@ def make_files():
         for path in paths:
             copy = os.path.join(original, os.path.basename(path))
             if not os.path.exists(copy):
-                os.symlink(os.path.abspath(path), copy)
+                enlarge(path, copy) if FLAGS.enlarged else os.symlink(os.path.abspath(path), copy)
     else:
         draw_photos(original, FLAGS.images)
     paths = sorted(glob.glob(os.path.join(original, "*.jpg")))
@@ -124,6 +161,14 @@ def make_files():
         sizes = [os.path.getsize(path) for path in glob.glob(os.path.join(FLAGS.output_dir, folder, "*.jpg"))]
         mean_bytes[folder] = sum(sizes) / len(sizes)
     return len(paths), mean_bytes
+
+
+def enlarge(path, copy):
+    """Writes a photograph with a longer side of --enlarged pixels, compressed as cameras do."""
+    image = Image.open(path).convert("RGB")
+    scale = FLAGS.enlarged / max(image.size)
+    image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
+    image.save(copy, "JPEG", quality=92)
 
 
 def report(seconds, num_images, mean_bytes):
@@ -178,6 +223,10 @@ if __name__ == "__main__":
     flags.DEFINE_string("output_dir", None, "Folder for the JPEGs and the table.", required=True)
     flags.DEFINE_string("peer_python", None, "Python in which torchvision is installed.")
     flags.DEFINE_bool("augmentations", False, "Compare the augmentations of srn_tf instead.")
+    flags.DEFINE_bool("fast_decode", False, "Compare exact and fast decoding of srn_tf instead.")
+    flags.DEFINE_integer(
+        "enlarged", 0, "With --photos: longer side to which they are enlarged first; 0: as they are.", 0
+    )
     flags.DEFINE_string("photos", None, "Folder of JPEGs; default: drawn ones.")
     flags.DEFINE_integer("images", 2048, "Images a turn, at least; few show the pipeline's start.", 1)
     flags.DEFINE_integer("threads", 1, "Threads, or processes, of every engine.", 1)

@@ -4,7 +4,8 @@ python input_tensorflow.py FOLDER THREADS REPEAT
 
 Questions: "batches" and "decode" with the name of a folder of JPEGs in FOLDER, each answered with the [wall, processor]
 seconds of REPEAT times its images: from making the pipeline's iterator to its end. The files lie in memory. With
-"batches", augmentation other than the paper's may follow the name, as `--augment` lists it: "original|crops,cutout".
+"batches", flags of a run may follow the name: "original|--augment=crops,cutout|--image_size=448". Default: the paper's
+augmentation, mirrored, at 224.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from srn_tf.data.augments import effects_of, frame_of  # noqa: E402
 from srn_tf.data.pipeline import Batches, training_batches  # noqa: E402
 from srn_tf.options import define_flags, read_options  # noqa: E402
 
-IMAGE_SIZE, BATCH_SIZE, NUM_LABELS = 224, 16, 80
+BATCH_SIZE, NUM_LABELS = 16, 80
 
 
 def main(folder, threads, repeat):
@@ -34,8 +35,8 @@ def main(folder, threads, repeat):
 
     def measure(kind, name):
         if (kind, name) not in pipelines:
-            images, _, augment = name.partition("|")
-            pipelines[kind, name] = make(kind, os.path.join(folder, images), augment or "crops,mirror")
+            images, *arguments = name.split("|")
+            pipelines[kind, name] = make(kind, os.path.join(folder, images), arguments)
             list(pipelines[kind, name].take(2))
         return engines.seconds_of(lambda: run(pipelines[kind, name]), 1)[0]
 
@@ -44,14 +45,15 @@ def main(folder, threads, repeat):
             for _ in batches:
                 pass
 
-    def make(kind, folder, augment):
+    def make(kind, folder, arguments):
         files = [open(path, "rb").read() for path in sorted(glob.glob(os.path.join(folder, "*.jpg")))]
         labels = np.zeros((len(files), NUM_LABELS), np.int8)
         records = tf.data.Dataset.from_tensor_slices({"image": files, "labels": labels}).repeat(int(repeat))
         if kind == "batches":
-            options = options_of(augment)
+            options = options_of(arguments)
             how = {"crops": frame_of(options), "mirror": options.mirror, "effects": effects_of(options)}
-            return training_batches(records, IMAGE_SIZE, BATCH_SIZE, 0, 0, **how, threads=int(threads))
+            how |= {"fast_decode": options.fast_decode, "threads": int(threads)}
+            return training_batches(records, options.image_size, BATCH_SIZE, 0, 0, **how)
         options = tf.data.Options()
         options.threading.private_threadpool_size = int(threads)
         decoded = records.map(
@@ -62,11 +64,11 @@ def main(folder, threads, repeat):
     engines.serve(batches=lambda name: measure("batches", name), decode=lambda name: measure("decode", name))
 
 
-def options_of(augment):
-    """The options of a run with this list."""
+def options_of(arguments):
+    """The options of a run with these flags."""
     values = flags.FlagValues()
     define_flags(values)
-    values(["train", "--data_dir=DATA", "--work_dir=RUN", f"--augment={augment}"])
+    values(["train", "--data_dir=DATA", "--work_dir=RUN", *(arguments or ["--augment=crops,mirror"])])
     return read_options(values)
 
 

@@ -103,6 +103,7 @@ class Options:
     splicemix_blanks: float
     smoothing: float
     fixed_crops: int
+    fast_decode: bool
     repeat_threshold: float
     shuffle_buffer: int
     cache: str
@@ -376,6 +377,13 @@ def define_flags(values=absl_flags.FLAGS):
         "Fixed augmented versions per training image, one drawn per epoch; 0: new augmentation in every epoch.",
         0,
     )
+    flags.DEFINE_bool(
+        "fast_decode",
+        plan.fast_decode,
+        "Training JPEGs decoded at 1/2, 1/4 or 1/8 of their size if their shorter side stays at least 2.8 times that "
+        "of the square that crops are cut from (256 for an input of 224). Faster for photographs of several "
+        "megapixels; pixels differ by about one grey level. Validation, test and prediction decode exactly.",
+    )
     flags.DEFINE_float(
         "repeat_threshold",
         plan.repeat_threshold,
@@ -538,8 +546,9 @@ def read_options(values=absl_flags.FLAGS):
         Options.
     Raises:
         InputError: no stage; positive weights for a loss that takes none; flags of --unspecified=selective without it;
-            labels to drop that cannot be read; a list that does not consist of positive numbers, or has neither one
-            value nor one per stage; augmentations that exclude each other.
+            labels to drop that cannot be read; --fast_decode with a --cache of decoded images or features; a list that
+            does not consist of positive numbers, or has neither one value nor one per stage; augmentations that exclude
+            each other.
     """
     options = {name: values[name].value for name in _OWN}
     options["settings"] = _read_settings(values, options["model"])
@@ -558,6 +567,11 @@ def read_options(values=absl_flags.FLAGS):
             "positive_weights must be none unless loss is sigmoid. Received: "
             f"--positive_weights={options['positive_weights']} and --loss={options['loss']}. Use "
             "--positive_weights=none."
+        )
+    if options["fast_decode"] and options["cache"] in ("decoded", "features"):
+        raise InputError(
+            "fast_decode is for images that are decoded in every epoch. Received: --fast_decode with "
+            f"--cache={options['cache']}, which decodes them once. Remove --fast_decode, or use --cache=encoded."
         )
     read_dropping(options["drop_labels"])
     _check_selective(values, options)

@@ -264,6 +264,17 @@ def test_augmentations_that_exclude_each_other(arguments, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("cache", ["decoded", "features"])
+def test_what_is_decoded_once_is_decoded_exactly(cache):
+    assert parse(*PLACES, "--fast_decode", "--cache=encoded").fast_decode
+    with pytest.raises(InputError) as error:
+        parse(*PLACES, "--fast_decode", f"--cache={cache}")
+    assert str(error.value) == (
+        "fast_decode is for images that are decoded in every epoch. Received: --fast_decode with "
+        f"--cache={cache}, which decodes them once. Remove --fast_decode, or use --cache=encoded."
+    )
+
+
 def test_weights_of_positives_need_a_loss_that_has_them():
     assert parse(*PLACES, "--positive_weights=balanced").positive_weights == "balanced"
     with pytest.raises(InputError) as error:
@@ -361,7 +372,7 @@ EVERY_FLAG = (
     *("--mixup_alpha=0.8", "--cutmix_alpha=0.5", "--splicemix_blanks=0", "--smoothing=0.2"),
     *("--unspecified=selective", "--selective_prior=/runs/zero", "--selective_threshold=0.3", "--selective_top_k=2"),
     *("--selective_gamma=3", "--selective_weight=0.5", "--drop_labels=rps:0.9"),
-    "--fixed_crops=4",
+    *("--fixed_crops=4", "--fast_decode"),
     "--serve_output=y_att",
 )
 

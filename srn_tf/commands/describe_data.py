@@ -148,6 +148,7 @@ def _batches(builder, batch_size, options):
 
     records = read_records(builder, "train")
     how = {"crops": frame_of(options), "mirror": options.mirror, "effects": effects_of(options)}
+    how["fast_decode"] = options.fast_decode
     for epoch in itertools.count():
         yield from training_batches(records, options.image_size, batch_size, options.seed, epoch, **how)
 

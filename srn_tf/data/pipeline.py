@@ -100,6 +100,7 @@ def training_batches(
     features=None,
     repeat_factors=None,
     effects=Effects(),
+    fast_decode=False,
 ):
     """One epoch of training batches, or one worker's share of each: shuffled, augmented, full batches only.
 
@@ -126,6 +127,9 @@ def training_batches(
         repeat_factors: float64 (N,), how often each image comes, see `sampling.repeats_of_an_epoch`; None: once. Each
             copy is augmented by itself; with fixed versions, they are the versions from the one that is drawn on.
         effects: augments.Effects. Images are mixed within a worker's share of a batch.
+        fast_decode: whether large JPEGs are decoded at a part of their size, see `preprocessing.halvings`. Nothing else
+            of an image changes: not its crop, nor what else is drawn. Only training may do so. Images that are decoded
+            once and kept, by `cached` or as features, are decoded exactly, as those of evaluation are.
     Returns:
         tf.data.Dataset of {"image": float32 (B / n, S, S, 3) RGB 0 to 255, "y": float32 (B / n, C) in {0, 1}} and,
         with `ignore_unspecified`, "counted": float32 (B / n, C), 0 where the stored label is 0 (unspecified), else 1;
@@ -140,7 +144,7 @@ def training_batches(
             f"batch_size must be a multiple of {SPLICED} x workers for splicemix. Received: {len(rows)} images per "
             "worker. Change --batch_size, or remove splicemix from --augment."
         )
-    augmented = _augmented(image_size, crops, mirror, effects)
+    augmented = _augmented(image_size, crops, mirror, effects, fast_decode)
     boxes_of = functools.partial(_augmented_boxes, num_boxes, image_size, crops, mirror)
     epoch_seed = epoch * 1_000_003 + seed
     versions = num_versions(fixed_crops, crops, mirror, effects)
@@ -307,7 +311,7 @@ def _is_in(rows, position, batch_size, first, end):
 
 
 @functools.cache
-def _augmented(image_size, crops, mirror, effects=Effects()):
+def _augmented(image_size, crops, mirror, effects=Effects(), fast_decode=False):
     """The function that prepares one image for training, built once for all epochs.
 
     Returns:
@@ -321,12 +325,12 @@ def _augmented(image_size, crops, mirror, effects=Effects()):
         if crops:
             crop = augmentation.random_crop(image_size, seeds[0], crops)
             if is_encoded:
-                image = preprocess_crop(image, start_px(image_size, crops), crop)
+                image = preprocess_crop(image, start_px(image_size, crops), crop, fast_decode)
             else:
                 image = crop_image(image, crop)
             image = squash(image, image_size)
         elif is_encoded:
-            image = _preprocess(image, image_size)
+            image = _preprocess(image, image_size, fast_decode)
         if mirror:
             image = augmentation.random_mirror(image, seeds[1])
         if effects.per_image:
@@ -365,7 +369,7 @@ def _augmented_boxes(num_boxes, image_size, crops, mirror, objects, seed):
     }
 
 
-_preprocess = tf.function(preprocess)  # built once per size
+_preprocess = tf.function(preprocess)  # built once per size, exact and fast
 
 
 def start_px(image_size, crops):

@@ -3,11 +3,17 @@
 Scaling to the range a backbone expects is the network's own first layer (`models.layers.ScaleInput`).
 """
 
+import functools
+
 import tensorflow as tf
 
 from srn_tf.data import image_headers as headers
 
 BACKGROUND = 255.0  # what transparent pixels are laid over: white
+LEAST_PIXELS = 2.8
+"""Least pixels of a JPEG decoded at a part of its size for one of the square that it is resized to, along its shorter
+side. With fewer, the square differs more from that of the whole JPEG; see docs/measurements.md."""
+_HALVINGS = (0, 1, 2, 3)  # that libjpeg can decode: 1/1, 1/2, 1/4, 1/8
 
 _KIND_RULE = (
     "An image must be a JPEG, PNG, BMP or GIF by its first bytes. Received: another kind. Save it as one of them"
@@ -100,21 +106,46 @@ def squash(image, size_px):
     return tf.image.resize(image, [size_px, size_px])
 
 
-def preprocess(image_bytes, size_px):
+def preprocess(image_bytes, size_px, fast=False):
     """The whole path for one image: decode, then squash.
 
     Args:
         image_bytes: string scalar.
         size_px: side S of the network's input, pixels.
+        fast: bool; whether a large JPEG may be decoded at a part of its size, see `halvings`. Only for training.
     Returns:
         float32 (S, S, 3), RGB, 0 to 255.
     """
+
+    def exact():
+        return squash(_decode_jpeg(image_bytes), size_px)
+
+    def jpeg():
+        return _fast(image_bytes, size_px, tf.constant([0, 0, size_px, size_px]), exact) if fast else exact()
+
     # `decode_image` and `squash` in each branch: a large JPEG is never held in float32.
-    return tf.cond(
-        tf.io.is_jpeg(image_bytes),
-        lambda: squash(_decode_jpeg(image_bytes), size_px),
-        lambda: squash(_decode_other(image_bytes)[0], size_px),
-    )
+    return tf.cond(tf.io.is_jpeg(image_bytes), jpeg, lambda: squash(_decode_other(image_bytes)[0], size_px))
+
+
+def halvings(shape, size_px):
+    """How often the size of a JPEG is halved while it is decoded fast: the most that leave `LEAST_PIXELS`.
+
+    It does not depend on the crop: crops are cut from the square that the whole image is resized to.
+
+    Args:
+        shape: int32 (2,): height and width of the JPEG, pixels.
+        size_px: side of that square, pixels.
+    Returns:
+        int32 scalar, 0 to 3: decoded at 1/1, 1/2, 1/4 or 1/8 of its size. 0 is the exact path.
+    """
+    least = [LEAST_PIXELS * size_px * 2**number for number in _HALVINGS[1:]]
+    return tf.reduce_sum(tf.cast(tf.cast(tf.reduce_min(shape), tf.float32) >= least, tf.int32))
+
+
+def _fast(image_bytes, size_px, crop, exact):
+    """A crop of a JPEG, decoded at a part of its size if it is large, else as the function `exact` gives it."""
+    parts = [functools.partial(crop_of_jpeg, image_bytes, size_px, crop, number) for number in _HALVINGS[1:]]
+    return tf.switch_case(halvings(tf.io.extract_jpeg_shape(image_bytes)[:2], size_px), [exact, *parts])
 
 
 def preprocess_upright(image_bytes, size_px):
@@ -166,33 +197,41 @@ def crop_image(image, crop):
     return tf.image.crop_to_bounding_box(image, crop[0], crop[1], crop[2], crop[3])
 
 
-def preprocess_crop(image_bytes, size_px, crop):
+def preprocess_crop(image_bytes, size_px, crop, fast=False):
     """`crop_image` of what `preprocess` gives, but for rounding: of a JPEG no more than that is decoded and resized.
 
     Args:
         image_bytes: string scalar.
         size_px: side of the square that the crop is of, pixels.
         crop: int32 (4,): top, left, height, width in that square, pixels.
+        fast: as for `preprocess`.
     Returns:
         float32 (crop height, crop width, 3), RGB, 0 to 255.
     """
+
+    def exact():
+        return crop_of_jpeg(image_bytes, size_px, crop)
+
     return tf.cond(
         tf.io.is_jpeg(image_bytes),
-        lambda: _crop_of_jpeg(image_bytes, size_px, crop),
+        lambda: _fast(image_bytes, size_px, crop, exact) if fast else exact(),
         lambda: crop_image(preprocess(image_bytes, size_px), crop),
     )
 
 
-def _crop_of_jpeg(image_bytes, size_px, crop):
-    shape = tf.io.extract_jpeg_shape(image_bytes)[:2]
-    step = tf.cast(shape, tf.float32) / tf.cast(size_px, tf.float32)  # pixels of the file to one of the square
+def crop_of_jpeg(image_bytes, size_px, crop, num_halvings=0):
+    """The crop of `preprocess_crop`, of a JPEG decoded at 1 / 2^num_halvings of its size (int, 0 to 3)."""
+    ratio = 2**num_halvings
+    file_shape = tf.io.extract_jpeg_shape(image_bytes)[:2]
+    shape = -(-file_shape // ratio)  # as decoded: the last row and column may reach beyond the file's
+    step = tf.cast(file_shape, tf.float32) / tf.cast(size_px * ratio, tf.float32)  # pixels to one of the square
     origin, extent = tf.cast(crop[:2], tf.float32), tf.cast(crop[2:], tf.float32)
     # The filter reads half a step, at least a pixel, beyond the crop. The decoder is wrong in two pixels more, at most:
     # where it cuts, it does not see the colour beside.
     reach = tf.maximum(step / 2.0, 1.0) + 2.0
     first = tf.cast(tf.maximum(origin * step - reach, 0.0), tf.int32)
     last = tf.minimum(tf.cast(tf.math.ceil((origin + extent) * step + reach), tf.int32), shape)
-    part = tf.io.decode_and_crop_jpeg(image_bytes, tf.concat([first, last - first], 0), channels=3)
+    part = tf.io.decode_and_crop_jpeg(image_bytes, tf.concat([first, last - first], 0), channels=3, ratio=ratio)
 
     def cut():
         return tf.cast(crop_image(part, tf.concat([crop[:2] - first, crop[2:]], 0)), tf.float32)
@@ -207,4 +246,4 @@ def _crop_of_jpeg(image_bytes, size_px, crop):
             antialias=True,
         )[0]
 
-    return tf.cond(tf.reduce_all(shape == size_px), cut, resize)
+    return resize() if num_halvings else tf.cond(tf.reduce_all(shape == size_px), cut, resize)

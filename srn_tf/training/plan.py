@@ -60,6 +60,7 @@ class TrainingPlan:
     mirror: bool = False
     effects: Effects = Effects()
     fixed_crops: int = 0
+    fast_decode: bool = False
     repeat_threshold: float = 0.0
     shuffle_buffer: int = 20_000
     cache: str = "none"

@@ -237,6 +237,7 @@ class Trainer:
             features=None if features is None else features.read_by(run.step.network),
             repeat_factors=self._factors,
             effects=plan.effects,
+            fast_decode=plan.fast_decode,
         )
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)

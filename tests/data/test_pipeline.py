@@ -294,6 +294,29 @@ def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records)
     np.testing.assert_array_equal(joined(batches, "image"), expected)
 
 
+def test_training_decodes_fast_what_it_would_have_decoded_whole(records):
+    """The same images, crops and mirrors as without, near as pixels go, at whatever step an epoch begins."""
+    files = []
+    for record in as_numpy(records):
+        image = Image.open(io.BytesIO(record["image"])).resize((480, 400), Image.Resampling.BICUBIC)
+        image.save(file := io.BytesIO(), "JPEG", quality=92)
+        files.append(file.getvalue())
+    large = tf.data.Dataset.from_tensor_slices({"image": files, "labels": np.ones((NUM_TRAIN, C), np.int8)})
+    seeds = [tf.constant([1_000_008, position], tf.int64) for position in range(8, NUM_TRAIN)]  # of epoch 1, seed 5
+    (batch,) = as_numpy(training_batches(large, S_PX, 4, 5, 1, **AUGMENTED, first_step=2, fast_decode=True))
+    order = large.shuffle(20_000, seed=5_000_016, reshuffle_each_iteration=False).skip(8)
+    images = [record["image"] for record in order]
+    exact, fast = (
+        np.stack([augmented.python_function(*each) for each in zip(images, seeds, strict=True)])  # not traced
+        for augmented in (
+            pipeline._augmented(S_PX, *AUGMENTED.values(), Effects(), is_fast) for is_fast in (False, True)
+        )
+    )
+    np.testing.assert_allclose(batch["image"], fast, atol=5e-3)
+    distances = np.abs(fast - exact).mean(axis=(1, 2, 3))
+    assert distances.min() > 0.0 and distances.max() < 1.5
+
+
 @pytest.mark.slow
 def test_fixed_versions_are_drawn_from_in_every_epoch(records, stored):
     """Each image is one of its K versions, in every epoch one drawn anew; of more versions these are the first."""

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from srn_tf.data.preprocessing import crop_image, decode_image, preprocess, preprocess_crop, squash
+from srn_tf.data.preprocessing import crop_image, decode_image, halvings, preprocess, preprocess_crop, squash
 
 HEIGHT, WIDTH = 41, 67
 
@@ -204,6 +204,76 @@ def test_a_crop_is_cut_out_of_the_whole(kind):
         result = crop_out_of_64(PHOTOS[kind], tf.constant((top, left, height, width)))
         expected = whole[top : top + height, left : left + width]
         np.testing.assert_allclose(result, expected, atol=5e-3, err_msg=f"{top, left, height, width}")
+
+
+# JPEGs decoded at a part of their size.
+
+
+SMOOTH = RGB.resize((880, 720), Image.Resampling.BICUBIC)  # 5.6 x 128 is 716.8
+LARGE = encode(SMOOTH, "JPEG", quality=92, subsampling=2)
+
+
+@pytest.mark.parametrize(
+    "shorter_px, expected", [(40, 0), (358, 0), (359, 1), (716, 1), (717, 2), (1433, 2), (1434, 3), (9000, 3)]
+)
+def test_a_jpeg_is_halved_as_long_as_enough_is_left(shorter_px, expected):
+    """2.8 pixels for one of 64: 179.2, times 2, 4 and 8."""
+    assert halvings([shorter_px, 9000], 64) == halvings([9000, shorter_px], 64) == expected
+
+
+@pytest.mark.parametrize("size_px, ratio", [(128, 2), (64, 4), (32, 8)])
+def test_a_part_of_a_jpeg_is_pillows(size_px, ratio):
+    """Pillow's draft mode has libjpeg scale as well. All sides are multiples of the ratio.
+
+    Colours at full size: libjpeg leaves those at half their size as they are where it halves the image, and their
+    transform is TensorFlow's, which is less accurate than Pillow's.
+    """
+    data = encode(SMOOTH, "JPEG", quality=92, subsampling=0)
+    part = Image.open(io.BytesIO(data))
+    part.draft("RGB", (880 // ratio, 720 // ratio))
+    assert part.size == (880 // ratio, 720 // ratio)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(np.asarray(part), -1, 0)]
+    expected = [np.asarray(plane.resize((size_px, size_px), Image.Resampling.BILINEAR)) for plane in planes]
+    np.testing.assert_allclose(preprocess(data, size_px, fast=True), np.stack(expected, axis=-1), atol=0.02)
+
+
+@pytest.mark.parametrize("size_px", [129, 128, 64, 32])  # at 1/1, 1/2, 1/4 and 1/8
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_crop_decoded_fast_is_cut_out_of_the_whole(size_px, subsampling):
+    data = encode(SMOOTH.crop((0, 0, 877, 719)), "JPEG", quality=92, subsampling=subsampling)
+    whole = preprocess(data, size_px, fast=True).numpy()
+    half, rest = size_px // 2, size_px - size_px // 3
+    for top, left, height, width in [
+        (0, 0, size_px, size_px),
+        (3, 9, half, half + 5),
+        (half, rest, half, size_px // 3),
+    ]:
+        result = preprocess_crop(data, size_px, tf.constant((top, left, height, width)), fast=True)
+        expected = whole[top : top + height, left : left + width]
+        np.testing.assert_allclose(result, expected, atol=5e-3, err_msg=f"{top, left, height, width}")
+
+
+@pytest.mark.parametrize("size_px", [128, 64, 32])
+def test_a_jpeg_decoded_fast_is_near_the_whole(size_px):
+    """As near as photographs are (docs/measurements.md), and of the same region."""
+    top, left, side = size_px // 8, size_px // 4, size_px // 2
+    exact, below = (preprocess_crop(LARGE, size_px, tf.constant((top + move, left, side, side))) for move in (0, 2))
+    fast = preprocess_crop(LARGE, size_px, tf.constant((top, left, side, side)), fast=True)
+    assert 0.0 < np.abs(fast - exact).mean() < 1.1
+    assert np.abs(fast - below).mean() > 2.0
+
+
+@pytest.mark.parametrize("data", [*PHOTOS.values(), encode(SMOOTH, "PNG"), encode(SMOOTH, "BMP")])
+def test_small_jpegs_and_other_files_have_no_other_path(data):
+    crop = tf.constant((3, 2, 91, 120))
+    np.testing.assert_array_equal(preprocess(data, 160, fast=True), preprocess(data, 160))
+    np.testing.assert_array_equal(preprocess_crop(data, 160, crop, fast=True), preprocess_crop(data, 160, crop))
+
+
+def test_a_damaged_jpeg_fails_fast_as_well():
+    for fast in (False, True):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid JPEG data"):
+            preprocess(LARGE[: len(LARGE) // 2], 64, fast)
 
 
 def test_crop_image():

@@ -486,7 +486,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
     monkeypatch.setattr(trainer, "training_batches", lambda *values, **named: received.append((values, named)))
     monkeypatch.setattr(trainer, "replica_stacks", lambda *_, **__: None)
     changes = {"crops": Crops(max_distortion=1), "mirror": True, "shuffle_buffer": 7, "fixed_crops": 3}
-    changes["effects"] = Effects(("cutout", "mixup"))
+    changes |= {"effects": Effects(("cutout", "mixup")), "fast_decode": True}
     loop = types.SimpleNamespace(
         _plan=small_runs.make_plan(**changes, data_threads=3, seed=9),
         _records="records",
