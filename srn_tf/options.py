@@ -380,7 +380,7 @@ def define_flags(values=absl_flags.FLAGS):
     flags.DEFINE_bool(
         "fast_decode",
         plan.fast_decode,
-        "Training JPEGs decoded at 1/2, 1/4 or 1/8 of their size if their shorter side stays at least 2.8 times that "
+        "Training JPEGs decoded at 1/2 or 1/4 of their size if their shorter side stays at least 2.8 times that "
         "of the square that crops are cut from (256 for an input of 224). Faster for photographs of several "
         "megapixels; pixels differ by about one grey level. Validation, test and prediction decode exactly.",
     )

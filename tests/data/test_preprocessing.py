@@ -213,15 +213,13 @@ SMOOTH = RGB.resize((880, 720), Image.Resampling.BICUBIC)  # 5.6 x 128 is 716.8
 LARGE = encode(SMOOTH, "JPEG", quality=92, subsampling=2)
 
 
-@pytest.mark.parametrize(
-    "shorter_px, expected", [(40, 0), (358, 0), (359, 1), (716, 1), (717, 2), (1433, 2), (1434, 3), (9000, 3)]
-)
+@pytest.mark.parametrize("shorter_px, expected", [(40, 0), (358, 0), (359, 1), (716, 1), (717, 2), (9000, 2)])
 def test_a_jpeg_is_halved_as_long_as_enough_is_left(shorter_px, expected):
-    """2.8 pixels for one of 64: 179.2, times 2, 4 and 8."""
+    """2.8 pixels for one of 64: 179.2, times 2 and 4."""
     assert halvings([shorter_px, 9000], 64) == halvings([9000, shorter_px], 64) == expected
 
 
-@pytest.mark.parametrize("size_px, ratio", [(128, 2), (64, 4), (32, 8)])
+@pytest.mark.parametrize("size_px, ratio", [(128, 2), (64, 4)])
 def test_a_part_of_a_jpeg_is_pillows(size_px, ratio):
     """Pillow's draft mode has libjpeg scale as well. All sides are multiples of the ratio.
 
@@ -237,7 +235,7 @@ def test_a_part_of_a_jpeg_is_pillows(size_px, ratio):
     np.testing.assert_allclose(preprocess(data, size_px, fast=True), np.stack(expected, axis=-1), atol=0.02)
 
 
-@pytest.mark.parametrize("size_px", [129, 128, 64, 32])  # at 1/1, 1/2, 1/4 and 1/8
+@pytest.mark.parametrize("size_px", [129, 128, 64])  # at 1/1, 1/2 and 1/4
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_a_crop_decoded_fast_is_cut_out_of_the_whole(size_px, subsampling):
     data = encode(SMOOTH.crop((0, 0, 877, 719)), "JPEG", quality=92, subsampling=subsampling)
@@ -253,7 +251,7 @@ def test_a_crop_decoded_fast_is_cut_out_of_the_whole(size_px, subsampling):
         np.testing.assert_allclose(result, expected, atol=5e-3, err_msg=f"{top, left, height, width}")
 
 
-@pytest.mark.parametrize("size_px", [128, 64, 32])
+@pytest.mark.parametrize("size_px", [128, 64])
 def test_a_jpeg_decoded_fast_is_near_the_whole(size_px):
     """As near as photographs are (docs/measurements.md), and of the same region."""
     top, left, side = size_px // 8, size_px // 4, size_px // 2
