@@ -34,7 +34,8 @@ def read(folder, **options):
 def truths(source):
     """split -> path -> labels."""
     return {
-        split: {photo.path: photo.examples[0].labels for photo in photos} for split, photos in source.splits.items()
+        split: {photo.path: tuple(photo.examples[0].labels) for photo in photos}
+        for split, photos in source.splits.items()
     }
 
 
