@@ -32,10 +32,10 @@ demo: $(READY)
 # Downloads and installs, nothing more.
 setup: $(READY)
 
-test: $(READY)-beam
+test: $(READY)-test
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-test-slow: $(READY)-beam $(READY)-notebooks
+test-slow: $(READY)-test $(READY)-notebooks
 	$(RUN) -m pytest -m slow
 
 lint: $(READY)
@@ -67,9 +67,9 @@ $(DOCS_VENV)/ready-$(VERSION): requirements-docs.txt
 	$(DOCS_VENV)/bin/python -m $(INSTALL) --requirement requirements-docs.txt
 	touch $@
 
-# Apache Beam too, for its tests.
-$(READY)-beam: $(READY) requirements-beam.txt
-	$(RUN) -m $(INSTALL) --requirement requirements.txt --requirement requirements-beam.txt
+# Apache Beam too, and the small readers of other programs, for their tests.
+$(READY)-test: $(READY) requirements-beam.txt requirements-formats.txt
+	$(RUN) -m $(INSTALL) --requirement requirements.txt --requirement requirements-beam.txt --requirement requirements-formats.txt
 	touch $@
 
 # What runs notebooks.

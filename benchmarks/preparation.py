@@ -78,8 +78,19 @@ def prepare(photos, count, output_dir):
     command = [sys.executable, os.path.join(ROOT, "tools", "prepare_data.py"), "--dataset=csv"]
     command += [f"--source_dir={photos}", f"--csv={csv_path}", f"--data_dir={data_dir}"]
     command += [f"--store_size={FLAGS.store_size}", f"--processes={FLAGS.processes}"]
+    return watched(command)
+
+
+def watched(command, log=os.devnull):
+    """Runs a command; returns its time in seconds and peak memory in MiB: main process, all processes.
+
+    Args:
+        command: list of str.
+        log: path of the file that its output goes to, with what is there.
+    """
     start_s = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with open(log, "ab") as file:
+        process = subprocess.Popen(command, stdout=file)
     main = psutil.Process(process.pid)
     peak_main = peak_all = 0
     while process.poll() is None:

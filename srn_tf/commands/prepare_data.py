@@ -178,7 +178,7 @@ def main(_):
     _print_labels(stored_metadata(builder), builder.data_path / "metadata.json")
     sizes = ", ".join(f"{info.num_examples:,} {split}" for split, info in builder.info.splits.items())
     labels = builder.info.features["labels"].shape[0]
-    print(f"{FLAGS.dataset}: {sizes} images, {labels} labels, in {builder.data_dir}")
+    print(f"{FLAGS.dataset}: {sizes} images, {labels:,} labels, in {builder.data_dir}")
     where = f"--dataset={FLAGS.dataset} --data_dir={FLAGS.data_dir}"
     print(f"Look at it:  {command('describe_data')} {where} --output_dir=OUT")
     if FLAGS.dataset in _FLAGFILES:
@@ -190,16 +190,22 @@ def main(_):
 
 def _write_preview(builder):
     from srn_tf.data.audit import source_warnings
-    from srn_tf.visualization.preview import render_preview
+    from srn_tf.visualization import preview
 
     source = builder.source
     path = os.path.join(FLAGS.preview, "preview.html")
     with writing(path), open(path, "w", encoding="utf-8", errors="replace") as file:
-        file.write(render_preview(FLAGS.dataset, source, builder.source_dir))
+        file.write(preview.render_preview(FLAGS.dataset, source, builder.source_dir))
+    beside = ""
+    if len(source.labels) > preview.MOST_LABELS:
+        counts_path = os.path.join(FLAGS.preview, preview.LABELS)
+        with writing(counts_path):
+            preview.write_label_counts(counts_path, source)
+        beside = f" All labels: {counts_path}"
     for line in (*source.notes, *(f"Warning: {warning}" for warning in source_warnings(source))):
         print(line)
     sizes = ", ".join(f"{len(photos):,} {split}" for split, photos in source.splits.items())
-    print(f"{FLAGS.dataset}: {sizes} images, {len(source.labels):,} labels. Nothing was prepared. Page: {path}")
+    print(f"{FLAGS.dataset}: {sizes} images, {len(source.labels):,} labels. Nothing was prepared. Page: {path}{beside}")
 
 
 def _print_labels(stored, path):

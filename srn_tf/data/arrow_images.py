@@ -68,12 +68,11 @@ def open_table(path):
         raise InputError(
             f"{path} must be an Arrow file saved by datasets. Received: {reason}. Save it again."
         ) from None
-    try:
-        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+    features = features_of(table)
+    if not features:
         raise InputError(
             f"{path} must be an Arrow file saved by datasets. Received: a schema without its features. Save it again."
-        ) from None
+        )
     images = [
         name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "Image"
     ]
@@ -85,12 +84,26 @@ def open_table(path):
     return table, images[0], features
 
 
+def features_of(table):
+    """What the columns of a pyarrow.Table are: dict name -> feature; empty if `datasets` has not written it."""
+    try:
+        return dict(json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+class UnknownClass(ValueError):
+    """A number of a class without name: the number, and how many names there are."""
+
+
 def named(value, feature):
     """A value of a column with the names of its classes in place of their numbers.
 
     Args:
         value: of pyarrow's `as_py`.
         feature: the column's, as of `open_table`.
+    Raises:
+        UnknownClass: a number has no name.
     """
     if value is None or feature is None:
         return value
@@ -98,7 +111,9 @@ def named(value, feature):
         return [named(one, feature[0]) for one in value]
     kind = feature.get("_type")
     if kind == "ClassLabel":
-        return feature["names"][value] if 0 <= value < len(feature["names"]) else None  # -1: not known
+        if not 0 <= value < len(feature["names"]):
+            raise UnknownClass(value, len(feature["names"]))
+        return feature["names"][value]
     if isinstance(value, list):
         return [named(one, feature.get("feature")) for one in value]
     if isinstance(value, dict):  # of a Sequence of a dict, `datasets` makes a dict of lists

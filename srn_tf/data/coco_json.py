@@ -65,15 +65,16 @@ def photo_path_of(where, file_name):
 
 def _read_categories(path, content):
     """Returns dict id as str -> name, in the file's order."""
-    names = {}
+    names, known = {}, set()
     for where, category in entries(path, content, "categories", {"id": KEY, "name": NAME}):
         category_id, name = str(category["id"]), clean_name(category["name"])
-        if category_id in names or name in names.values():
+        if category_id in names or name in known:
             raise InputError(
                 f"{where}: ids and names of categories must be unique. Received: id {category_id}, name {name!r}, one "
                 "of them twice. Give them one entry."
             )
         names[category_id] = name
+        known.add(name)
     return names
 
 

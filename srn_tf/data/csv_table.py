@@ -23,6 +23,9 @@ IGNORED = "-"
 VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 """What a cell of a label's column may hold, in small letters -> 1 if the image has the label, else 0."""
 
+_LETTERS = {"x": 1, "y": 1, "n": 0}
+"""Likewise, as people mark cells by hand: in a column that holds nothing else. A column with other texts is none."""
+
 _UNKNOWN = ("", "-1", "-1.0")  # what often stands for a label that is not known
 _LIST_COLUMNS = ("labels", "label")
 _TAGS = "tags"  # as Kaggle's tables call a list of words with blanks between them
@@ -34,6 +37,7 @@ _NOTHING = ("nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "u
 """What programs write for an empty cell, in lower case."""
 
 _SEVERAL = "If these cells list several labels, give the separator, as in --separator=' '."
+_SEVERAL_WITHOUT_FLAGS = "If these cells list several labels, write them as lists, or with ';' between them."
 _LOOKED_AT = 50  # rows, for names of image files
 
 
@@ -59,7 +63,17 @@ def read_table(path, separator=SEPARATOR, listed=None, columns=(), group_column=
     return parse_table(path, lines, form, separator, listed, columns, group_column, marks)
 
 
-def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=(), group_column="", marks=frozenset()):
+def parse_table(
+    path,
+    lines,
+    form=(),
+    separator=SEPARATOR,
+    listed=None,
+    columns=(),
+    group_column="",
+    marks=frozenset(),
+    has_flags=True,
+):
     """Reads a table whose cells are known, as `read_table`.
 
     Args:
@@ -67,8 +81,10 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
             names.
         form: pairs as of `Listing`, how the cells were read.
         path, separator, listed, columns, group_column, marks: as of `read_table`.
+        has_flags: whether the user can set `separator` and `marks`, for messages.
     """
     lines, form = iter(lines), list(form)
+    listed = None if listed is None else frozenset(listed)
     if columns:
         header, lines = _named_header(path, list(lines), columns, form)
     else:
@@ -101,6 +117,10 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
         used = _find_label_columns(header, others, lines, listed, marks)
         form.append(("labels", f"{len(used):,} columns with yes or no (0 and 1, true and false)"))
         separator = ""
+        values = {**VALUES, **_LETTERS}
+        if "" not in marks and _has_only_x(lines, used):
+            values[""] = 0
+            form.append(("cells of labels", "x for a label that is there, empty for one that is not"))
     else:
         used = [list_column]
         separator = _separator_of(keys[list_column], (cells[list_column] for _, cells in lines), separator)
@@ -108,19 +128,20 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
     form.append(("images", f"column {header[image_column]!r}"))
     if group is not None:
         form.append(("groups", f"column {header[group]!r}"))
-    rows = []
+    rows, checked = [], set()
     for line, cells in lines:
         where = f"{path}, line {line}"
         unspecified = frozenset()
         if list_column is None:
             unspecified = frozenset(header[i] for i in used if str(cells[i]).lower() in marks)
             known = [i for i in used if header[i] not in unspecified]
-            present = {header[i] for i in known if _value_of(where, header[i], cells[i])}
+            present = {header[i] for i in known if _value_of(where, header[i], cells[i], values, has_flags)}
         else:
             present = _names_of(cells[list_column], separator)
             if listed is None:
-                for name in sorted(present):
-                    _check_written_name(where, name, separator)
+                for name in sorted(present - checked):
+                    _check_written_name(where, name, separator, has_flags)
+                checked |= present
         split = None if split_column is None else _read_split(where, cells[split_column])
         rows.append(
             Row(
@@ -147,10 +168,12 @@ def parse_table(path, lines, form=(), separator=SEPARATOR, listed=None, columns=
         advice += " In a table with a row for each label, call the column 'label'."
     notes = [*_what_was_taken(path, form, image_column), *notes]
     labels = tuple(header[i] for i in used) if list_column is None else None
-    unused = tuple(header[i] for i in others if i not in used)
+    is_used = set(used)
+    unused = tuple(header[i] for i in others if i not in is_used)
     split_by = "" if split_column is None else f"column {header[split_column]!r}"
+    several = _SEVERAL if has_flags else _SEVERAL_WITHOUT_FLAGS
     return Listing(
-        path, tuple(rows), labels, "column", unused, tuple(form), tuple(notes), advice, split_by, bool(marks), _SEVERAL
+        path, tuple(rows), labels, "column", unused, tuple(form), tuple(notes), advice, split_by, bool(marks), several
     )
 
 
@@ -265,7 +288,11 @@ def _find_list_column(path, header, others, lines, separator, listed, marks):
         return None
     if len(named) > 1:
         raise InputError(f"{path}: columns must have different names. Received: 'labels' twice. Rename or remove one.")
-    found = set().union(*(_names_of(cells[named[0]], separator) for _, cells in lines))
+    found = set()
+    for _, cells in lines:
+        found |= _names_of(cells[named[0]], separator)
+        if not found <= {"0", "1"}:
+            break
     if found and found <= {"0", "1"} and listed is None:
         raise InputError(
             f"{path}, column {header[named[0]]!r}: the meaning of 0 and 1 must be clear. Received: no other value. If "
@@ -278,24 +305,34 @@ def _find_list_column(path, header, others, lines, separator, listed, marks):
 def _find_label_columns(header, others, lines, listed, marks):
     """The indices of the columns that are labels: those that the user has listed, or all but texts.
 
-    A text has no yes or no in any row, and something else than nothing and -1, which may stand for an unknown label.
+    A text has no yes or no in any row, and something else than nothing, `_LETTERS`, and -1, which may stand for an
+    unknown label.
     Where all columns are texts, none is, so that the first cell is refused.
     """
     if listed is not None:
         return [i for i in others if header[i] in listed]
     found = {i: {str(cells[i]).lower() for _, cells in lines} for i in others}
-    return [i for i, cells in found.items() if cells & set(VALUES) or cells <= {*_UNKNOWN, *marks}] or others
+    return [i for i, cells in found.items() if cells & set(VALUES) or cells <= {*_UNKNOWN, *marks, *_LETTERS}] or others
 
 
-def _value_of(where, name, cell):
-    """1 if the cell of a label's column says that the image has it, else 0."""
-    value = VALUES.get(str(cell).lower())
+def _has_only_x(lines, used):
+    """Whether the cells of the labels' columns are x or empty, and some are x."""
+    cells = (str(cells[i]).lower() for _, cells in lines for i in used)
+    seen = set()
+    for cell in cells:
+        seen.add(cell)
+        if not seen <= {"x", ""}:
+            return False
+    return "x" in seen
+
+
+def _value_of(where, name, cell, values, has_flags):
+    """1 if the cell of a label's column says that the image has it, else 0, as `values` has it in small letters."""
+    value = values.get(str(cell).lower())
     if value is None:
-        unspecified = (
-            f"If it means that the label is not known, give --unspecified_marks={cell or 'empty'}. "
-            if cell in _UNKNOWN
-            else ""
-        )
+        flag = f"--unspecified_marks={cell or 'empty'}"
+        unspecified = f"give {flag}" if has_flags else f"write a CSV of the table and give --dataset=csv {flag}"
+        unspecified = f"If it means that the label is not known, {unspecified}. " if cell in _UNKNOWN else ""
         raise InputError(
             f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell. {unspecified}"
             "This was read as a table with a column for each label, since none is named labels, label or tags. Lists "
@@ -322,7 +359,7 @@ def _names_of(cell, separator):
     return {clean_name(str(name)) for name in names} - {""}
 
 
-def _check_written_name(where, name, separator):
+def _check_written_name(where, name, separator, has_flags):
     """Raises InputError for a name that is probably something else."""
     confirm = "If this is one name, list all names in a file for --labels_file."
     if name.lower() in _NOTHING:
@@ -331,9 +368,10 @@ def _check_written_name(where, name, separator):
             f"value. Empty the cell. {confirm}"
         )
     if any(sign in name for sign in _SEPARATORS):
+        other = "give the other separator as --separator" if has_flags else "make a list of them"
         raise InputError(
             f"{where}: label names must be separated by {separator!r}. Received: {name!r}. Write {separator!r} "
-            f"between the names, or give the other separator as --separator. {confirm}"
+            f"between the names, or {other}. {confirm}"
         )
     if name[0] + name[-1] in ("[]", "{}", "''", '""'):
         raise InputError(
@@ -375,7 +413,7 @@ def _what_was_taken(path, form, image_column):
     """A line on how a table was read, if that is not as usual."""
     taken = [f"{what} {how}" for what, how in form if what == "encoding" and how != "UTF-8"]
     taken += [f"{what} {how}" for what, how in form if how in ("separated by tabs", "separated by semicolons")]
-    taken += [f"{what}: {how}" for what, how in form if what in ("header", "rows")]
+    taken += [f"{what}: {how}" for what, how in form if what in ("header", "rows", "cells of labels")]
     taken += [how for what, how in form if what == "labels" and how.endswith("separated by ' '")]
     taken += [f"images in {how}" for what, how in form if what == "images" and image_column]
     return [f"{path}: read with {'; '.join(taken)}."] if taken else []

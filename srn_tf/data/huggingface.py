@@ -8,10 +8,11 @@ import dataclasses
 import os
 import posixpath
 
-from srn_tf.data.arrow_images import named, open_table
+from srn_tf.data.arrow_images import UnknownClass, features_of, named, open_table
 from srn_tf.data.csv_table import SEPARATOR, parse_table
 from srn_tf.data.json_files import read_json
 from srn_tf.data.listing import SPLITS
+from srn_tf.data.photo_finder import files_in
 from srn_tf.data.table_cells import as_lines, read_cells
 from srn_tf.errors import InputError
 
@@ -33,8 +34,8 @@ def read_huggingface(source_dir, listed=None):
         InputError: there is no such table, or as `csv_table.read_table`.
     """
     tables = []
-    for folder, folders, names in os.walk(source_dir):
-        folders.sort()
+    for inside, names in files_in(source_dir):
+        folder = os.path.normpath(os.path.join(source_dir, inside))
         tables += [os.path.join(folder, name) for name in _NAMES if name in names]
         tables += [os.path.join(folder, name) for name in _arrow_files(folder)] if _STATE in names else []
     if not tables:
@@ -62,7 +63,7 @@ def _read(source_dir, path, listed):
         )
     inside = os.path.relpath(os.path.dirname(path), source_dir).replace(os.sep, "/")
     split = next((SPLITS[part] for part in inside.lower().split("/") if part in SPLITS), None)
-    listing = parse_table(path, lines, form, SEPARATOR, listed)
+    listing = parse_table(path, lines, form, SEPARATOR, listed, has_flags=False)
     rows = tuple(
         dataclasses.replace(row, path=posixpath.normpath(posixpath.join(inside, row.path)), split=row.split or split)
         for row in listing.rows
@@ -76,7 +77,8 @@ def _read_parquet(path):
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path).to_pylist()
+        table = parquet.read_table(path)
+        return _named_rows(path, table.to_pylist(), features_of(table))
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be a Parquet file. Received: {reason}. Write it again.") from None
@@ -103,15 +105,31 @@ def _read_arrow(path):
         table, image, features = open_table(path)
     except OSError as error:
         raise InputError(f"{path} must be readable. Received: {error}. Save the data set again.") from None
-    columns = {name: table.column(name).to_pylist() for name in table.column_names if name != image}
-    objects = [
-        (
-            number + 1,
-            {
-                "file_name": f"{os.path.basename(path)}#{number}",
-                **{name: named(values[number], features.get(name)) for name, values in columns.items()},
-            },
-        )
-        for number in range(table.num_rows)
-    ]
-    return as_lines(objects)
+    rows = _named_rows(path, table.drop_columns([image]).to_pylist(), features)
+    names = (f"{os.path.basename(path)}#{number}" for number in range(table.num_rows))
+    return as_lines(
+        [(number, {"file_name": name, **row}) for number, (name, row) in enumerate(zip(names, rows, strict=True), 1)]
+    )
+
+
+def _named_rows(path, rows, features):
+    """Rows with the names of classes in place of their numbers.
+
+    Args:
+        path: str, the table's, for messages.
+        rows: list of dict.
+        features: dict column -> feature, as of `arrow_images.open_table`.
+    """
+    made = []
+    for number, row in enumerate(rows, 1):
+        made.append({})
+        for name, value in row.items():
+            try:
+                made[-1][name] = named(value, features.get(name))
+            except UnknownClass as error:
+                raise InputError(
+                    f"{path}, row {number}, column {name!r}: a class must be one of the {error.args[1]} that it has "
+                    f"names for. Received: {error.args[0]}. The library datasets writes -1 where the class is not "
+                    "known. Leave such rows out (Dataset.filter), or give them a class."
+                ) from None
+    return made

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from scipy import sparse
 
 from srn_tf.errors import InputError
 from srn_tf.files import DAMAGE
@@ -57,9 +58,9 @@ def count_labels(records, together=False):
     """
     counts = 0
     for labels in label_blocks(records):
-        y = (labels == 1).astype(np.float32)  # whose products are sums of few ones: exact
-        counts = counts + (y.T @ y if together else y.sum(axis=0)).astype(np.int64)
-    return counts
+        y = sparse.csr_matrix(labels == 1, dtype=np.int64)  # of many labels an image has a few
+        counts = counts + (y.T @ y if together else np.bincount(y.indices, minlength=y.shape[1]))
+    return counts.toarray() if together else counts
 
 
 def label_embeddings(path, labels, width):

@@ -1,6 +1,7 @@
 """Names of labels: the one place where they are cleaned, and where names that may be a mistake are found."""
 
 import collections
+import functools
 import re
 import unicodedata
 
@@ -15,6 +16,7 @@ _ACCENTS_AND_GAPS = re.compile(rf"[\u0300-\u036f\ufe00-\ufe0f{_JOINERS}\s_\u2010
 _LATIN = str.maketrans("авекмнорстухіјѕһαβεικνορτυχ", "abekmhopctyxijshabeikvoptux")
 
 
+@functools.lru_cache(maxsize=1 << 16)  # A table says the same names over and over; each is then one text in memory.
 def clean_name(text):
     """Cleans a name as it was written: two names that a person cannot tell apart by their spelling become one.
 

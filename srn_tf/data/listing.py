@@ -8,6 +8,7 @@ follow here.
 import collections
 import dataclasses
 import difflib
+import itertools
 import os
 
 import numpy as np
@@ -15,8 +16,18 @@ import numpy as np
 from srn_tf.data.label_names import clean_name, in_short, made_of_others, repeated
 from srn_tf.data.photo_finder import PhotoFinder
 from srn_tf.data.similar_images import Groups, similar_pairs
-from srn_tf.data.source import Example, Photo, Source, check_photos, option_file, read_text, unique_rows
-from srn_tf.data.splitting import split_photos
+from srn_tf.data.source import (
+    Example,
+    Photo,
+    Source,
+    SparseLabels,
+    check_photos,
+    option_file,
+    positive_labels,
+    read_text,
+    unique_rows,
+)
+from srn_tf.data.splitting import matrix_of, split_photos
 from srn_tf.errors import InputError
 
 SPLITS = {
@@ -24,6 +35,8 @@ SPLITS = {
     "test": "test",
 }
 """What a column, a folder or a file may call a split, in small letters -> split."""
+
+_MOST_NAMED = 50  # labels in a message
 
 OPTIONS = {
     "labels_file": "",
@@ -36,7 +49,7 @@ OPTIONS = {
 """Options of every form, see `own_photos.OwnPhotos`."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """An image of a listing, or one of several statements about it, which must agree.
 
@@ -198,7 +211,7 @@ def to_source(listings, source_dir, options, listed=None):
                 row.where,
                 row.path,
                 (
-                    _truth(row, labels, absent),
+                    _truth(row, index, absent),
                     tuple((box, index[name]) for box, name in row.objects),
                 ),
             )
@@ -230,7 +243,7 @@ def to_source(listings, source_dir, options, listed=None):
     if not listings[0].has_split:
         splits = split_photos(
             photos,
-            [truth for truth, _ in truth_of.values()],
+            matrix_of((truth.positives for truth, _ in truth_of.values()), len(labels)),
             options["split_seed"],
             options["test_fraction"],
             options["validation_fraction"],
@@ -245,15 +258,21 @@ def to_source(listings, source_dir, options, listed=None):
     return Source(
         labels,
         splits,
-        notes=(*_notes(listings, finder, num_merged), *notes, *_label_notes(labels, splits)),
+        notes=(
+            *_notes(listings, finder, num_merged),
+            *notes,
+            *_label_notes(labels, splits, is_drawn=not listings[0].has_split),
+        ),
         warnings=_warnings(listings, labels) if listed is None and listings[0].labels is None else (),
         form=(*listings[0].form, ("split", _how_split(listings, options))),
     )
 
 
-def _truth(row, labels, absent):
-    """The labels of a row as they are stored: tuple of C ints."""
-    return tuple(1 if name in row.present else 0 if name in row.unspecified else absent for name in labels)
+def _truth(row, index, absent):
+    """The labels of a row as they are stored; index is a dict label name -> place."""
+    positives = sorted(index[name] for name in row.present)
+    unspecified = sorted(index[name] for name in row.unspecified if name in index and name not in row.present)
+    return SparseLabels(len(index), absent, tuple(positives), tuple(unspecified) if absent else ())
 
 
 def _check_specified(splits, paths):
@@ -279,17 +298,18 @@ def _only(listing, listed):
     """A listing with the labels that the user has listed, as far as it names its labels itself."""
     if listed is None or listing.labels is None or set(listing.labels) <= set(listed):
         return listing
-    kept = tuple(name for name in listing.labels if name in listed)
+    kept = frozenset(listing.labels) & frozenset(listed)
     rows = tuple(
         dataclasses.replace(
             row,
-            present=row.present & set(kept),
+            present=row.present & kept,
             objects=tuple(pair for pair in row.objects if pair[1] in kept),
         )
         for row in listing.rows
     )
+    labels = tuple(name for name in listing.labels if name in kept)
     unused = (*listing.unused, *(name for name in listing.labels if name not in kept))
-    return dataclasses.replace(listing, labels=kept, rows=rows, unused=unused)
+    return dataclasses.replace(listing, labels=labels, rows=rows, unused=unused)
 
 
 def _check_splits(listings, options):
@@ -337,9 +357,9 @@ def _read_labels(listings, listed_in, listed):
         listed_in, labels = _list_labels(listings)
     known = set(labels)
     for listing in listings:
-        used = [(f"{listing.path}, header", name) for name in listing.labels or ()]
-        used += [(row.where, name) for row in listing.rows for name in sorted(row.present)]
-        for where, name in used:
+        in_header = ((f"{listing.path}, header", name) for name in listing.labels or ())
+        in_rows = ((row.where, name) for row in listing.rows for name in sorted(row.present))
+        for where, name in itertools.chain(in_header, in_rows):
             if name not in known:
                 similar = difflib.get_close_matches(name, labels)
                 hint = f"Did you mean {' or '.join(map(repr, similar))}? " if similar else ""
@@ -347,13 +367,14 @@ def _read_labels(listings, listed_in, listed):
                     f"{where}: labels must be among the {len(labels)} of {listed_in}. Received: {name!r}. "
                     f"{hint}Correct the name, or add it to {listed_in}."
                 )
-        missing = [name for name in labels if name not in listing.labels] if listing.labels is not None else ()
+        named = known if listing.labels is None else set(listing.labels)
+        missing = [name for name in labels if name not in named]
         if missing:
             kind = listing.kind
             others = f", but {listing.kinds} {in_short(listing.unused)}" if listing.unused else ""
             raise InputError(
                 f"{listing.path} must have a {kind} for every label of {listed_in}. Received: no {kind} for "
-                f"{', '.join(missing)}{others}. Add or rename the {kind}(s)."
+                f"{_in_short(missing)}{others}. Add or rename the {kind}(s)."
             )
     return labels
 
@@ -432,7 +453,7 @@ def _notes(listings, finder, num_merged):
     for listing in listings:
         notes += listing.notes
         if listing.unused:
-            notes.append(f"{listing.path}: {listing.kinds} not used: {', '.join(listing.unused)}.")
+            notes.append(f"{listing.path}: {listing.kinds} not used: {_in_short(listing.unused)}.")
     if finder.moved:
         written, path = next(iter(finder.moved.items()))
         notes.append(
@@ -453,18 +474,35 @@ def _warnings(listings, labels):
     )
 
 
-def _label_notes(labels, splits):
-    """Returns lines on labels that no image of a split has, or all have."""
-    notes, everywhere = [], set(labels)
+def _label_notes(labels, splits, is_drawn):
+    """Returns lines on labels that no image of a split has, or all have; of drawn splits, on those of one side only."""
+    notes, counts_of = [], {}
     for split, photos in splits.items():
-        counts = np.zeros(len(labels), np.int64)
-        for photo in photos:
-            counts += np.equal(photo.examples[0].labels, 1)
-        unused = [name for name, count in zip(labels, counts) if count == 0]
-        if unused:
-            others = f" and {len(unused) - 50:,} others" if len(unused) > 50 else ""
-            notes.append(f"No image of {split} has: {', '.join(unused[:50])}{others}.")
-        everywhere -= {name for name, count in zip(labels, counts) if count < len(photos)}
-    if everywhere:
-        notes.append(f"Every image has: {', '.join(sorted(everywhere))}. Nothing can be learned from these labels.")
+        found = (index for photo in photos for index in positive_labels(photo.examples[0].labels))
+        counts_of[split] = np.bincount(np.fromiter(found, np.int64), minlength=len(labels))
+
+    def named(is_meant):
+        return [labels[index] for index in np.flatnonzero(is_meant)]
+
+    for split, counts in counts_of.items():
+        if not counts.all():
+            notes.append(f"No image of {split} has: {_in_short(named(counts == 0))}.")
+    if is_drawn:
+        is_missing = (counts_of["train"] == 0) | (counts_of["test"] == 0)
+        torn = named(is_missing & (sum(counts_of.values()) > 1))
+        if torn:
+            notes.append(
+                f"Of the labels on two or more images, {len(torn):,} could not be both in train and in test: "
+                f"{_in_short(torn)}."
+            )
+    everywhere = [counts == len(splits[split]) for split, counts in counts_of.items()]
+    if np.all(everywhere, axis=0).any():
+        names = sorted(named(np.all(everywhere, axis=0)))
+        notes.append(f"Every image has: {_in_short(names)}. Nothing can be learned from these labels.")
     return notes
+
+
+def _in_short(names):
+    """Names for a line: at most `_MOST_NAMED`. The preview and the prepared data have the counts of all."""
+    others = f" and {len(names) - _MOST_NAMED:,} others" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + others

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import unicodedata
 
 from srn_tf.data.arrow_images import container_of
 from srn_tf.data.image_files import EXTENSIONS
@@ -14,8 +15,8 @@ class PhotoFinder:
     A path counts, in this order:
       - from the source folder;
       - from the folder of the list, if that lies in the source folder;
-      - as the end of the path of just one image in the source folder. The file's ending may be left out, and capitals
-        do not matter.
+      - as the end of the path of just one image in the source folder. The file's ending may be left out, and neither
+        capitals matter nor how accents are composed (macOS writes a letter and its accent as two characters).
     Of several names that a file may have, each is tried in all ways before the next.
 
     Args:
@@ -27,7 +28,8 @@ class PhotoFinder:
 
     def __init__(self, source_dir):
         self._source_dir = os.fspath(source_dir)
-        self._images = None  # name without ending, in small letters -> paths; the folder is walked when it is needed
+        self._images = None  # paths; the folder is walked when it is needed
+        self._ending = {}  # number of parts -> so many last ones of a path, as of `_plain` -> paths
         self.moved = {}
 
     def find(self, where, names, beside=""):
@@ -68,16 +70,48 @@ class PhotoFinder:
         return "" if folder == "." or folder.split(os.sep)[0] == ".." else folder.replace(os.sep, "/")
 
     def _ending_with(self, name):
-        """The images whose path ends with a name; of those that differ by capitals only, those written the same."""
+        """The images whose path ends with a name; of those that differ in capitals or accents, the one written so."""
         if self._images is None:
-            self._images = {}
-            for path in image_paths(self._source_dir):
-                self._images.setdefault(_stem(posixpath.basename(path)).lower(), []).append(path)
+            self._images = image_paths(self._source_dir)
+        parts = name.count("/") + 1
+        if parts not in self._ending:
+            self._ending[parts] = {}
+            for path in self._images:
+                self._ending[parts].setdefault(_plain("/".join(path.split("/")[-parts:])), []).append(path)
         has_ending = name.lower().endswith(EXTENSIONS)
-        candidates = self._images.get(_stem(posixpath.basename(name)).lower(), ())
+        candidates = self._ending[parts].get(_plain(name), ())
         found = {path: path if has_ending else _stem(path) for path in candidates}
         exact = [path for path, text in found.items() if f"/{text}".endswith(f"/{name}")]
-        return exact or [path for path, text in found.items() if f"/{text}".lower().endswith(f"/{name}".lower())]
+        return exact or [path for path, text in found.items() if _folded(f"/{text}").endswith(_folded(f"/{name}"))]
+
+
+def files_in(source_dir):
+    """Yields the folders of a folder, itself first, with the names of their files; hidden ones are none.
+
+    Linked folders are entered, too, after all others, and each folder once, so that links in a circle end.
+
+    Args:
+        source_dir: str or path.
+    Yields:
+        pairs: path of a folder from the source folder, "." or with "/" between parts; its files by the alphabet.
+    """
+    seen, tops = set(), [os.fspath(source_dir)]
+    while tops:
+        links = []
+        for top in tops:
+            for folder, folders, names in os.walk(top):
+                real = os.path.realpath(folder)
+                if real in seen:
+                    folders.clear()
+                    continue
+                seen.add(real)
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                links += [path for path in (os.path.join(folder, name) for name in folders) if os.path.islink(path)]
+                yield (
+                    os.path.relpath(folder, source_dir).replace(os.sep, "/"),
+                    sorted(name for name in names if not name.startswith(".")),
+                )
+        tops = links
 
 
 def image_paths(source_dir):
@@ -89,19 +123,18 @@ def image_paths(source_dir):
         InputError: the name of an image is not UTF-8.
     """
     found = []
-    for folder, folders, names in os.walk(source_dir):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = os.path.relpath(folder, source_dir).replace(os.sep, "/")
-        for name in sorted(names):
-            if name.startswith(".") or not name.lower().endswith(EXTENSIONS):
+    for folder, names in files_in(source_dir):
+        for name in names:
+            if not name.lower().endswith(EXTENSIONS):
                 continue
             try:
                 name.encode()
             except UnicodeEncodeError:
                 raise InputError(
-                    f"Names of images must be UTF-8. Received: {os.fsencode(name)!r} in {folder}. Rename the file."
+                    f"Names of images must be UTF-8. Received: {os.fsencode(name)!r} in "
+                    f"{os.path.normpath(os.path.join(source_dir, folder))}. Rename the file."
                 ) from None
-            found.append(posixpath.normpath(posixpath.join(inside, name)))
+            found.append(posixpath.normpath(posixpath.join(folder, name)))
     return found
 
 
@@ -109,3 +142,12 @@ def _stem(name):
     """A name without the ending of an image file."""
     stem, ending = posixpath.splitext(name)
     return stem if ending.lower() in EXTENSIONS else name
+
+
+def _folded(text):
+    """A path in which neither capitals nor the ways to compose accents differ."""
+    return unicodedata.normalize("NFC", text).lower()
+
+
+def _plain(path):
+    return _folded(_stem(path))

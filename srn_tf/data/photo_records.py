@@ -7,6 +7,7 @@ import os
 from PIL import Image
 
 from srn_tf.data.image_files import encode_png, open_image_file
+from srn_tf.data.source import positive_labels
 from srn_tf.data.source_files import stamp
 from srn_tf.errors import InputError
 
@@ -52,9 +53,10 @@ def read_photo(source_dir, photo, store_size):
         record = {"image": stored, "name": example.name, "labels": example.labels, "objects": objects}
         records.append((example.name, record))
     report["images"] = len(records)
-    report["unlabelled"] = sum(1 not in record["labels"] for _, record in records)
+    positives = [positive_labels(record["labels"]) for _, record in records]
+    report["unlabelled"] = sum(not indices for indices in positives)
     report["resized"] = len(records) if store_size else 0
-    report["positives"] = [i for _, record in records for i, value in enumerate(record["labels"]) if value == 1]
+    report["positives"] = [index for indices in positives for index in indices]
     return report, records
 
 

@@ -15,7 +15,7 @@ from etils import epath
 
 from srn_tf.data.arrow_images import container_of, read_bytes
 from srn_tf.data.photo_records import read_photo
-from srn_tf.data.source import Example, Photo
+from srn_tf.data.source import Example, Photo, SparseLabels
 
 _SHARD_BYTES = 64 * 2**20  # tfds holds a shard in memory while it writes it
 _SHARD_PHOTOS = 2000
@@ -162,10 +162,17 @@ def _photo(entry):
     made = [
         Example(
             name=example["name"],
-            labels=tuple(example["labels"]),
+            labels=_labels(example["labels"]),
             objects=tuple((tuple(box), label) for box, label in example["objects"]),
             crop=None if example["crop"] is None else tuple(example["crop"]),
         )
         for example in entry["examples"]
     ]
     return Photo(entry["path"], tuple(made))
+
+
+def _labels(entry):
+    """The labels of an Example, likewise."""
+    if isinstance(entry, dict):
+        return SparseLabels(**{name: tuple(part) if isinstance(part, list) else part for name, part in entry.items()})
+    return tuple(entry)

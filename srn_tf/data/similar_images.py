@@ -4,6 +4,7 @@ The hash is that of differences (dHash): of the picture in grey, shrunk to 9 x 8
 its right neighbour. It is not made for turned or cut pictures.
 """
 
+import itertools
 import os
 
 import numpy as np
@@ -15,7 +16,10 @@ from srn_tf.errors import InputError
 MAX_DIFFERENT = 3
 """Of the 64 bits of two similar pictures' hashes, so many may differ at most."""
 
-_BANDS = MAX_DIFFERENT + 1  # Hashes that differ in fewer bits than that agree in one of so many parts.
+# Of six parts of two hashes that differ in three bits, three agree. So hashes are compared that have some three parts
+# in common, about 32 bits: of a million pictures few do by chance, where many would agree in one part of four.
+_PARTS = [0x7FF << place for place in (53, 42, 31, 20)] + [0x3FF << place for place in (10, 0)]
+_MASKS = [sum(parts) for parts in itertools.combinations(_PARTS, len(_PARTS) - MAX_DIFFERENT)]
 
 
 class Groups:
@@ -54,11 +58,10 @@ def similar_pairs(paths):
     for index, value in enumerate(hashes):  # equal ones need no comparison with each other
         if value is not None and first.setdefault(value, index) != index:
             yield first[value], index
-    width = 64 // _BANDS
-    for band in range(_BANDS):
+    for mask in _MASKS:
         buckets = {}
         for value, index in first.items():
-            buckets.setdefault((value >> (band * width)) & ((1 << width) - 1), []).append((value, index))
+            buckets.setdefault(value & mask, []).append((value, index))
         for bucket in buckets.values():
             for place, (value, index) in enumerate(bucket):
                 for other, other_index in bucket[:place]:

@@ -5,20 +5,69 @@ same for all. The functions here are what those modules share: reading lists, pa
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
+
+import numpy as np
 
 from srn_tf.data.arrow_images import container_of
 from srn_tf.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class SparseLabels(Sequence):
+    """The labels of an image as a sequence of C ints, without a number for each: of 10,000 an image has a few.
+
+    Attributes:
+        size: C.
+        absent: int, the value of all labels but the following.
+        positives: tuple of ascending indices of those that are 1.
+        unspecified: likewise of those that are 0, where absent ones are -1.
+    """
+
+    size: int
+    absent: int
+    positives: tuple
+    unspecified: tuple = ()
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return self.__array__()[index].tolist()
+
+    def __iter__(self):
+        return iter(self.__array__().tolist())
+
+    def __array__(self, dtype=None, copy=None):
+        """The C values, int8 unless said otherwise."""
+        del copy  # they are always new
+        values = np.full(self.size, self.absent, dtype or np.int8)
+        values[list(self.positives)] = 1
+        values[list(self.unspecified)] = 0
+        return values
+
+
+def positive_labels(labels):
+    """Ascending indices of the labels that are 1.
+
+    Args:
+        labels: as of `Example`.
+    """
+    if isinstance(labels, SparseLabels):
+        return labels.positives
+    return tuple(index for index, value in enumerate(labels) if value == 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One record to be: a photograph, or a part of it, and its truth.
 
     Attributes:
         name: str, unique in the data set.
-        labels: C ints in the order of the source's labels: 1 positive; else as the protocol of the data set says.
+        labels: C ints in the order of the source's labels, a tuple or `SparseLabels`: 1 positive; else as the protocol
+            of the data set says.
         objects: pairs (box, label index); box is (ymin, xmin, ymax, xmax), fractions of the photograph in [0, 1].
             Empty where there are no boxes, and for a crop.
         crop: (x, y, width, height) in pixels, the part that is stored, which may leave the photograph and is
@@ -26,12 +75,12 @@ class Example:
     """
 
     name: str
-    labels: tuple
+    labels: Sequence
     objects: tuple = ()
     crop: tuple | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """One image file and the examples taken from it.
 

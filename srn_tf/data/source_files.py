@@ -1,6 +1,7 @@
 """What a data set was prepared from: the truth and the image files, so that another source is noticed later."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ def truth_digest(source):
         digest.update(f"\n{split}\n".encode())
         for photo in sorted(source.splits[split], key=lambda photo: photo.path):
             examples = [[e.name, e.labels, e.objects, e.crop] for e in photo.examples]
-            digest.update(json.dumps([photo.path, examples]).encode())
+            digest.update(json.dumps([photo.path, examples], default=dataclasses.astuple).encode())  # SparseLabels
     return digest.hexdigest()
 
 

@@ -1,10 +1,31 @@
 """Stratified splits: training and test images in which each label has the same share, as far as that goes."""
 
+import array
+import heapq
+
 import numpy as np
+from scipy import sparse
 
 from srn_tf.errors import InputError
 
-_TRIED = 200  # images that may change places with one of a rare label
+_TRIED = 200  # images of a label that may be brought into a split where it is missing
+
+
+def matrix_of(positives, num_labels):
+    """Labels in the form that needs memory for positive ones only.
+
+    Args:
+        positives: iterable of N tuples of indices, ascending.
+        num_labels: C.
+    Returns:
+        scipy.sparse.csr_matrix (N, C) of ones.
+    """
+    ends, indices = array.array("q", [0]), array.array("i")
+    for own in positives:
+        indices.extend(own)
+        ends.append(len(indices))
+    shape = (len(ends) - 1, num_labels)
+    return sparse.csr_matrix((np.ones(len(indices), np.int64), np.array(indices, np.int32), np.array(ends)), shape)
 
 
 def split_photos(photos, labels, seed, test_fraction, validation_fraction=0.0, groups=None):
@@ -12,7 +33,7 @@ def split_photos(photos, labels, seed, test_fraction, validation_fraction=0.0, g
 
     Args:
         photos: list of N Photos.
-        labels: array-like (N, C), what is to be spread evenly; 1 is positive.
+        labels: array-like (N, C), what is to be spread evenly; 1 is positive. Or as of `matrix_of`.
         seed: int, the option `split_seed`.
         test_fraction: share of the photographs, in (0, 1).
         validation_fraction: likewise; 0 for no such split.
@@ -60,25 +81,23 @@ def stratified_split(labels, fractions, seed):
     is missing in a split though it has an example for each comes there by an exchange, if no other label then misses.
 
     Args:
-        labels: array-like (N, C); 1 is positive, anything else is not. Examples without a positive are spread too.
+        labels: array-like (N, C); 1 is positive, anything else is not. Or as of `matrix_of`. Examples without a
+            positive are spread too.
         fractions: S shares of the examples, > 0, their sum 1; S <= N.
         seed: int in [0, 2**32); the same seed divides the same labels in the same way.
     Returns:
         list of S ascending int64 arrays of indices; together they have each of 0 to N - 1 once. Their sizes are
         N times the fractions, rounded, and at least 1.
     """
-    # Here, since scikit-learn comes with it and takes a second. The function and not the package's class
-    # MultilabelStratifiedShuffleSplit, which refuses a single label and more than two splits.
-    from iterstrat.ml_stratifiers import IterativeStratification
-
-    labels = np.asarray(labels) == 1
-    num_examples = len(labels)
+    labels = _as_matrix(labels)
+    num_examples = labels.shape[0]
     sizes = _round_sizes(num_examples, fractions)
     rng = np.random.RandomState(seed)  # Unlike a Generator's, its numbers stay the same with every NumPy.
     order = rng.permutation(num_examples)
-    split_of = IterativeStratification(labels[order], sizes / num_examples, rng)
-    _move_to_sizes(split_of, labels[order], sizes)
-    _exchange_for_rare(split_of, labels[order], len(sizes))
+    mixed = labels[order]
+    split_of = _stratify(mixed, sizes / num_examples, rng)
+    _move_to_sizes(split_of, mixed, sizes)
+    _exchange_for_rare(split_of, mixed, len(sizes))
     return [np.sort(order[split_of == split]) for split in range(len(sizes))]
 
 
@@ -90,32 +109,37 @@ def grouped_split(labels, groups, fractions, seed):
     Sizes are near what was asked, as far as the groups allow.
 
     Args:
-        labels: array-like (N, C); 1 is positive.
+        labels: array-like (N, C); 1 is positive. Or as of `matrix_of`.
         groups: N values; examples of equal ones belong together. At least S different ones.
         fractions: S shares of the examples, > 0, their sum 1.
         seed: int in [0, 2**32), which decides between groups that are alike.
     Returns:
         list of S ascending int64 arrays of indices, none empty; together they have each of 0 to N - 1 once.
     """
-    labels = np.asarray(labels) == 1
+    labels = _as_matrix(labels)
+    num_examples = labels.shape[0]
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     num_groups, num_splits = group_of.max() + 1, len(fractions)
-    units = np.zeros((num_groups, labels.shape[1] + 1))  # examples of each label, and all of them
-    np.add.at(units, group_of, np.column_stack([labels, np.ones(len(labels))]))
-    total = np.maximum(units.sum(axis=0), 1)
+    members = sparse.csr_matrix((np.ones(num_examples), (group_of, np.arange(num_examples))))
+    every = sparse.csr_matrix(np.ones((num_examples, 1)))
+    units = members @ sparse.hstack([labels, every], "csr")  # examples of each label, and all of them
+    total = np.maximum(np.asarray(units.sum(axis=0)).ravel(), 1)
     order = np.random.RandomState(seed).permutation(num_groups)
-    order = order[np.argsort(-(units[order] / total).max(axis=1), kind="stable")]
+    largest = units.multiply(1 / total).max(axis=1).toarray().ravel()
+    order = order[np.argsort(-largest[order], kind="stable")]
     missing = np.outer(fractions, total)  # what each split still lacks; below 0 it has too much
     split_of, num_empty = np.zeros(num_groups, np.int64), num_splits
     is_empty = np.ones(num_splits, bool)
     for place, unit in enumerate(order):
-        cost = ((units[unit] - 2 * missing) * units[unit] / total).sum(axis=1)
+        own = slice(units.indptr[unit], units.indptr[unit + 1])
+        columns, unit_counts = units.indices[own], units.data[own]
+        cost = ((unit_counts - 2 * missing[:, columns]) * unit_counts / total[columns]).sum(axis=1)
         if num_groups - place == num_empty:  # one for each split that has none yet
             cost[~is_empty] = np.inf
         split = cost.argmin()
         num_empty -= int(is_empty[split])
         is_empty[split] = False
-        missing[split] -= units[unit]
+        missing[split, columns] -= unit_counts
         split_of[unit] = split
     return [np.flatnonzero(split_of[group_of] == split) for split in range(num_splits)]
 
@@ -130,6 +154,77 @@ def _round_sizes(num_examples, fractions):
     return sizes
 
 
+def _as_matrix(labels):
+    """Which examples have which labels: CSR (N, C) of ones, indices ascending; of a sparse matrix or array-like."""
+    if sparse.issparse(labels):
+        return labels
+    return sparse.csr_matrix(np.asarray(labels) == 1, dtype=np.int64)
+
+
+def _own_labels(labels, example):
+    """The indices of the labels that an example has, ascending."""
+    return labels.indices[labels.indptr[example] : labels.indptr[example + 1]]
+
+
+def _counts(split_of, labels, num_splits):
+    """int64 (S, C), examples with each label in each split."""
+    owner = np.repeat(split_of, np.diff(labels.indptr))
+    return np.stack(
+        [np.bincount(labels.indices[owner == split], minlength=labels.shape[1]) for split in range(num_splits)]
+    )
+
+
+def _stratify(labels, shares, rng):
+    """Iterative stratification, see `stratified_split`.
+
+    It does what `IterativeStratification` of the package iterative-stratification does, random numbers included. That
+    one goes through all N x C entries once for each label: of a million examples with 10,000 labels for ever.
+
+    Args:
+        labels: as of `_as_matrix`, the examples in mixed order.
+        shares: float64 (S,), their sum 1.
+        rng: np.random.RandomState.
+    Returns:
+        int64 (N,), the split of each example.
+    """
+    num_examples, num_labels = labels.shape
+    left = np.bincount(labels.indices, minlength=num_labels)  # examples of each label that have no split yet
+    wanted_of = np.outer(shares, left).tolist()  # what each split still lacks: of each label, and of all examples
+    wanted = (shares * num_examples).tolist()
+    split_of, is_placed = np.zeros(num_examples, np.int64), np.zeros(num_examples, bool)
+    by_label = labels.tocsc()
+    while left.any():
+        rarest = np.flatnonzero(left == left[left > 0].min())
+        label = rarest[rng.choice(len(rarest))] if len(rarest) > 1 else rarest[0]
+        examples = _own_labels(by_label, label)
+        examples = examples[~is_placed[examples]]
+        for example in examples.tolist():
+            own = _own_labels(labels, example)
+            splits = _largest([of_label[label] for of_label in wanted_of], range(len(wanted)))
+            split = _drawn(_largest(wanted, splits), rng) if len(splits) > 1 else splits[0]
+            split_of[example] = split
+            wanted[split] -= 1
+            for index in own.tolist():
+                wanted_of[split][index] -= 1
+            left[own] -= 1
+        is_placed[examples] = True
+    for example in np.flatnonzero(~is_placed).tolist():  # those without labels
+        split = _drawn(_largest(wanted, range(len(wanted))), rng)
+        split_of[example] = split
+        wanted[split] -= 1
+    return split_of
+
+
+def _largest(values, splits):
+    """Those of some splits whose value is the largest: list."""
+    largest = max(values[split] for split in splits)
+    return [split for split in splits if values[split] == largest]
+
+
+def _drawn(splits, rng):
+    return splits[rng.choice(len(splits))] if len(splits) > 1 else splits[0]
+
+
 def _move_to_sizes(split_of, labels, sizes):
     """Moves examples between splits until the sizes are as asked.
 
@@ -138,24 +233,46 @@ def _move_to_sizes(split_of, labels, sizes):
 
     Args:
         split_of: int (N,), the split of each example; changed in place.
-        labels: bool (N, C).
+        labels: as of `_as_matrix`.
         sizes: int64 (S,), sum N.
     """
-    num_examples, splits = len(labels), range(len(sizes))
+    num_examples = labels.shape[0]
     excess = np.bincount(split_of, minlength=len(sizes)) - sizes
-    counts = np.stack([labels[split_of == split].sum(axis=0) for split in splits])
-    deviation = num_examples * counts - np.outer(sizes, labels.sum(axis=0))
+    totals = np.bincount(labels.indices, minlength=labels.shape[1])
+    deviation = num_examples * _counts(split_of, labels, len(sizes)) - np.outer(sizes, totals)
+    queues = {}  # (giver, taker) -> heap of (harm, example)
     while excess.any():
         giver, taker = excess.argmax(), excess.argmin()
-        candidates = np.flatnonzero(split_of == giver)
         # For each label moved: (taker + N)^2 - taker^2 + (giver - N)^2 - giver^2, divided by 2 N.
-        harm = labels[candidates] @ (deviation[taker] - deviation[giver] + num_examples)
-        moved = candidates[harm.argmin()]
+        harm_of = deviation[taker] - deviation[giver] + num_examples
+        if (giver, taker) not in queues:
+            candidates = np.flatnonzero(split_of == giver)
+            harm = (labels[candidates] @ harm_of).tolist()
+            queues[giver, taker] = list(zip(harm, candidates.tolist(), strict=True))
+            heapq.heapify(queues[giver, taker])
+        moved = _least_harm(queues[giver, taker], split_of, giver, labels, harm_of)
+        own = _own_labels(labels, moved)
         split_of[moved] = taker
-        deviation[giver] -= num_examples * labels[moved]
-        deviation[taker] += num_examples * labels[moved]
+        deviation[giver, own] -= num_examples
+        deviation[taker, own] += num_examples
         excess[giver] -= 1
         excess[taker] += 1
+
+
+def _least_harm(queue, split_of, giver, labels, harm_of):
+    """Takes the example whose move does the least harm from a heap; of equals the first.
+
+    A giver only gives and a taker only takes, so harm only grows: an example whose harm is still what it was when it
+    came into the heap is the one.
+    """
+    while True:
+        harm, example = heapq.heappop(queue)
+        if split_of[example] != giver:
+            continue
+        now = int(harm_of[_own_labels(labels, example)].sum())
+        if now == harm:
+            return example
+        heapq.heappush(queue, (now, example))
 
 
 def _exchange_for_rare(split_of, labels, num_splits):
@@ -163,28 +280,47 @@ def _exchange_for_rare(split_of, labels, num_splits):
 
     Args:
         split_of: int (N,), the split of each example; changed in place.
-        labels: bool (N, C), the examples in mixed order.
+        labels: as of `_as_matrix`, the examples in mixed order.
         num_splits: int.
     """
-    totals = labels.sum(axis=0)
-    counts = np.stack([labels[split_of == split].sum(axis=0) for split in range(num_splits)])
+    totals = np.bincount(labels.indices, minlength=labels.shape[1])
+    counts = _counts(split_of, labels, num_splits)
+    by_label = labels.tocsc()
     for label in np.argsort(totals, kind="stable"):
         for split in range(min(totals[label], num_splits)):  # the first splits matter most: train, test
             if counts[split, label]:
                 continue
-            for giver in np.flatnonzero(labels[:, label])[:_TRIED]:
-                home = split_of[giver]
+            for giver in _own_labels(by_label, label)[:_TRIED].tolist():
+                home, given = split_of[giver], _own_labels(labels, giver)
                 if counts[home, label] < 2:
                     continue
-                takers = np.flatnonzero(split_of == split)[:_TRIED]
-                # What an exchange would take away: a label's only example in either split, unless it comes back.
-                lost = labels[takers] & (counts[split] == 1) & ~labels[giver]
-                lost_at_home = labels[giver] & (counts[home] == 1) & ~labels[takers]
-                spared = takers[~(lost.any(axis=1) | lost_at_home.any(axis=1))]
-                if len(spared):
-                    taker = spared[0]
-                    change = labels[giver].astype(np.int64) - labels[taker]
+                taker = _spared(split_of, labels, by_label, counts, split, home, given)
+                if taker is not None:
                     split_of[giver], split_of[taker] = split, home
-                    counts[split] += change
-                    counts[home] -= change
+                    for examples_labels, change in ((given, 1), (_own_labels(labels, taker), -1)):
+                        counts[split, examples_labels] += change
+                        counts[home, examples_labels] -= change
                     break
+
+
+def _spared(split_of, labels, by_label, counts, split, home, given):
+    """The first example of a split that may change places with one at home; None if there is none.
+
+    What an exchange may not take away is a label's only example in either split, unless it comes back.
+
+    Args:
+        by_label: `labels` as CSC.
+        counts: as of `_counts`.
+        given: indices of the labels of the example at home.
+    """
+    only_at_home = given[counts[home, given] == 1]
+    if not counts[split, only_at_home].all():
+        return None  # nothing there could bring it back
+    is_only_there = counts[split] == 1
+    is_only_there[given] = False
+    may_go = (split_of == split) & (labels @ is_only_there.astype(np.int64) == 0)
+    for label in only_at_home:
+        brings_back = np.zeros(len(may_go), bool)
+        brings_back[_own_labels(by_label, label)] = True
+        may_go &= brings_back
+    return may_go.argmax() if may_go.any() else None

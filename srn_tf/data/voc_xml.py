@@ -6,14 +6,13 @@ Studio and Roboflow write it.
 
 import os
 import posixpath
-from pathlib import Path
 from xml.etree import ElementTree
 
 from srn_tf.data.coco_annotations import box_fractions
 from srn_tf.data.label_names import clean_name
 from srn_tf.data.listing import SPLITS, Listing, Row
 from srn_tf.data.other_forms import of_text
-from srn_tf.data.photo_finder import image_paths
+from srn_tf.data.photo_finder import files_in, image_paths
 from srn_tf.data.source import photo_path, read_text
 from srn_tf.errors import InputError
 
@@ -68,9 +67,10 @@ def read_voc_folder(source_dir):
         InputError: there is no XML file, one is of another form or incomplete, or the lists contradict each other.
     """
     files = sorted(
-        os.path.relpath(path, source_dir).replace(os.sep, "/")
-        for path in Path(source_dir).rglob("*.xml")
-        if not any(part.startswith(".") for part in path.relative_to(source_dir).parts)
+        posixpath.normpath(posixpath.join(folder, name))
+        for folder, names in files_in(source_dir)
+        for name in names
+        if name.endswith(".xml")
     )
     if not files:
         raise InputError(
@@ -149,8 +149,10 @@ def _read_row(source_dir, name):
 def _read_sets(source_dir):
     """Returns dict name of an image without ending -> split, as ImageSets/Main says it; empty if there are no lists."""
     split_of = {}
+    folders = {folder: names for folder, names in files_in(source_dir) if f"/{folder}".endswith("/ImageSets/Main")}
     for word, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        for path in sorted(Path(source_dir).glob(f"**/ImageSets/Main/{word}.txt")):
+        for folder in sorted(folder for folder, names in folders.items() if f"{word}.txt" in names):
+            path = os.path.join(source_dir, folder, f"{word}.txt")
             for number, line in enumerate(read_text(path, "the lists").splitlines(), 1):
                 if not line.split():
                     continue

@@ -1,5 +1,6 @@
 """One HTML page on how a source was read, before anything is prepared. It opens from a file and loads nothing."""
 
+import csv
 import hashlib
 import html
 import os
@@ -7,11 +8,15 @@ import os
 from srn_tf.data.audit import source_warnings
 from srn_tf.data.image_files import open_image_file
 from srn_tf.data.photo_records import clip_crop
+from srn_tf.data.source import positive_labels
 from srn_tf.errors import InputError
 from srn_tf.visualization.html_page import PHOTO_PX, digest, fill, jpeg_text, template
 
 NUM_PHOTOS = 10
-_MOST_LABELS = 1000  # rows of the table
+MOST_LABELS = 1000
+"""Rows of the table of labels. The file `LABELS` beside the page has those of more."""
+
+LABELS = "labels.csv"
 
 
 def render_preview(name, source, source_dir):
@@ -31,7 +36,7 @@ def render_preview(name, source, source_dir):
     shown = chosen_photos(source, NUM_PHOTOS)
     rows = [
         _row("td", [label, *(f"{counts[split][index]:,}" for split in sizes)])
-        for index, label in enumerate(source.labels[:_MOST_LABELS])
+        for index, label in enumerate(source.labels[:MOST_LABELS])
     ]
     left_out = len(source.labels) - len(rows)
     parts = {
@@ -50,11 +55,23 @@ def render_preview(name, source, source_dir):
         "notes": _list(source.notes, "notes"),
         "splits": "".join(f"<th>{html.escape(text)}</th>" for text in ("label", *sizes)),
         "labels": "".join(rows),
-        "left_out": f"{left_out:,} further labels are not shown." if left_out else "",
+        "left_out": f"{left_out:,} further labels are in {LABELS} beside this page." if left_out else "",
         "photos_title": f"{len(shown)} of the images",
         "photos": "".join(_card(source, source_dir, *chosen) for chosen in shown),
     }
     return fill("preview.html", parts)
+
+
+def write_label_counts(path, source):
+    """Writes how many images of each split have each label, as CSV.
+
+    Args:
+        path: str.
+        source: data.source.Source.
+    """
+    with open(path, "w", encoding="utf-8", errors="replace", newline="") as file:
+        rows = zip(source.labels, *label_counts(source).values(), strict=True)
+        csv.writer(file, lineterminator="\n").writerows([("label", *source.splits), *rows])
 
 
 def label_counts(source):
@@ -67,7 +84,7 @@ def label_counts(source):
     for split, photos in source.splits.items():
         for photo in photos:
             for example in photo.examples:
-                for index in _positives(example):
+                for index in positive_labels(example.labels):
                     counts[split][index] += 1
     return counts
 
@@ -90,16 +107,12 @@ def chosen_photos(source, number):
     every.sort(key=lambda chosen: hashlib.md5(chosen[2].name.encode()).digest())
     first, others, seen = [], [], set()
     for chosen in every:
-        new = set(_positives(chosen[2])) - seen
+        new = set(positive_labels(chosen[2].labels)) - seen
         if len(first) == number:
             break
         (first if new else others).append(chosen)
         seen |= new
     return (first + others)[:number]
-
-
-def _positives(example):
-    return [index for index, value in enumerate(example.labels) if value == 1]
 
 
 def _card(source, source_dir, split, photo, example):
@@ -117,7 +130,7 @@ def _card(source, source_dir, split, photo, example):
             f'<div class="photo"><img alt="" src="data:image/jpeg;base64,{jpeg_text(image)}">'
             f'<svg viewBox="0 0 {image.width} {image.height}">{boxes}</svg></div>'
         )
-    names = [source.labels[index] for index in _positives(example)]
+    names = [source.labels[index] for index in positive_labels(example.labels)]
     chips = "".join(f'<span class="right">{html.escape(name)}</span>' for name in names) or "<span>no label</span>"
     title = html.escape(f"{example.name} ({split})")
     return f'<article class="card">{picture}<h3>{title}</h3><div class="chips">{chips}</div></article>'

@@ -1,5 +1,7 @@
 """A user's photographs from CSV files: labels, splits, and what is refused; records from a tiny folder."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -34,7 +36,8 @@ def read(folder, **options):
 def truths(source):
     """split -> path -> labels."""
     return {
-        split: {photo.path: photo.examples[0].labels for photo in photos} for split, photos in source.splits.items()
+        split: {photo.path: tuple(photo.examples[0].labels) for photo in photos}
+        for split, photos in source.splits.items()
     }
 
 
@@ -374,3 +377,49 @@ def test_records_of_a_prepared_folder(tmp_path):
             assert record["image"] == (source / name).read_bytes()
             assert record["labels"].dtype == np.int8 and record["labels"].tolist() == truth[name]
             assert len(record["objects"]["label"]) == 0
+
+
+def test_memory_does_not_hold_every_label_of_every_image(folder):
+    """1,000 images with 10,000 labels are 10 million numbers, 80 MB as a tuple for each image."""
+    rows = [f"{i}.jpg,{';'.join(f'label {(i * k) % 10_000}' for k in (1, 7, 31))}" for i in range(1000)]
+    for i in range(1000):
+        (folder / f"{i}.jpg").touch()
+    labels = "\n".join(f"label {i}" for i in range(10_000))
+    tracemalloc.start()
+    source = read(folder, csv="image,labels\n" + "\n".join(rows), labels_file=labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(source.labels) == 10_000 and sum(map(len, source.splits.values())) == 1000
+    assert peak < 15e6
+    assert max(map(len, source.notes)) < 2000  # of thousands of labels without images some are named
+    assert any(note.startswith("No image of test has: label ") and note.endswith(" others.") for note in source.notes)
+
+
+def test_labels_that_cannot_be_on_both_sides_are_named(folder):
+    """Both images have both labels, and the third must stay in train for its own: someone misses either way."""
+    csv = "image,labels,film\na.jpg,cat,1\nb.jpg,cat,1\nc.jpg,dog,2\nd.jpg,dog,2\n"
+    source = read(folder, csv=csv, group_column="film", test_fraction=0.5)
+    assert "Of the labels on two or more images, 2 could not be both in train and in test: cat, dog." in source.notes
+
+
+@pytest.mark.parametrize(
+    "cells, expected",
+    [
+        (("x,", ",X", "x,x", ","), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
+        (("y,n", "n,Y", "y,y", "n,n"), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
+        (("x,0", "0,1", "1,x", "0,0"), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
+    ],
+)
+def test_marks_made_by_hand(folder, cells, expected):
+    rows = [f"{name}.jpg,{marks},{size}\n" for name, marks, size in zip("abcd", cells, "sxmx", strict=True)]
+    source = read(folder, csv="image,cat,dog,size\n" + "".join(rows), test_fraction=0.5)
+    found = truths(source)
+    assert {**found["train"], **found["test"]} == expected  # and `size`, with other letters, is no label
+    says_empty = "cells of labels: x for a label that is there, empty for one that is not"
+    assert any(says_empty in note for note in source.notes) == ("x," in cells)
+
+
+def test_empty_cells_beside_other_marks_than_x_are_not_taken(folder):
+    for marks in ("y,n\nb.jpg,,y\n", "1,0\nb.jpg,,1\n", "x,0\nb.jpg,,x\n"):
+        with pytest.raises(InputError, match="a label must be 0 or 1. Received: ''.*--unspecified_marks=empty"):
+            read(folder, csv=f"image,cat,dog\na.jpg,{marks}")

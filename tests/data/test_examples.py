@@ -92,6 +92,19 @@ def test_label_names_are_read_from_the_records_folder(builder):
     assert examples.label_names(TwoRecords(data_dir=builder.data_dir_root)) == ["other", "names", "here"]
 
 
+def test_many_labels_come_back():
+    """Compressed, in less than a byte for each, and read as every other record is."""
+    features = examples.features([f"label {i}" for i in range(1500)])
+    labels = np.where(np.arange(1500) % 500 == 7, 1, np.where(np.arange(1500) % 500 == 8, 0, -1)).astype(np.int8)
+    image = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(image, format="PNG")
+    record = {"image": image.getvalue(), "name": "a.png", "labels": labels, "objects": []}
+    stored = features.serialize_example(record)
+    assert len(stored) < 500
+    found = features.deserialize_example(stored)
+    assert found["labels"].dtype == np.int8 and found["labels"].numpy().tolist() == labels.tolist()
+
+
 def test_metadata_holds_names():
     metadata = examples.metadata(tuple(NAMES))
     assert isinstance(metadata, tfds.core.MetadataDict)

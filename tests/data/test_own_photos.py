@@ -732,3 +732,102 @@ def test_prepared_records(tmp_path, caplog):
         assert record["objects"]["bbox"].tolist() == [[0.0, 0.25, 0.5, 0.75]]
     shutil.rmtree(folder)
     prepare(CocoJson(data_dir=tmp_path / "data"))
+
+
+def test_linked_folders(tmp_path):
+    """Outside the source folder and inside it, a circle and a link to nowhere: every image once, by its real folder."""
+    folder = write(tmp_path / "photos", {"cat/a.jpg": "one", "labels.csv": "image,labels\na.jpg,cat\nb.jpg,dog\n"})
+    write(tmp_path / "elsewhere", {"deep/b.jpg": "two"})
+    (tmp_path / "photos" / "dog").symlink_to("../elsewhere")
+    (tmp_path / "photos" / "a_second_name").symlink_to("cat")
+    (tmp_path / "photos" / "cat" / "circle").symlink_to("..")
+    (tmp_path / "photos" / "cat" / "nowhere").symlink_to("none")
+    assert truth(read(folder, "csv", csv="labels.csv")) == {"cat/a.jpg": "cat", "dog/deep/b.jpg": "dog"}
+    assert truth(read(folder, "folders")) == {"cat/a.jpg": "cat", "dog/deep/b.jpg": "dog"}
+
+
+def test_linked_folders_of_other_forms(tmp_path):
+    xml = "<annotation><filename>a.jpg</filename><object><name>cat</name></object></annotation>"
+    write(tmp_path / "elsewhere", {"a.xml": xml, "a.jpg": None, "b.xml": xml.replace("a.jpg", "b.jpg"), "b.jpg": None})
+    write(tmp_path / "elsewhere", {"metadata.csv": "file_name,labels\na.jpg,cat\nb.jpg,cat\n"})
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "linked").symlink_to("../elsewhere")
+    for dataset in ("voc_folder", "huggingface"):
+        assert truth(read(tmp_path / "photos", dataset)) == {"linked/a.jpg": "cat", "linked/b.jpg": "cat"}
+
+
+def test_accents_composed_in_another_way(tmp_path):
+    """A table from Windows, files from macOS, and the other way round."""
+    names = {"composed": "Caf\u00e9", "decomposed": "Cafe\u0301"}
+    for kind, other in (("composed", "decomposed"), ("decomposed", "composed")):
+        rows = f"image,labels\nb/{names[kind]}.jpg,cat\nother.jpg,dog\n"
+        folder = write(tmp_path / kind, {f"b/{names[other]}.JPG": None, "other.jpg": None, "labels.csv": rows})
+        source = read(folder, "csv", csv="labels.csv")
+        path = f"b/{names[other]}.JPG"
+        assert truth(source) == {path: "cat", "other.jpg": "dog"}
+        assert any("1 images were found by the end of their path" in note for note in source.notes)
+    files = {f"{names['composed']}.jpg": None, f"{names['decomposed']}.jpg": None, "x/other.jpg": None}
+    rows = f"image,labels\n{names['decomposed']}.jpg,cat\nother.jpg,dog\n"
+    folder = write(tmp_path / "both", {**files, "labels.csv": rows})
+    assert truth(read(folder, "csv", csv="labels.csv")) == {f"{names['decomposed']}.jpg": "cat", "x/other.jpg": "dog"}
+
+
+def test_the_same_name_in_many_folders(tmp_path):
+    """Found by as many parts of its path as the table has."""
+    files = {f"photos/{i}/1.jpg": None for i in range(30)}
+    rows = "".join(f"{i}/1,{'cat' if i % 2 else 'dog'}\n" for i in range(30))
+    folder = write(tmp_path, {**files, "labels.csv": f"image,labels\n{rows}"})
+    expected = {f"photos/{i}/1.jpg": "cat" if i % 2 else "dog" for i in range(30)}
+    assert truth(read(folder, "csv", csv="labels.csv")) == expected
+
+
+def test_a_class_that_is_not_known(tmp_path):
+    """-1, as `datasets` writes it, was no label once; of a list and of boxes it is refused likewise."""
+    classes = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    image = {"bytes": b"", "path": "a.png"}
+    for kind, feature, value in (
+        ("label", classes, -1),
+        ("labels", {"feature": classes, "_type": "List"}, [0, 2]),
+        ("objects", {"feature": {"category": classes}, "_type": "Sequence"}, {"category": [-1]}),
+    ):
+        good = {"label": 0, "labels": [1], "objects": {"category": [0]}}[kind]
+        rows = [{"image": image, kind: good}, {"image": image, kind: value}]
+        save_to_disk(tmp_path / kind, rows, {"image": {"_type": "Image"}, kind: feature})
+        assert (
+            f"data-00000-of-00001.arrow, row 2, column {kind!r}: a class must be one of the 2 that it has names for. "
+            f"Received: {2 if kind == 'labels' else -1}. "
+        ) in message(tmp_path / kind, "huggingface")
+
+
+def test_classes_of_a_parquet_table(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = write(tmp_path, {"a.jpg": None, "b.jpg": None})
+    classes = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    for labels, expected in (((1, 0), {"a.jpg": "dog", "b.jpg": "cat"}), ((1, -1), None)):
+        table = pyarrow.table({"file_name": ["a.jpg", "b.jpg"], "label": labels})
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"label": classes}}})})
+        parquet.write_table(table, tmp_path / "metadata.parquet")
+        if expected:
+            assert truth(read(folder, "huggingface")) == expected
+        else:
+            assert "row 2, column 'label': a class must be one of the 2" in message(folder, "huggingface")
+
+
+def test_messages_name_only_flags_that_the_form_has(tmp_path):
+    for number, (table, part) in enumerate(
+        (
+            (
+                "file_name,cat,dog\na.jpg,1,-1\n",
+                "write a CSV of the table and give --dataset=csv --unspecified_marks=-1",
+            ),
+            ("file_name,labels\na.jpg,cat|dog\n", "Write ';' between the names, or make a list of them."),
+        )
+    ):
+        folder = write(tmp_path / str(number), {"metadata.csv": table, "a.jpg": None})
+        assert part in (text := message(folder, "huggingface")) and "--separator" not in text
+    rows = "file_name,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat dog\n"
+    folder = write(tmp_path / "several", {"metadata.csv": rows, "a.jpg": None, "b.jpg": None, "c.jpg": None})
+    (warning,) = read(folder, "huggingface").warnings
+    assert "write them as lists, or with ';' between them" in warning and "--separator" not in warning

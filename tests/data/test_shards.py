@@ -9,7 +9,7 @@ from tqdm import tqdm
 from srn_tf.data import shards
 from srn_tf.data.photo_records import read_photo
 from srn_tf.data.shards import RemoteShard, Shard, plan_shards, watching
-from srn_tf.data.source import Example, Photo
+from srn_tf.data.source import Example, Photo, SparseLabels
 from tests.data.folder_of_images import photo, write_image
 
 # By `printf train<path> | md5sum`: 539c91, 5b85f4, 9b8ebd, bda585, c3458b.
@@ -41,6 +41,17 @@ def test_shards_are_limited_in_number(tmp_path, monkeypatch, limit, expected):
     plan = paths(plan_shards("train", PHOTOS, tmp_path, 0))
     assert [len(shard) for shard in plan] == expected
     assert sum(plan, []) == ORDER
+
+
+def test_a_plan_keeps_all_of_a_photograph(tmp_path):
+    boxes = (((0.0, 0.25, 0.5, 1.0), 2),)
+    photos = [
+        Photo("a.jpg", (Example("a.jpg", SparseLabels(3, -1, (2,), (0,)), boxes),)),
+        Photo("b.jpg", (Example("b.jpg#0", (1, 0, 0), crop=(1, 2, 3, 4)),)),
+    ]
+    shards.RemoteShard(str(tmp_path), 0, str(tmp_path), "one").write_plan(photos)
+    plan = json.loads((tmp_path / "plan.one.json").read_text())
+    assert [shards._photo(entry) for entry in plan] == photos
 
 
 def test_shards_are_limited_in_bytes(tmp_path, monkeypatch):

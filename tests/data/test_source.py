@@ -2,12 +2,23 @@
 
 import dataclasses
 import os
+import pickle
 
+import numpy as np
 import pytest
 
 from srn_tf.data import source
-from srn_tf.data.source import Example, Photo
+from srn_tf.data.source import Example, Photo, SparseLabels, positive_labels
 from srn_tf.errors import InputError
+
+
+def test_sparse_labels_are_a_sequence_of_all():
+    labels = SparseLabels(5, -1, (1, 3), (4,))
+    assert (len(labels), list(labels), labels[1], labels[-1]) == (5, [-1, 1, -1, 1, 0], 1, 0)
+    assert np.array(labels, np.int8).tolist() == list(labels) and np.array(labels, np.int8).dtype == np.int8
+    assert 0 in labels and positive_labels(labels) == positive_labels(tuple(labels)) == (1, 3)
+    assert labels == pickle.loads(pickle.dumps(labels)) != SparseLabels(5, -1, (1, 3))
+    assert len({labels, SparseLabels(5, -1, (1, 3), (4,))}) == 1
 
 
 def message_of(function, *arguments):

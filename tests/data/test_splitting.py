@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from srn_tf.data.source import Example, Photo
-from srn_tf.data.splitting import grouped_split, split_photos, stratified_split
+from srn_tf.data.splitting import grouped_split, matrix_of, split_photos, stratified_split
 from srn_tf.errors import InputError
 
 ONE_EACH = np.eye(50, dtype=int)  # 50 labels with an image each
@@ -195,3 +195,42 @@ def test_photos_go_to_named_splits_in_order():
 def test_bad_options(number, seed, test_fraction, validation_fraction, message):
     with pytest.raises(InputError, match=message):
         split_photos(photos(number), [[1]] * number, seed, test_fraction, validation_fraction)
+
+
+def long_tail(num_examples, num_labels, seed=0):
+    """Indices of the labels of each example, about four; the k-th label comes in proportion to 1 / k."""
+    random = np.random.default_rng(seed)
+    ends = np.cumsum(1 / np.arange(1, num_labels + 1))
+    drawn = [np.searchsorted(ends, random.random(1 + random.poisson(3)) * ends[-1]) for _ in range(num_examples)]
+    return [tuple(sorted(set(labels.tolist()))) for labels in drawn]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_iterative_stratification_is_that_of_the_package(seed):
+    from iterstrat.ml_stratifiers import IterativeStratification
+
+    from srn_tf.data.splitting import _stratify
+
+    positives = [labels if i % 7 else () for i, labels in enumerate(long_tail(200, 40, seed))]
+    dense = matrix_of(positives, 40).toarray() == 1
+    shares = np.array([[0.8, 0.2], [0.7, 0.1, 0.2]][seed % 2])
+    expected = IterativeStratification(dense, shares, np.random.RandomState(seed))
+    assert _stratify(matrix_of(positives, 40), shares, np.random.RandomState(seed)).tolist() == expected.tolist()
+
+
+def test_labels_by_their_indices_give_the_same_splits():
+    positives = long_tail(100, 30)
+    dense, groups = matrix_of(positives, 30).toarray(), np.arange(100) // 3
+    for split, arguments in ((stratified_split, ()), (grouped_split, (groups,))):
+        expected = split(dense, *arguments, [0.7, 0.2, 0.1], 3)
+        found = split(matrix_of(positives, 30), *arguments, [0.7, 0.2, 0.1], 3)
+        assert [one.tolist() for one in found] == [one.tolist() for one in expected]
+
+
+def test_many_rare_labels_are_on_both_sides():
+    """2,000 images with 400 labels, of which many are on two or three images: none of these is on one side."""
+    labels = matrix_of(long_tail(2000, 400), 400)
+    train, test = (np.asarray(labels[chosen].sum(axis=0)).ravel() for chosen in stratified_split(labels, [0.8, 0.2], 0))
+    is_several = train + test > 1
+    assert ((train + test)[is_several] < 4).sum() > 20
+    assert train[is_several].all() and test[is_several].all()

@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from srn_tf.data.datasets import open_dataset
+from srn_tf.data.datasets import make_builder, open_dataset
+from srn_tf.data.prepare import prepare
 from srn_tf.evaluation.evaluator import Evaluator, score
 from srn_tf.evaluation.protocols import protocol_named
 from srn_tf.models.srn import ATTENTION
@@ -171,19 +173,48 @@ def test_perfect_attention_hits_every_pair(dataset, records):
     assert predictions.pointing["A"].result()["accuracy"] == 100.0
 
 
+def test_own_boxes_play_the_game(tmp_path):
+    """Of a COCO file of one's own: a network that points at the middle of each box hits, whatever its label."""
+    random = np.random.default_rng(0)
+    annotations = [([4, 8, 16, 24], 7), ([40, 0, 16, 12], 9), ([0, 40, 20, 16], 7), ([28, 28, 28, 28], 9)]
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 56, "height": 56} for i in range(4)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": category, "bbox": box}
+            for i, (box, category) in enumerate(annotations)
+        ],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+    }
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "boxes.json").write_text(json.dumps(content))
+    for i in range(4):
+        Image.fromarray(random.integers(0, 256, (56, 56, 3), np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+    options = {"annotations": "boxes.json", "test_fraction": 0.5}
+    prepare(make_builder("coco_json", tmp_path / "data", str(tmp_path / "photos"), options))
+    dataset = open_dataset("coco_json", tmp_path / "data", tmp_path / "data")
+    stored = list(dataset.builder.as_dataset(split="test", shuffle_files=False).as_numpy_iterator())
+    evaluator = Evaluator(BoxPainter(stored, num_labels=2), tf.distribute.get_strategy(), with_boxes=True)
+    metrics = score(evaluator.predict(dataset.records("test"), 2), protocol_named(dataset.protocol), dataset.labels)
+    assert (metrics["pointing"]["A"]["hits"], metrics["pointing"]["A"]["pairs"]) == (2, 2)
+    shares = [16 * 24, 16 * 12, 20 * 16, 28 * 28]
+    tested = [int(record["name"].decode()[0]) for record in stored]
+    assert metrics["pointing"]["A"]["chance"] == pytest.approx(100 * np.mean([shares[i] for i in tested]) / 56**2)
+
+
 class BoxPainter:
     """Stands for a model and its network: an image's A is 1 at the centre of each label's first box.
 
     Images are told by their sum.
     """
 
-    logits, maps, image_size, num_labels = ("y",), (ATTENTION,), 56, 16
-    outputs = {"A": tf.zeros((1, GRID, GRID, 16))}
+    logits, maps, image_size = ("y",), (ATTENTION,), 56
     inputs = (keras.Input((56, 56, 3), name="image"),)
 
-    def __init__(self, records):
+    def __init__(self, records, num_labels=16):
+        self.num_labels = num_labels
+        self.outputs = {"A": tf.zeros((1, GRID, GRID, num_labels))}
         self._sums = tf.constant([record["image"].astype(np.float64).sum() for record in records])
-        maps = np.zeros((len(records), GRID, GRID, 16), np.float32)
+        maps = np.zeros((len(records), GRID, GRID, num_labels), np.float32)
         for index, record in enumerate(records):
             for box, label in zip(record["objects"]["bbox"], record["objects"]["label"], strict=True):
                 row, column = int((box[0] + box[2]) / 2 * GRID), int((box[1] + box[3]) / 2 * GRID)
@@ -196,7 +227,8 @@ class BoxPainter:
     def __call__(self, image, training):
         sums = tf.reduce_sum(tf.cast(image, tf.float64), axis=[1, 2, 3])
         index = tf.argmin(tf.abs(sums[:, None] - self._sums[None]), axis=1)
-        return {"y": tf.ensure_shape(tf.zeros((tf.shape(image)[0], 16)), (None, 16)), "A": tf.gather(self._maps, index)}
+        y = tf.ensure_shape(tf.zeros((tf.shape(image)[0], self.num_labels)), (None, self.num_labels))
+        return {"y": y, "A": tf.gather(self._maps, index)}
 
 
 def test_score_is_ready_for_json_and_equals_plain_loops(predictions, dataset, records):

@@ -1,12 +1,13 @@
 """The page on how a source was read: counts, chosen photographs, boxes, and names that are text whatever they hold."""
 
+import csv
 import re
 
 import pytest
 from PIL import Image
 
-from srn_tf.data.source import Count, Example, Photo, Source
-from srn_tf.visualization.preview import chosen_photos, render_preview
+from srn_tf.data.source import Count, Example, Photo, Source, SparseLabels
+from srn_tf.visualization.preview import chosen_photos, render_preview, write_label_counts
 
 NAMES = ("cat", "</td><script>alert(1)</script>", "dog", "Dog")
 
@@ -49,6 +50,23 @@ def test_a_page(source, tmp_path):
     assert "<script" not in page and "default-src 'none'" in page
     assert page.count("<article") == 10
     assert page.count("data:image/jpeg;base64,") + page.count("which does not exist") == 10
+
+
+def test_counts_of_more_labels_than_are_shown(source, tmp_path):
+    write_label_counts(tmp_path / "labels.csv", source)
+    with open(tmp_path / "labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["label", "train", "test"],
+        ["cat", "10", "1"],
+        [NAMES[1], "0", "1"],
+        ["dog", *"00"],
+        ["Dog", *"00"],
+    ]
+    names = tuple(f"label {number}" for number in range(1200))
+    many = SparseLabels(1200, 0, (7,))
+    page = render_preview("csv", Source(names, {"train": [Photo("0.png", (Example("0.png", many),))]}), str(tmp_path))
+    assert "200 further labels are in labels.csv beside this page." in page and "label 999<" in page
 
 
 def test_a_box_and_a_missing_image(source, tmp_path):
