@@ -310,7 +310,7 @@ def train(
 
     from srn_tf.run import train_run
 
-    train_run(settings, options.default_flagfile(values))
+    train_run(settings)
     return load_run(settings.work_dir)
 
 

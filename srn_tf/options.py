@@ -580,19 +580,6 @@ def read_options(values=absl_flags.FLAGS):
     return Options(**options)
 
 
-def default_flagfile(values=absl_flags.FLAGS):
-    """The defaults of all flags, as lines of a flagfile: the values of a run that began before a flag existed.
-
-    Args:
-        values: absl FlagValues.
-    Returns:
-        str, as from `Options.as_flagfile`.
-    """
-    names = [name for name in (*_OWN, *_settings_of_methods()) if name not in _UNRECORDED]
-    defaults = {name: values[name].default for name in names}
-    return "".join(_line(name, tuple(value) if isinstance(value, list) else value) for name, value in defaults.items())
-
-
 def _check_selective(values, options):
     """Raises InputError for a flag of --unspecified=selective without it."""
     changed = [name for name in _OWN if name.startswith("selective_") and options[name] != values[name].default]

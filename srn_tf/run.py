@@ -48,12 +48,11 @@ logger = logging.getLogger("srn_tf")
 EVALUATION_BATCH = 64  # images per step if the training batch does not matter
 
 
-def train_run(options, defaults=""):
+def train_run(options):
     """Trains, evaluates on the test split and exports, as `options` says; continues a run that was interrupted.
 
     Args:
         options: options.Options.
-        defaults: options.default_flagfile(): the values of a run that began before some of the flags existed.
     Returns:
         dict: the metrics, as in metrics.json; None with options.train_only.
     Raises:
@@ -66,7 +65,7 @@ def train_run(options, defaults=""):
     is_chief = distribution.is_chief(strategy)
     work = WorkDir(options.work_dir)
     if is_chief and not (options.restart and work.check_restart()):
-        work.claim(options.as_flagfile(), defaults)
+        work.claim(options.as_flagfile())
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
     dataset = _with_dropped_labels(_open_dataset(options, strategy), options)
@@ -83,7 +82,7 @@ def train_run(options, defaults=""):
     description = _describe(options, config, dataset)
     with in_plain_words(dataset):
         if os.path.isfile(work.final) and not options.restart:
-            work.write_run(description)
+            work.write_run(description, options.as_flagfile())
             logger.info("This run is already trained; its weights are in %s. --restart trains it again.", work.final)
         else:
             _train(options, config, dataset, strategy, work, description)
@@ -167,10 +166,9 @@ def _train(options, config, dataset, strategy, work, description):
     if is_chief:  # the options are valid: from here on the folder is this run's
         if options.restart:
             work.restart()
-            work.claim(options.as_flagfile())
         if not os.path.isfile(work.run):  # said once: by it every later evaluation tells frequent labels from rare ones
             description = description | {"training_positives": count_labels(dataset.records("train")).tolist()}
-        work.write_run(description)
+        work.write_run(description, options.as_flagfile())
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
     with tensor_float_32(options.tf32):
@@ -385,10 +383,7 @@ def _scored(predictions, model, strategy, dataset, split, description, path, pro
         "fingerprint": dataset.fingerprint,
         "stages": list(description["stages"]),
         **{name: description[name] for name in ("final", "choice", "kept_weights") if name in description},
-        # An earlier version's run.json does not know them.
-        **score(
-            predictions, protocol, dataset.labels, training_positives=description.get("training_positives"), **options
-        ),
+        **score(predictions, protocol, dataset.labels, training_positives=description["training_positives"], **options),
     }
 
 

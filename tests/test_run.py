@@ -539,7 +539,7 @@ def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
 def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
     tiny_scenes_dir, tmp_path, two_parts, monkeypatch
 ):
-    """So that other flags, such as the fraction that is advised, are then taken."""
+    """So that other flags, such as the fraction that is advised, are then taken, and nothing confuses."""
     records = DataSet.records
 
     def blank(dataset, role):
@@ -550,8 +550,8 @@ def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
     monkeypatch.setattr(DataSet, "records", blank)
     for seed in (0, 1):
         with pytest.raises(InputError, match="Validation images must have labels.* Received: no label on 16"):
-            run.train_run(make_options(tiny_scenes_dir, tmp_path, seed=seed, **two_parts))
-    assert not (tmp_path / "run.json").exists()
+            run.train_run(make_options(tiny_scenes_dir, tmp_path / "run", seed=seed, **two_parts))
+        assert os.listdir(tmp_path / "run") == [".lock"]
 
 
 @pytest.mark.slow

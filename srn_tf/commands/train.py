@@ -31,7 +31,7 @@ def main(_):
     from srn_tf.training.interruption import Stopped
 
     try:
-        metrics = train_run(settings, options.default_flagfile())
+        metrics = train_run(settings)
     except (Stopped, InputError) as error:
         if settings.restart and "same command" in str(error):  # which would delete what was just saved
             error.args = (f"{error} Leave out --restart then.",)

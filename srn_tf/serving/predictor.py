@@ -269,7 +269,7 @@ def _read_description(path):
         labels = [str(label) for label in description["labels"]]
         thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
         maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
-        regions = [Regions(**regions) for regions in description.get("regions", [])]
+        regions = [Regions(**regions) for regions in description["regions"]]
         run = dict(description["run"])
         if run.get("training_positives") is not None:
             np.array(run["training_positives"], np.int64).reshape([len(labels)])  # ValueError: not one per label

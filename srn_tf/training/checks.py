@@ -159,7 +159,7 @@ def check_same_stack(work, meta):
     Raises:
         InputError: it began with the other stack.
     """
-    began, here = meta.get("versions", stack.versions()), stack.versions()
+    began, here = meta["versions"], stack.versions()
     if stack.is_same(began, here):
         return
     weights = glob.glob(os.path.join(glob.escape(work.checkpoints), "*.npz"))

@@ -135,7 +135,7 @@ class Trainer:
             check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
             check_same_stack(self._work, state[1])
             first = state[1]["stage_index"]
-            self._meta["trained"] = state[1].get("trained", list(self._model.parts))
+            self._meta["trained"] = state[1]["trained"]
         else:
             warn_of_untrained(self._plan, self._model, self._meta["trained"])
         if self._is_chief and os.path.isfile(self._work.log):  # epochs after the saved state are logged again
@@ -430,12 +430,12 @@ class Trainer:
 
 
 def kept_weights(path):
-    """Which weights a stage's file holds, "plain" or "average": an earlier version kept averages alone.
+    """Which weights a stage's file holds, "plain" or "average".
 
     Args:
         path: file of `WorkDir.stage_weights` or `best_weights`, of a run with averages.
     """
-    return checkpoint.load_meta(path).get("weights", "average")
+    return checkpoint.load_meta(path)["weights"]
 
 
 def validation_text(validation):

@@ -74,8 +74,7 @@ def test_bad_data_and_folders(tiny_scenes_dir, tmp_path):
     empty, other = tmp_path / "empty", WorkDir(str(tmp_path / "other"))
     empty.mkdir()
     Path(other.path).mkdir()
-    Path(other.flags).write_text("--model=main_net\n")
-    other.write_run({"labels": []})
+    other.write_run({"labels": []}, "--model=main_net\n")
     scenes = f"--data_dir={tiny_scenes_dir}"
     cases = [
         (

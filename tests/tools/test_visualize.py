@@ -33,6 +33,7 @@ def run(tmp_path_factory):
     (folder / "export" / "2").mkdir(parents=True)
     export(model, LABELS, folder / "export" / "10", np.linspace(0.4, 0.6, len(LABELS)))
     description = {"format": 2, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description["fingerprint"] = None
     (folder / "run.json").write_text(json.dumps(description))
     return folder
 
