@@ -6,8 +6,6 @@ RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, check
 The same command continues an interrupted run; --restart starts it again. Flags after --flagfile override the file.
 """
 
-from absl import flags
-
 from srn_tf import options
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
@@ -17,7 +15,6 @@ from srn_tf.program import command
 def define_flags():
     """Defines the flags of `options.Options`."""
     options.define_flags()
-    flags.adopt_module_key_flags(options)
 
 
 def main(_):
