@@ -35,6 +35,10 @@ _UNRECORDED = (
 )
 
 
+STARTING = "Start, stop and repeat"
+"""Heading of a group of flags, see `flag_groups`, to which tools/train.py adds one."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """A training run. Every field is the flag of the same name, see `define_flags`; `settings` are the method's own."""
@@ -426,7 +430,7 @@ def define_flags(values=absl_flags.FLAGS):
         "logical_cpus", 0, "Number of devices that the CPU is split into; 0 uses the GPUs, or one CPU.", 0
     )
 
-    flags, more = both("Start, stop and repeat", values)
+    flags, more = both(STARTING, values)
     flags.DEFINE_integer("seed", plan.seed, "Seed of initial weights, image order and augmentation.", 0, 2**31 - 1)
     more.DEFINE_bool(
         "deterministic", False, "Bit-for-bit reproducible weights for equal seeds on one machine. Slower on GPUs."

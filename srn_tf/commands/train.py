@@ -6,15 +6,19 @@ RUN then holds flags.txt, run.json, log.jsonl, metrics.json, tensorboard/, check
 The same command continues an interrupted run; --restart starts it again. Flags after --flagfile override the file.
 """
 
+from absl import flags
+
 from srn_tf import options
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import Group
 from srn_tf.program import command
 
 
 def define_flags():
-    """Defines the flags of `options.Options`."""
+    """Defines the flags of `options.Options`, and one of this command line."""
     options.define_flags()
+    Group(options.STARTING, is_detail=True).DEFINE_bool("print_next", True, "Print what to type next at the end.")
 
 
 def main(_):
@@ -37,6 +41,8 @@ def main(_):
         print("Training is done. The same command without --train_only evaluates the test split and exports.")
         return
     print(f"\n{short_summary(metrics)}\n")
+    if not flags.FLAGS.print_next:
+        return
     run = f"--work_dir={settings.work_dir} --data_dir={settings.data_dir}"
     print(f"Look at answers: {command('visualize')} {run} --page --output_dir=LOOK")
     print(f"Predict:         {command('predict')} --saved_model={settings.work_dir}/export/1 --output=out.csv PHOTOS")

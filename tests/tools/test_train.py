@@ -115,6 +115,8 @@ def test_help_shows_the_main_flags_by_topic_and_helpfull_all():
     full, _ = help_in_groups("--helpfull")
     assert main.items() < full.items() and "weight_decay" in full["Training, in detail"]
     names = [name for group in full.values() for name in group]
-    fields = [field.name for method in METHODS.values() for field in dataclasses.fields(method.settings)]
+    fields = ["print_next"] + [
+        field.name for method in METHODS.values() for field in dataclasses.fields(method.settings)
+    ]
     fields += [field.name for field in dataclasses.fields(Options) if field.name != "settings"]
     assert sorted(names) == sorted(set(fields))
