@@ -7,6 +7,7 @@ import os
 import platform
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import srn_tf
@@ -34,6 +35,7 @@ from srn_tf.pictures import save_png
 from srn_tf.program import tool
 from srn_tf.runs import checkpoint
 from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir, code_version
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
@@ -42,6 +44,7 @@ from srn_tf.training.checks import check_plan
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
 from srn_tf.training.trainer import Trainer, kept_weights
+from srn_tf.training.unspecified import label_prior, mode_of
 
 logger = logging.getLogger("srn_tf")
 
@@ -143,14 +146,16 @@ def _choose_output(predictions, protocol):
 def _train(options, config, dataset, strategy, work, description):
     """Trains all stages, and writes the final weights to the work folder."""
     plan = _plan(options)
-    labels = label_space(dataset, options.settings)
+    # A run that continues has all it began with in its folder, and reads no other file again.
+    is_continued = not options.restart and States(work.states, plan.keep_checkpoints).metas()
+    labels = dataset.labels if is_continued else label_space(dataset, options.settings)
+    backbone_weights = "none" if is_continued else options.backbone_weights
     with _policy(options.precision), strategy.scope():
-        model = build_model(config, labels, options.backbone_weights)
+        model = build_model(config, labels, backbone_weights)
         if "final" in description:
             model = model.serving(description["final"])
-        trained = set() if options.backbone_weights == "none" else {"trunk"}
-        # A run that continues has its own weights.
-        if options.init_from and (options.restart or not os.path.isdir(work.states)):
+        trained = set() if backbone_weights == "none" else {"trunk"}
+        if options.init_from and not is_continued:
             shared, untrained = _start_from(options.init_from, model, dataset.labels)
             trained = (trained - shared) | (shared - untrained)
     logger.info(
@@ -163,16 +168,22 @@ def _train(options, config, dataset, strategy, work, description):
     )
     is_chief = distribution.is_chief(strategy)
     check_plan(plan, model, strategy, dataset)
+    is_new = options.restart or not os.path.isfile(work.run)
+    prior = None
+    if mode_of(plan, dataset) == "selective":
+        read = label_prior(plan.selective_prior, dataset) if is_new else work.read_run()["label_prior"]
+        prior = np.asarray(read)
     if is_chief:  # the options are valid: from here on the folder is this run's
         if options.restart:
             work.restart()
-        if not os.path.isfile(work.run):  # said once: by it every later evaluation tells frequent labels from rare ones
+        if is_new:  # said once: by them every later evaluation tells frequent labels from rare ones
             description = description | {"training_positives": count_labels(dataset.records("train")).tolist()}
+            description |= {} if prior is None else {"label_prior": prior.tolist()}
         work.write_run(description, options.as_flagfile())
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
     with tensor_float_32(options.tf32):
-        Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
+        Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained), prior=prior).train()
     summaries.close()
     if is_chief:
         if plan.ema_decay:
