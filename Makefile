@@ -26,7 +26,7 @@ CHECK_PYTHON = "$(PYTHON)" $(FITS) || { echo "error: Python 3.10, 3.11, 3.12 or 
 .PHONY: setup demo test test-slow lint docs docs-text clean
 
 demo: $(READY)
-	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run
+	$(RUN) tools/train.py --flagfile=configs/scenes.flags --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --noprint_next
 	$(RUN) tools/demo.py --data_dir=$(DEMO)/data --work_dir=$(DEMO)/run --output_dir=$(DEMO)
 
 # Downloads and installs, nothing more.

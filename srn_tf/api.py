@@ -65,7 +65,7 @@ def create_model(
         weights: of the backbone. None: random; "imagenet"; or a file, see `models.backbones.build_trunk`.
         outputs: "answer": the logits (B, C) of the method's answer. "all": dict of the logits of every head by its
             name, the answer first; for SRN y_hat, y_cls, y_att and y_sr.
-        **settings: the method's own, such as head_channels=256, see `srn-tf train --help`.
+        **settings: the method's own, such as head_channels=256, see `srn-tf train --helpfull`.
     Returns:
         keras.Model, functional; its outputs have the heads' names.
     Raises:
@@ -264,7 +264,7 @@ def train(
 ) -> Run:
     """Trains a method in its stages, evaluates it on the test split and exports it, as `srn-tf train` does.
 
-    Every argument is the flag of the same name, see `srn-tf train --help`. Lists may be Python lists, such as
+    Every argument is the flag of the same name, see `srn-tf train --helpfull`. Lists may be Python lists, such as
     epochs=[6, 4, 8, 4]. The same call continues an interrupted run. Progress goes to the logger "srn_tf":
     `logging.basicConfig(level=logging.INFO, force=True)` shows it.
 
@@ -295,7 +295,7 @@ def train(
     for name, value in given.items():
         if name not in values:
             near = difflib.get_close_matches(name, values, n=5)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"See {tool('train')} --help."
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"See {tool('train')} --helpfull."
             raise InputError(f"train has no argument {name!r}. {hint}")
         words.append(f"--{name}={_as_text(value)}")
     try:
@@ -310,7 +310,7 @@ def train(
 
     from srn_tf.run import train_run
 
-    train_run(settings, options.default_flagfile(values))
+    train_run(settings)
     return load_run(settings.work_dir)
 
 

@@ -4,7 +4,6 @@ Only this module reads flags. A run writes its options to `flags.txt`, which is 
 """
 
 import dataclasses
-import functools
 import math
 
 from absl import flags as absl_flags
@@ -13,6 +12,7 @@ from srn_tf import choices
 from srn_tf.data import augments, crops
 from srn_tf.data.dropping import read_dropping
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import Group, both
 from srn_tf.models.backbones import BACKBONES
 from srn_tf.models.registry import METHODS
 from srn_tf.models.settings import Settings
@@ -33,6 +33,10 @@ _UNRECORDED = (
     "restart",
     "train_only",
 )
+
+
+STARTING = "Start, stop and repeat"
+"""Heading of a group of flags, see `flag_groups`, to which tools/train.py adds one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,27 +142,17 @@ def _line(name, value):
     return f"--{name}={value}\n"
 
 
-class _FlagsOf:
-    """absl's `flags`, with functions that define flags in the given FlagValues."""
-
-    def __init__(self, values):
-        self._values = values
-
-    def __getattr__(self, name):
-        return functools.partial(getattr(absl_flags, name), flag_values=self._values)
-
-
 def define_flags(values=absl_flags.FLAGS):
     """Defines the flags of `Options` with the paper's defaults; call once, before parsing.
 
     Args:
         values: absl FlagValues to define them in; default: those of the program.
     """
-    flags = _FlagsOf(values)
     plan = TrainingPlan  # whose defaults are the flags'
+    flags, more = both("Data and folders", values)
     flags.DEFINE_string("data_dir", None, "Folder of the data set, prepared or in its official layout.", required=True)
     flags.DEFINE_string("work_dir", None, "Folder for everything that the run writes.", required=True)
-    flags.DEFINE_string(
+    more.DEFINE_string(
         "prepared_dir",
         "",
         "Folder for the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
@@ -172,6 +166,8 @@ def define_flags(values=absl_flags.FLAGS):
         lower_bound=0.0,
         upper_bound=0.9,
     )
+
+    flags = Group("Model", values)
     methods = "; ".join(f"{name}: {method.title}" for name, method in METHODS.items())
     flags.DEFINE_enum("model", "srn", tuple(METHODS), f"Method: {methods}.")
     flags.DEFINE_enum("backbone", "resnet101v2", BACKBONES, "Backbone network. Paper: a pre-activation ResNet-101.")
@@ -184,10 +180,10 @@ def define_flags(values=absl_flags.FLAGS):
     flags.DEFINE_integer(
         "image_size", 224, "Side of the square input in pixels, a multiple of 32 (small: of 32 or 56).", 32
     )
+    settings = Group("Settings of the methods", values, is_detail=True)
     for name, (field, models) in _settings_of_methods().items():
-        _define_setting(flags, name, field, f"{', '.join(models)}: {field.metadata['help']}")
+        _define_setting(settings, name, field, f"{', '.join(models)}: {field.metadata['help']}")
     flags.DEFINE_list("stages", None, "Stages to train, in order. Default: the model's (srn: cls,att,sr,all).")
-    flags.DEFINE_list("epochs", "100", "Maximum epochs per stage: one number for all stages, or one per stage.")
     flags.DEFINE_string("init_from", "", "Initial weights of the model: a run's work folder, or one of its .npz files.")
     flags.DEFINE_string(
         "serve_output",
@@ -196,6 +192,8 @@ def define_flags(values=absl_flags.FLAGS):
         "y_att, y_sr), or best, the one with the highest validation mAP after training. Default: the model's choice "
         "(srn: y_hat).",
     )
+
+    flags, more = both("Loss", values)
     flags.DEFINE_enum(
         "loss",
         plan.loss,
@@ -203,15 +201,15 @@ def define_flags(values=absl_flags.FLAGS):
         "Loss of every output. Paper: sigmoid. softmax, pairwise, warp (random negatives) and warp_exact (all "
         "negatives) only rank labels: read their mAP, not the predictions at threshold 0.5.",
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "focal_gamma", plan.focal_gamma, "loss=focal: exponent of (1 - p), p being the probability of the truth.", 0.0
     )
-    flags.DEFINE_float("asl_gamma_pos", plan.asl_gamma_pos, "loss=asymmetric: focusing exponent of the positives.", 0.0)
-    flags.DEFINE_float("asl_gamma_neg", plan.asl_gamma_neg, "loss=asymmetric: focusing exponent of the negatives.", 0.0)
-    flags.DEFINE_float(
+    more.DEFINE_float("asl_gamma_pos", plan.asl_gamma_pos, "loss=asymmetric: focusing exponent of the positives.", 0.0)
+    more.DEFINE_float("asl_gamma_neg", plan.asl_gamma_neg, "loss=asymmetric: focusing exponent of the negatives.", 0.0)
+    more.DEFINE_float(
         "asl_margin", plan.asl_margin, "loss=asymmetric: probability below which a negative costs nothing.", 0.0, 0.99
     )
-    flags.DEFINE_bool(
+    more.DEFINE_bool(
         "asl_focal_gradient",
         plan.asl_focal_gradient,
         "loss=asymmetric: gradient through the focusing weights, as in the formulas of its paper. Default: without, "
@@ -224,6 +222,8 @@ def define_flags(values=absl_flags.FLAGS):
         "loss=sigmoid: weight of each label's positive term. balanced: the label's number of negatives divided by its "
         "number of positives in the training images, at most 100. Paper: none.",
     )
+
+    flags, more = both("Unspecified labels", values)
     flags.DEFINE_enum(
         "unspecified",
         plan.unspecified,
@@ -232,42 +232,45 @@ def define_flags(values=absl_flags.FLAGS):
         "the fewer labels it has. negative: as negatives. selective: as negatives, without those that are likely "
         "positive. auto: ignore for voc2007, a csv with unspecified marks and --drop_labels, else negative.",
     )
-    flags.DEFINE_string(
+    more.DEFINE_string(
         "selective_prior",
         plan.selective_prior,
         "unspecified=selective: source of each label's probability: the work folder of a run with "
         "--unspecified=ignore, or a file of its predictions. Default: frequencies of the training labels.",
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "selective_threshold",
         plan.selective_threshold,
         "unspecified=selective: probability of a label above which it is left out where it is unspecified.",
         0.0,
         1.0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "selective_top_k",
         plan.selective_top_k,
         "unspecified=selective: number of unspecified labels per image, the most probable of the batch, left out.",
         0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "selective_gamma",
         plan.selective_gamma,
         "unspecified=selective with loss=asymmetric: focusing exponent of the unspecified labels.",
         0.0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "selective_weight", plan.selective_weight, "unspecified=selective: weight of the unspecified labels.", 0.0
     )
-    flags.DEFINE_string(
+    more.DEFINE_string(
         "drop_labels",
         "none",
         "Training labels dropped at random by --seed, to simulate partial labels; validation and test keep all. rps:P: "
         "each with probability P. fpc:N: all but N positive and N negative images per label.",
     )
+
+    flags, more = both("Training", values)
+    flags.DEFINE_list("epochs", "100", "Maximum epochs per stage: one number for all stages, or one per stage.")
     flags.DEFINE_integer("batch_size", plan.batch_size, "Images per step over all devices and workers. Paper: 96.", 1)
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "accumulation_steps",
         plan.accumulation_steps,
         "Pieces per device and step, computed one after another, for a batch that does not fit into memory. BatchNorm "
@@ -291,73 +294,73 @@ def define_flags(values=absl_flags.FLAGS):
         "to --learning_rate_min at the last of --epochs. one_cycle: rise from a 25th of --learning_rate over the first "
         "fifth of the steps, and fall to a 250,000th.",
     )
-    flags.DEFINE_bool(
+    more.DEFINE_bool(
         "cycle_momentum",
         plan.cycle_momentum,
         "schedule=one_cycle: the momentum (adam, adamw: beta 1) falls from 0.95 to 0.85 while the rate rises, and "
         "rises again. --nocycle_momentum keeps --momentum.",
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "warmup_epochs", plan.warmup_epochs, "Epochs of linear warm-up at the start of each stage. Paper: 0.", 0.0
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "learning_rate_min",
         plan.learning_rate_min,
         "Lowest learning rate. plateau: the stage ends instead of going lower (paper: 0.00001). cosine: the last rate.",
         0.0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "patience",
         plan.patience,
         "schedule=plateau: epochs without a lower validation loss before the rate is divided by 10.",
         1,
     )
-    flags.DEFINE_list(
+    more.DEFINE_list(
         "rate_scales", "", "Factors of the learning rate for parts of the model, e.g. trunk=0.1. Paper: none."
     )
     flags.DEFINE_list(
         "frozen_parts", "", "Parts that no stage trains, e.g. trunk; their BatchNorm statistics stay fixed too."
     )
-    flags.DEFINE_list(
+    more.DEFINE_list(
         "frozen_norms",
         "",
         "Parts whose BatchNorm statistics, scale and shift stay fixed while their other weights train, e.g. trunk. For "
         "fine-tuning with small batches.",
     )
-    flags.DEFINE_float("momentum", plan.momentum, "optimizer=sgd: momentum. Paper: 0.9.", 0.0, 1.0)
-    flags.DEFINE_float(
+    more.DEFINE_float("momentum", plan.momentum, "optimizer=sgd: momentum. Paper: 0.9.", 0.0, 1.0)
+    more.DEFINE_float(
         "weight_decay",
         plan.weight_decay,
         "Factor of the L2 term in the gradient of --decayed_weights (adamw: decoupled decay). Paper: 0.0005.",
         0.0,
     )
-    flags.DEFINE_enum(
+    more.DEFINE_enum(
         "decayed_weights",
         plan.decayed_weights,
         choices.DECAYED_WEIGHTS,
         "Weights that decay. all: as in the paper's Caffe. matrices: no biases and no scales and shifts of "
         "normalizations, as in the training scripts of ASL and ML-Decoder.",
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "clip_norm",
         plan.clip_norm,
         "Maximum global norm of the gradient; longer gradients are clipped. 0 disables clipping.",
         0.0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "max_skipped_steps",
         plan.max_skipped_steps,
         "Maximum steps per stage that are skipped because their gradient is not finite; one more stops the run.",
         0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "ema_decay",
         plan.ema_decay,
         "Decay of the moving average of the weights and BatchNorm statistics; 0 disables it.",
         0.0,
         0.999999,
     )
-    flags.DEFINE_enum(
+    more.DEFINE_enum(
         "ema_keep",
         plan.ema_keep,
         choices.KEPT_WEIGHTS,
@@ -370,21 +373,25 @@ def define_flags(values=absl_flags.FLAGS):
         choices.PRECISIONS,
         "Precision of activations in training. Weights stay float32; evaluation and export are all float32.",
     )
+
     define_augmentation_flags(values)
-    flags.DEFINE_integer(
+    more = Group("Augmentation", values, is_detail=True)
+    more.DEFINE_integer(
         "fixed_crops",
         plan.fixed_crops,
         "Fixed augmented versions per training image, one drawn per epoch; 0: new augmentation in every epoch.",
         0,
     )
-    flags.DEFINE_bool(
+    more.DEFINE_bool(
         "fast_decode",
         plan.fast_decode,
         "Training JPEGs decoded at 1/2 or 1/4 of their size if their shorter side stays at least 2.8 times that "
         "of the square that crops are cut from (256 for an input of 224). Faster for photographs of several "
         "megapixels; pixels differ by about one grey level. Validation, test and prediction decode exactly.",
     )
-    flags.DEFINE_float(
+
+    more = Group("Order of the images", values, is_detail=True)
+    more.DEFINE_float(
         "repeat_threshold",
         plan.repeat_threshold,
         "Share t of the training images below which a label is rare. An image comes sqrt(t / f) times in an epoch, f "
@@ -392,12 +399,14 @@ def define_flags(values=absl_flags.FLAGS):
         0.0,
         1.0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "shuffle_buffer",
         plan.shuffle_buffer,
         "Size of the shuffle buffer in training images. The whole training set mixes best.",
         1,
     )
+
+    flags, more = both("Speed and devices", values)
     flags.DEFINE_enum(
         "cache",
         plan.cache,
@@ -406,42 +415,44 @@ def define_flags(values=absl_flags.FLAGS):
         "resized, in memory (0.8 MB per image at the paper's sizes); crops differ by rounding only. features: the "
         "trunk's output for all images, on disk; for --frozen_parts=trunk and --fixed_crops=K.",
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "data_threads",
         plan.data_threads,
         "Threads that prepare training images; 0: TensorFlow's choice. Results do not depend on it.",
         0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "steps_per_call",
         plan.steps_per_call,
         "Training steps per call of the compiled graph; more spend less time in Python.",
         1,
     )
-    flags.DEFINE_bool("xla", plan.xla, "Compilation of the forward and backward pass with XLA.")
-    flags.DEFINE_bool(
+    more.DEFINE_bool("xla", plan.xla, "Compilation of the forward and backward pass with XLA.")
+    more.DEFINE_bool(
         "tf32",
         True,
         "TensorFloat-32 in training on GPUs since Ampere: factors of products are rounded to 10 bits of fraction, "
         "which is faster. --notf32 keeps float32. Validation, evaluation and export always use float32.",
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "logical_cpus", 0, "Number of devices that the CPU is split into; 0 uses the GPUs, or one CPU.", 0
     )
+
+    flags, more = both(STARTING, values)
     flags.DEFINE_integer("seed", plan.seed, "Seed of initial weights, image order and augmentation.", 0, 2**31 - 1)
-    flags.DEFINE_bool(
+    more.DEFINE_bool(
         "deterministic", False, "Bit-for-bit reproducible weights for equal seeds on one machine. Slower on GPUs."
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "checkpoint_every_s", plan.checkpoint_every_s, "Seconds between checkpoints within an epoch.", 0.0
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "keep_checkpoints",
         plan.keep_checkpoints,
         "Number of checkpoints kept. If the newest is damaged, the one before it is used.",
         1,
     )
-    flags.DEFINE_string(
+    more.DEFINE_string(
         "profile_steps",
         "",
         "Steps to profile for TensorBoard, FIRST:LAST, counted from the start of the run. Default: none.",
@@ -457,20 +468,21 @@ def define_flags(values=absl_flags.FLAGS):
 
 def define_augmentation_flags(values=absl_flags.FLAGS):
     """Defines those flags of `define_flags` that say how training images are augmented; args as there."""
-    flags, plan = _FlagsOf(values), TrainingPlan
+    plan = TrainingPlan
+    flags, more = both("Augmentation", values)
     flags.DEFINE_bool("crops", True, "Random crops in training; --nocrops resizes the whole image to a square.")
-    flags.DEFINE_list(
+    more.DEFINE_list(
         "crop_scales",
         [str(scale) for scale in plan.crops.scales],
         "Sides of a crop as fractions of the resized image it is cut from. Default: as in SRN's paper.",
     )
-    flags.DEFINE_enum(
+    more.DEFINE_enum(
         "crop_places",
         str(plan.crops.places),
         [str(number) for number in crops.PLACES],
         "Crop positions. 5: corners and centre, as in SRN's paper. 13: also between them, as in ML-GCN and MSRN.",
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "max_distortion",
         -1,
         "Maximum distance of a crop's width and height, in entries of --crop_scales; -1: no limit, as in SRN's paper.",
@@ -486,53 +498,53 @@ def define_augmentation_flags(values=absl_flags.FLAGS):
         f"All augmentations of the training images, some of {', '.join(augments.AUGMENTS)}, applied in this order. "
         "Default: as --crops and --mirror say.",
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "random_crop_min_area",
         crops.RandomResizedCrop().min_area,
         "random_resized_crop: smallest area as a share of the image. CSRA: 0.7; ImageNet training: 0.08.",
         0.01,
         1.0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "jitter_strength",
         effects.jitter_strength,
         "colour_jitter: largest relative change of brightness, contrast and saturation. timm: 0.4.",
         0.0,
         1.0,
     )
-    flags.DEFINE_integer(
+    more.DEFINE_integer(
         "randaugment_ops", effects.randaugment_ops, "randaugment: operations per image. Paper of RandAugment: 2.", 1
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "randaugment_magnitude",
         effects.randaugment_magnitude,
         "randaugment: strength of the operations on a scale to 30. Paper of RandAugment and torchvision: 9.",
         0.0,
         30.0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "cutout_side", effects.cutout_side, "cutout: side of the square as a share of the image's. ASL: 0.5.", 0.0, 1.0
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "mixup_alpha",
         effects.mixup_alpha,
         "mixup: both parameters of its Beta distribution. Paper of Mixup: 0.2.",
         0.01,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "cutmix_alpha",
         effects.cutmix_alpha,
         "cutmix: both parameters of its Beta distribution. Paper of CutMix: 1.",
         0.01,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "splicemix_blanks",
         effects.splicemix_blanks,
         "splicemix: share of the batches whose grids have blank cells. Authors' code: 0.3.",
         0.0,
         1.0,
     )
-    flags.DEFINE_float(
+    more.DEFINE_float(
         "smoothing", effects.smoothing, "label_smoothing: 0 and 1 become half of this, and 1 less half.", 0.0, 1.0
     )
 
@@ -592,19 +604,6 @@ def read_options(values=absl_flags.FLAGS):
     options["profile_steps"] = _profile_steps(options["profile_steps"])
     options["prepared_dir"] = options["prepared_dir"] or f"{options['work_dir']}/dataset"
     return Options(**options)
-
-
-def default_flagfile(values=absl_flags.FLAGS):
-    """The defaults of all flags, as lines of a flagfile: the values of a run that began before a flag existed.
-
-    Args:
-        values: absl FlagValues.
-    Returns:
-        str, as from `Options.as_flagfile`.
-    """
-    names = [name for name in (*_OWN, *_settings_of_methods()) if name not in _UNRECORDED]
-    defaults = {name: values[name].default for name in names}
-    return "".join(_line(name, tuple(value) if isinstance(value, list) else value) for name, value in defaults.items())
 
 
 def _check_selective(values, options):

@@ -7,6 +7,7 @@ import os
 import platform
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import srn_tf
@@ -34,6 +35,7 @@ from srn_tf.pictures import save_png
 from srn_tf.program import tool
 from srn_tf.runs import checkpoint
 from srn_tf.runs.run_data import open_run_data
+from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir, code_version
 from srn_tf.serving.description import Provenance
 from srn_tf.serving.export import export
@@ -42,18 +44,18 @@ from srn_tf.training.checks import check_plan
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.summaries import Summaries
 from srn_tf.training.trainer import Trainer, kept_weights
+from srn_tf.training.unspecified import label_prior, mode_of
 
 logger = logging.getLogger("srn_tf")
 
 EVALUATION_BATCH = 64  # images per step if the training batch does not matter
 
 
-def train_run(options, defaults=""):
+def train_run(options):
     """Trains, evaluates on the test split and exports, as `options` says; continues a run that was interrupted.
 
     Args:
         options: options.Options.
-        defaults: options.default_flagfile(): the values of a run that began before some of the flags existed.
     Returns:
         dict: the metrics, as in metrics.json; None with options.train_only.
     Raises:
@@ -66,7 +68,7 @@ def train_run(options, defaults=""):
     is_chief = distribution.is_chief(strategy)
     work = WorkDir(options.work_dir)
     if is_chief and not (options.restart and work.check_restart()):
-        work.claim(options.as_flagfile(), defaults)
+        work.claim(options.as_flagfile())
     distribution.wait_for_all(strategy)
     keras.utils.set_random_seed(options.seed)
     dataset = _with_dropped_labels(_open_dataset(options, strategy), options)
@@ -83,7 +85,7 @@ def train_run(options, defaults=""):
     description = _describe(options, config, dataset)
     with in_plain_words(dataset):
         if os.path.isfile(work.final) and not options.restart:
-            work.write_run(description)
+            work.write_run(description, options.as_flagfile())
             logger.info("This run is already trained; its weights are in %s. --restart trains it again.", work.final)
         else:
             _train(options, config, dataset, strategy, work, description)
@@ -144,14 +146,16 @@ def _choose_output(predictions, protocol):
 def _train(options, config, dataset, strategy, work, description):
     """Trains all stages, and writes the final weights to the work folder."""
     plan = _plan(options)
-    labels = label_space(dataset, options.settings)
+    # A run that continues has all it began with in its folder, and reads no other file again.
+    is_continued = not options.restart and States(work.states, plan.keep_checkpoints).metas()
+    labels = dataset.labels if is_continued else label_space(dataset, options.settings)
+    backbone_weights = "none" if is_continued else options.backbone_weights
     with _policy(options.precision), strategy.scope():
-        model = build_model(config, labels, options.backbone_weights)
+        model = build_model(config, labels, backbone_weights)
         if "final" in description:
             model = model.serving(description["final"])
-        trained = set() if options.backbone_weights == "none" else {"trunk"}
-        # A run that continues has its own weights.
-        if options.init_from and (options.restart or not os.path.isdir(work.states)):
+        trained = set() if backbone_weights == "none" else {"trunk"}
+        if options.init_from and not is_continued:
             shared, untrained = _start_from(options.init_from, model, dataset.labels)
             trained = (trained - shared) | (shared - untrained)
     logger.info(
@@ -164,17 +168,22 @@ def _train(options, config, dataset, strategy, work, description):
     )
     is_chief = distribution.is_chief(strategy)
     check_plan(plan, model, strategy, dataset)
+    is_new = options.restart or not os.path.isfile(work.run)
+    prior = None
+    if mode_of(plan, dataset) == "selective":
+        read = label_prior(plan.selective_prior, dataset) if is_new else work.read_run()["label_prior"]
+        prior = np.asarray(read)
     if is_chief:  # the options are valid: from here on the folder is this run's
         if options.restart:
             work.restart()
-            work.claim(options.as_flagfile())
-        if not os.path.isfile(work.run):  # said once: by it every later evaluation tells frequent labels from rare ones
+        if is_new:  # said once: by them every later evaluation tells frequent labels from rare ones
             description = description | {"training_positives": count_labels(dataset.records("train")).tolist()}
-        work.write_run(description)
+            description |= {} if prior is None else {"label_prior": prior.tolist()}
+        work.write_run(description, options.as_flagfile())
     distribution.wait_for_all(strategy)
     summaries = Summaries(work.tensorboard, model, dataset, plan.stages, is_chief)
     with tensor_float_32(options.tf32):
-        Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained)).train()
+        Trainer(model, strategy, dataset, plan, work, summaries, trained=sorted(trained), prior=prior).train()
     summaries.close()
     if is_chief:
         if plan.ema_decay:
@@ -385,10 +394,7 @@ def _scored(predictions, model, strategy, dataset, split, description, path, pro
         "fingerprint": dataset.fingerprint,
         "stages": list(description["stages"]),
         **{name: description[name] for name in ("final", "choice", "kept_weights") if name in description},
-        # An earlier version's run.json does not know them.
-        **score(
-            predictions, protocol, dataset.labels, training_positives=description.get("training_positives"), **options
-        ),
+        **score(predictions, protocol, dataset.labels, training_positives=description["training_positives"], **options),
     }
 
 

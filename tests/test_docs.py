@@ -110,7 +110,8 @@ def flags_of(script):
         command = [sys.executable, ROOT / script, "--helpfull"]
         text = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
         names = re.findall(r"^  --(?:\[no\])?(\w+):", text, re.MULTILINE)
-        return {*names, *(f"no{name}" for name in re.findall(r"^  --\[no\](\w+):", text, re.MULTILINE)), "help"}
+        names += [f"no{name}" for name in re.findall(r"^  --\[no\](\w+):", text, re.MULTILINE)]
+        return {*names, "help", "helpfull"}
     return set(re.findall(r'(?:DEFINE_\w+|add_argument)\(\s*"(?:--)?(\w+)"', (ROOT / script).read_text()))
 
 

@@ -409,20 +409,6 @@ def test_a_flagfile_says_what_and_not_where_or_how_fast():
     assert names == {field.name for field in dataclasses.fields(options.Options)} - {"settings"} - UNRECORDED | own
 
 
-def test_the_defaults_as_a_flagfile_are_what_no_flags_give():
-    """But for what a model's stages make of one number."""
-    known = set(flags.FLAGS)
-    options.define_flags()
-    values = flags.FlagValues()
-    for name in set(flags.FLAGS) - known:
-        values[name] = flags.FLAGS[name]
-        delattr(flags.FLAGS, name)
-    values(["program", *PLACES, "--seed=5", "--optimizer=adam"])
-    defaults = set(options.default_flagfile(values).splitlines())
-    received = set(parse(*PLACES).as_flagfile().splitlines())
-    assert {line.split("=")[0] for line in received - defaults} == {"--stages", "--epochs", "--learning_rate"}
-
-
 def test_word_vectors_are_a_flag_of_the_methods_that_read_them(monkeypatch):
     monkeypatch.setitem(METHODS, "region_toy", REGION_TOY)
     parsed = parse(*PLACES, "--model=region_toy", "--label_embeddings=glove.txt", "--label_width=50")

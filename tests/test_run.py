@@ -1,5 +1,6 @@
 """A whole run of the smallest SRN, and what a run does with folders, seeds and weights to start from."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -22,7 +23,7 @@ from srn_tf.data.csv_file import CsvFile
 from srn_tf.data.datasets import DataSet
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.errors import InputError
-from srn_tf.evaluation.predictions import load_predictions
+from srn_tf.evaluation.predictions import SavedPredictions, load_predictions, save_predictions
 from srn_tf.evaluation.protocols import mean_average_precision, protocol_named
 from srn_tf.evaluation.report import summary_table
 from srn_tf.evaluation.thresholds import tune_run
@@ -228,7 +229,7 @@ def test_tensorboard_shows_every_stage(srn_run):
 def test_the_plan_is_that_of_the_options(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
     plans = []
 
-    def take_plan(model, strategy, dataset, plan, work, summaries, trained):
+    def take_plan(model, strategy, dataset, plan, work, summaries, trained, prior):
         plans.append(dataclasses.asdict(plan))
         raise small_runs.Interrupted
 
@@ -382,7 +383,7 @@ def first_weights(monkeypatch):
     seen = []
 
     class NoTrainer:
-        def __init__(self, model, *_, trained):
+        def __init__(self, model, *_, trained, prior):
             self._model, self._trained = model, trained
 
         def train(self):
@@ -540,7 +541,7 @@ def test_a_restart_that_cannot_begin_loses_nothing(srn_run, tmp_path):
 def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
     tiny_scenes_dir, tmp_path, two_parts, monkeypatch
 ):
-    """So that other flags, such as the fraction that is advised, are then taken."""
+    """So that other flags, such as the fraction that is advised, are then taken, and nothing confuses."""
     records = DataSet.records
 
     def blank(dataset, role):
@@ -551,8 +552,8 @@ def test_validation_without_labels_is_refused_before_the_folder_is_the_runs(
     monkeypatch.setattr(DataSet, "records", blank)
     for seed in (0, 1):
         with pytest.raises(InputError, match="Validation images must have labels.* Received: no label on 16"):
-            run.train_run(make_options(tiny_scenes_dir, tmp_path, seed=seed, **two_parts))
-    assert not (tmp_path / "run.json").exists()
+            run.train_run(make_options(tiny_scenes_dir, tmp_path / "run", seed=seed, **two_parts))
+        assert os.listdir(tmp_path / "run") == [".lock"]
 
 
 @pytest.mark.slow
@@ -589,6 +590,33 @@ def test_an_interrupted_run_ends_as_one_that_was_not(srn_run, tmp_path, monkeypa
     states = (small_runs.newest_state(folder)[0] for folder in (options.work_dir, source.work_dir))
     small.assert_bit_equal(*states)
     assert small_runs.read_log(options.work_dir) == small_runs.read_log(source.work_dir)
+
+
+@pytest.mark.slow
+def test_a_run_continues_without_the_files_it_began_with(tiny_scenes_dir, tmp_path, two_parts, monkeypatch):
+    """Neither the first weights of the backbone nor the source of the prior is read again, and the end is the same."""
+    labels, first = np.full((2, len(LABELS)), 1, np.int8), tmp_path / "validation.npz"
+    logits = np.linspace(-2, 2, 2 * len(LABELS), dtype=np.float32).reshape(2, -1)
+    two_parts |= {"unspecified": "selective", "selective_prior": str(first), "drop_labels": "rps:0.5"}
+    two_parts |= {"backbone_weights": "imagenet", "train_only": True}
+    built, build = [], run.build_model
+    monkeypatch.setattr(run, "build_model", lambda config, *given: built.append(given) or build(config, *given))
+    monkeypatch.setattr(trainer, "tqdm", small_runs.InterruptingBar)
+    for name, steps in (("whole", (math.inf,)), ("parts", (6, math.inf))):
+        save_predictions(str(first), SavedPredictions(np.array(["a", "b"]), labels, LABELS, {"y_hat": logits}))
+        for stop_at in steps:
+            monkeypatch.setattr(small_runs.InterruptingBar, "steps", 0)
+            monkeypatch.setattr(small_runs.InterruptingBar, "stop_at", stop_at)
+            with contextlib.suppress(small_runs.Interrupted):
+                run.train_run(make_options(tiny_scenes_dir, tmp_path / name, **two_parts))
+            first.unlink(missing_ok=True)
+    assert [weights for _, weights in built] == ["imagenet", "imagenet", "none"]
+    small.assert_bit_equal(arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "parts"))
+    prior = WorkDir(str(tmp_path / "parts")).read_run()["label_prior"]
+    np.testing.assert_allclose(prior, (1 / (1 + np.exp(-logits))).mean(axis=0), rtol=1e-6)
+    with pytest.raises(InputError, match="validation.npz must exist"):  # a new run needs it, before it is one
+        run.train_run(make_options(tiny_scenes_dir, tmp_path / "new", **two_parts))
+    assert os.listdir(tmp_path / "new") == [".lock"]
 
 
 @pytest.mark.slow

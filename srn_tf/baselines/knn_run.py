@@ -58,9 +58,9 @@ def evaluate_knn(source, candidates, sigma, output_dir):
     """
     candidates = sorted(candidates)
     check_k(candidates, source.num_train)
-    work = WorkDir(output_dir)
+    work, flags = WorkDir(output_dir), _flagfile(source, candidates, sigma)
     try:
-        work.claim(_flagfile(source, candidates, sigma))
+        work.claim(flags)
     except InputError as error:
         raise InputError(f"output_dir becomes the work folder of a run: {error}") from None
     protocol = protocol_named(source.protocol)
@@ -90,7 +90,7 @@ def evaluate_knn(source, candidates, sigma, output_dir):
     logits = {"validation": predict(neighbours, best), "test": predict(neighbours_of("test", best), best)}
 
     positives = (train.labels == 1).sum(axis=0)
-    work.write_run(_describe(source, candidates, sigma) | {"training_positives": positives.tolist()})
+    work.write_run(_describe(source, candidates, sigma) | {"training_positives": positives.tolist()}, flags)
     for role, of_role in logits.items():
         save_predictions(
             work.predictions(role),

@@ -58,7 +58,7 @@ class PooledFeatures:
     def describe(self):
         """What run.json says of the features."""
         names = ("model", "stages", "seed", "code", "fingerprint")
-        return {name: self._run[name] for name in names if name in self._run}
+        return {name: self._run[name] for name in names}
 
     def read(self):
         """Runs the network over all images: role -> Images."""

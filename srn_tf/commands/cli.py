@@ -9,10 +9,11 @@ import sys
 import tempfile
 import threading
 
-from absl import app, flags
+from absl import flags
 
 from srn_tf.commands import quiet  # noqa: F401
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import define_help
 from srn_tf.program import as_called, find_flagfile
 from srn_tf.training.interruption import Stopped
 
@@ -33,8 +34,6 @@ def start(name):
     """
     module = importlib.import_module(f"srn_tf.commands.{name}")
     module.define_flags()
-    for flag in flags.FLAGS.get_key_flags_for_module(module.__name__):  # --help shows them
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     run(module.main, module.__doc__, getattr(module, "TAKES_ARGUMENTS", False))
 
 
@@ -161,14 +160,11 @@ def _show_progress():
 
 
 def _parse(usage):
-    sys.modules["__main__"].__doc__ = as_called(usage)
-    app.define_help_flags()
+    define_help(as_called(usage))
     try:
         return flags.FLAGS(_with_own_flagfiles(sys.argv))[1:]
     except flags.Error as error:
         raise InputError(f"{error} {_see_help()}") from error
-    except SystemExit:
-        sys.exit(0)  # --help, which absl leaves with 1
 
 
 def _with_own_flagfiles(words):

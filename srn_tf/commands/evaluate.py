@@ -30,6 +30,7 @@ from srn_tf.evaluation.protocols import PROTOCOLS
 from srn_tf.evaluation.report import per_label_table, score_table, summary_table
 from srn_tf.evaluation.score_files import SCALES, evaluate_score_files
 from srn_tf.files import write_json
+from srn_tf.flag_groups import Group
 from srn_tf.labels import check_same_labels
 from srn_tf.program import tool
 from srn_tf.runs.work_dir import WorkDir
@@ -40,19 +41,23 @@ _SHOWN = 10  # label issues that are printed
 
 def define_flags():
     """Defines the flags of this command line."""
+    flags = Group("Model")
     flags.DEFINE_string("work_dir", "", "Work folder of a run.")
+    flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
     flags.DEFINE_string("data_dir", "", "Folder of the run's data set, as in training.")
     flags.DEFINE_string(
         "prepared_dir",
         "",
         "Folder of the prepared data if --data_dir is an official layout. Default: <work_dir>/dataset.",
     )
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "Split to evaluate.")
-    flags.DEFINE_string("saved_model", "", "Folder of an exported model, to evaluate the probabilities that it serves.")
     predict.define_engine()
     predict.define_tta()
-    predict.define_image_prefix()
-    flags.adopt_module_key_flags(predict)
+    flags.DEFINE_string(
+        "thresholds", "", f"File of thresholds from {tool('tune_thresholds')}. Default: 0.5 for every label."
+    )
+    define_csra_at_test()
     flags.DEFINE_float(
         "known_fraction",
         None,
@@ -60,7 +65,8 @@ def define_flags():
         "hash of the image's name. Metrics are over the other labels. For a model that was trained with known labels "
         "(c_tran). Default: none.",
     )
-    flags.DEFINE_enum("dataset", None, DATASETS, "Data set in --data_dir, with --saved_model.")
+
+    flags = Group("Scores from files")
     flags.DEFINE_string("scores", "", "File of scores, to evaluate these instead of a model.")
     flags.DEFINE_enum(
         "scores_are",
@@ -72,6 +78,8 @@ def define_flags():
     flags.DEFINE_enum(
         "protocol", "coco", tuple(PROTOCOLS), "Meaning of the values in --labels, and which tables are made."
     )
+
+    flags = Group("Metrics")
     flags.DEFINE_enum(
         "zero_in_ap", None, ("negative", "excluded"), "Treatment of an unspecified 0 in AP. Default: the protocol's."
     )
@@ -93,24 +101,23 @@ def define_flags():
     flags.DEFINE_bool(
         "ranking", False, "Further metrics: LRAP, coverage error, ranking loss, Hamming loss, subset accuracy."
     )
-    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram of the final output.")
-    flags.DEFINE_string(
-        "thresholds", "", f"File of thresholds from {tool('tune_thresholds')}. Default: 0.5 for every label."
-    )
-    define_csra_at_test()
+
+    flags = Group("Output")
     flags.DEFINE_string("output", "", "JSON file for the metrics.")
+    flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
+    flags.DEFINE_string("reliability", "", "PNG file for the reliability diagram of the final output.")
     flags.DEFINE_string(
         "label_issues",
         "",
         "File for the labels that are probably wrong or missing, with --work_dir: .csv, or, for annotation tools, "
         ".coco.json, .fiftyone.json or .label_studio.json. Needs the packages in requirements-cleanlab.txt.",
     )
-    flags.DEFINE_bool("per_label", False, "Also print the AP of each label, for a run or an exported model.")
+    predict.define_image_prefix("Output")
 
 
 def define_csra_at_test():
     """Defines the flag --csra_at_test, shared with tools/export.py."""
-    flags.DEFINE_float(
+    Group("Model").DEFINE_float(
         "csra_at_test",
         None,
         "Factor lambda of CSRA's read-out, with --work_dir of a trained main net with --pooling=mean: the answer is "
@@ -176,6 +183,7 @@ def _check_known():
             f"--known_fraction needs --saved_model. Received: --known_fraction={fraction:g} without it. Give an "
             "exported model, such as RUN/export/1."
         )
+    predict.check_tta("known_fraction", fraction)
     if FLAGS.ranking or FLAGS.top_k is not None:
         raise InputError(
             f"--known_fraction goes with neither --ranking nor --top_k, which rank all labels of an image. Received: "

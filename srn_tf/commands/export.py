@@ -18,6 +18,7 @@ from absl import flags
 
 from srn_tf.commands import cli, evaluate
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import Group
 from srn_tf.program import tool
 
 FLAGS = flags.FLAGS
@@ -25,6 +26,7 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     """Defines the flags of this command line."""
+    flags = Group("Model")
     flags.DEFINE_string("work_dir", "", "Work folder of a trained run.")
     flags.DEFINE_integer(
         "version", None, "Version number, a folder below <work_dir>/export. Default: the next number.", lower_bound=1
@@ -34,6 +36,7 @@ def define_flags():
         "",
         f"File of {tool('tune_thresholds')}. Default: <work_dir>/thresholds.json if it exists, else 0.5 for all.",
     )
+    evaluate.define_csra_at_test()
     flags.DEFINE_enum(
         "precision",
         "float32",
@@ -47,6 +50,8 @@ def define_flags():
         "Form of the weights. constants: faster on CPUs, above all for single images, but gigabytes of memory for "
         "ResNet-101.",
     )
+
+    flags = Group("Other engines")
     flags.DEFINE_enum(
         "tflite",
         "none",
@@ -77,8 +82,6 @@ def define_flags():
         "Largest loss of mAP on the validation images, in percent, with which --openvino=int8 is exported.",
         lower_bound=0.0,
     )
-    evaluate.define_csra_at_test()
-    flags.adopt_module_key_flags(evaluate)
 
 
 def main(_):

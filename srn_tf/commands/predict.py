@@ -20,6 +20,7 @@ from absl import flags
 from srn_tf.choices import ENGINES, TTA
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import Group
 from srn_tf.labels import parse_known
 
 FLAGS = flags.FLAGS
@@ -28,6 +29,7 @@ TAKES_ARGUMENTS = True
 
 def define_shared_flags(output_help):
     """Defines the flags shared with tools/predict_beam.py."""
+    flags = Group("Model")
     flags.DEFINE_string("saved_model", "", "Folder of an exported model, e.g. RUN/export/1.")
     flags.DEFINE_string(
         "server",
@@ -39,6 +41,8 @@ def define_shared_flags(output_help):
     define_tta()
     flags.DEFINE_string("model_name", "srn", "Name of the model on the server.")
     flags.DEFINE_float("timeout_s", 60.0, "Maximum seconds to wait for an answer of the server.", lower_bound=0.001)
+
+    flags = Group("Images and answers")
     flags.DEFINE_string("output", "", output_help)
     flags.DEFINE_string("list_file", "", "File of image paths, one per line; - reads standard input.")
     flags.DEFINE_enum(
@@ -56,7 +60,7 @@ def define_shared_flags(output_help):
 
 def define_engine():
     """Defines the flag --engine, shared with tools/evaluate.py."""
-    flags.DEFINE_enum(
+    Group("Model").DEFINE_enum(
         "engine",
         ENGINES[0],
         ENGINES,
@@ -67,7 +71,7 @@ def define_engine():
 
 def define_tta():
     """Defines the flag --tta, shared with tools/evaluate.py."""
-    flags.DEFINE_enum(
+    Group("Model").DEFINE_enum(
         "tta",
         TTA[0],
         TTA,
@@ -76,9 +80,18 @@ def define_tta():
     )
 
 
-def define_image_prefix():
-    """Defines the flag --image_prefix, shared with tools/evaluate.py."""
-    flags.DEFINE_string(
+def check_tta(flag, value):
+    """Raises InputError for --tta beside a flag that tells the model labels; None and "" are none."""
+    if value and FLAGS.tta != TTA[0]:
+        raise InputError(
+            f"--tta cannot be used with --{flag}, because a model that is told labels answers the whole image. "
+            f"Received: --tta={FLAGS.tta} and --{flag}={value}. Remove one of them."
+        )
+
+
+def define_image_prefix(heading):
+    """Defines the flag --image_prefix, shared with tools/evaluate.py, in the group of that heading."""
+    Group(heading).DEFINE_string(
         "image_prefix",
         "",
         "Folder or address before the paths of images in a file for an annotation tool, e.g. http://HOST:8000/. "
@@ -92,7 +105,8 @@ def define_flags():
         "Output file: .csv, .jsonl (JSON lines) or .parquet; or .coco.json, .fiftyone.json or .label_studio.json, for "
         "annotation tools, with the labels above the thresholds and their probabilities."
     )
-    define_image_prefix()
+    define_image_prefix("Images and answers")
+    flags = Group("Images and answers")
     flags.DEFINE_string(
         "known",
         "",
@@ -133,6 +147,7 @@ def main(arguments):
             f"--known cannot be used with --server. Received: --known={FLAGS.known} with --server={FLAGS.server}. "
             "Remove one of them, or ask the server's signature serve_known yourself."
         )
+    check_tta("known", FLAGS.known)
 
     from srn_tf.prediction.annotation_forms import check_image_prefix, check_write, form_of_output
     from srn_tf.prediction.answers import open_predictor

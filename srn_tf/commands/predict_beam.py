@@ -13,6 +13,7 @@ import logging
 from absl import flags
 
 from srn_tf.commands import cli, predict
+from srn_tf.flag_groups import Group
 
 FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
@@ -21,7 +22,7 @@ TAKES_ARGUMENTS = True
 def define_flags():
     """Defines the flags of this command line."""
     predict.define_shared_flags("Output files: .csv, .jsonl (JSON lines) or .parquet.")
-    flags.adopt_module_key_flags(predict)
+    flags = Group("Beam")
     flags.DEFINE_string(
         "beam_runner", "DirectRunner", "Beam runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ..."
     )

@@ -16,6 +16,7 @@ from srn_tf.choices import DATASETS, OWN_PHOTOS
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
 from srn_tf.files import writing
+from srn_tf.flag_groups import Group
 from srn_tf.program import command
 
 FLAGS = flags.FLAGS
@@ -45,6 +46,7 @@ _LABELS_SHOWN = 40
 
 def define_flags():
     """Defines the flags of this command line."""
+    flags = Group("Data and folders")
     flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", required=True)
     flags.DEFINE_string("source_dir", None, "Folder of the download, which is only read. scenes needs none.")
     flags.DEFINE_string(
@@ -53,17 +55,6 @@ def define_flags():
     flags.DEFINE_string(
         "preview", None, "Folder for a page on labels, splits and ten images as they were read; prepares nothing."
     )
-    flags.DEFINE_integer("processes", 0, "Number of processes that read images; 0: one per CPU.", 0)
-    flags.DEFINE_float("max_rejected", 0.001, "Maximum share of damaged images.", 0.0, 1.0)
-    flags.DEFINE_bool("allow_overlap", False, "Accept data with identical images in train and test.")
-    flags.DEFINE_bool("fail_on_mismatch", False, "Treat every warning as an error.")
-    flags.DEFINE_string(
-        "beam_runner",
-        None,
-        "Beam runner, to prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ... Default: without Beam.",
-    )
-    flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, e.g. --beam_options="--flink_master=H:P".')
-
     flags.DEFINE_integer(
         "store_size",
         0,
@@ -71,29 +62,8 @@ def define_flags():
         "Paper: 256, for --image_size=224; use 512 for 448.",
         0,
     )
-    flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without labels.")
-    flags.DEFINE_enum("label_order", "category_id", ("category_id", "alphabetical"), "coco2014: order of the labels.")
-    flags.DEFINE_enum(
-        "variant",
-        "official",
-        ("official", "labelled", "available", "list", "csv"),
-        "nus_wide: which images are used, see docs/data.md.",
-    )
-    flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one per line.")
-    flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: file of images and labels. Default: nus_wid_data.csv.")
-    flags.DEFINE_enum(
-        "official_val",
-        "train",
-        ("train", "validation"),
-        "voc2007, wider_attribute: split that the official val images go to.",
-    )
-    policies = ("positive", "negative", "ignored")
-    flags.DEFINE_enum(
-        "difficult_train", "positive", policies, "voc2007: value in train of a label with difficult objects only."
-    )
-    flags.DEFINE_enum(
-        "difficult_test", "ignored", policies, "voc2007: value in test of a label with difficult objects only."
-    )
+
+    flags = Group("Own photographs")
     flags.DEFINE_string("csv", "", "csv: table of image paths and labels, see docs/data.md for its forms.")
     flags.DEFINE_string("test_csv", "", "csv: table of the test images; --csv then holds the training images only.")
     flags.DEFINE_string("validation_csv", "", "csv: table of the validation images.")
@@ -143,6 +113,43 @@ def define_flags():
         1.0,
     )
     flags.DEFINE_integer("split_seed", 0, "Own photographs, apparel: seed of the split.", 0)
+
+    flags = Group("Published data sets", is_detail=True)
+    flags.DEFINE_bool("keep_unlabelled", True, "coco2014, nus_wide: keep images without labels.")
+    flags.DEFINE_enum("label_order", "category_id", ("category_id", "alphabetical"), "coco2014: order of the labels.")
+    flags.DEFINE_enum(
+        "variant",
+        "official",
+        ("official", "labelled", "available", "list", "csv"),
+        "nus_wide: which images are used, see docs/data.md.",
+    )
+    flags.DEFINE_string("list_file", "", "nus_wide, variant list: file of image paths, one per line.")
+    flags.DEFINE_string("csv_file", "", "nus_wide, variant csv: file of images and labels. Default: nus_wid_data.csv.")
+    flags.DEFINE_enum(
+        "official_val",
+        "train",
+        ("train", "validation"),
+        "voc2007, wider_attribute: split that the official val images go to.",
+    )
+    policies = ("positive", "negative", "ignored")
+    flags.DEFINE_enum(
+        "difficult_train", "positive", policies, "voc2007: value in train of a label with difficult objects only."
+    )
+    flags.DEFINE_enum(
+        "difficult_test", "ignored", policies, "voc2007: value in test of a label with difficult objects only."
+    )
+
+    flags = Group("Checks and speed")
+    flags.DEFINE_float("max_rejected", 0.001, "Maximum share of damaged images.", 0.0, 1.0)
+    flags.DEFINE_bool("allow_overlap", False, "Accept data with identical images in train and test.")
+    flags.DEFINE_bool("fail_on_mismatch", False, "Treat every warning as an error.")
+    flags.DEFINE_integer("processes", 0, "Number of processes that read images; 0: one per CPU.", 0)
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Beam runner, to prepare on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ... Default: without Beam.",
+    )
+    flags.DEFINE_string("beam_options", None, 'Flags of the Beam pipeline, e.g. --beam_options="--flink_master=H:P".')
 
 
 def main(_):

@@ -11,13 +11,14 @@ from absl import flags
 from srn_tf import options
 from srn_tf.commands import cli
 from srn_tf.errors import InputError
+from srn_tf.flag_groups import Group
 from srn_tf.program import command
 
 
 def define_flags():
-    """Defines the flags of `options.Options`."""
+    """Defines the flags of `options.Options`, and one of this command line."""
     options.define_flags()
-    flags.adopt_module_key_flags(options)
+    Group(options.STARTING, is_detail=True).DEFINE_bool("print_next", True, "Print what to type next at the end.")
 
 
 def main(_):
@@ -31,7 +32,7 @@ def main(_):
     from srn_tf.training.interruption import Stopped
 
     try:
-        metrics = train_run(settings, options.default_flagfile())
+        metrics = train_run(settings)
     except (Stopped, InputError) as error:
         if settings.restart and "same command" in str(error):  # which would delete what was just saved
             error.args = (f"{error} Leave out --restart then.",)
@@ -40,6 +41,8 @@ def main(_):
         print("Training is done. The same command without --train_only evaluates the test split and exports.")
         return
     print(f"\n{short_summary(metrics)}\n")
+    if not flags.FLAGS.print_next:
+        return
     run = f"--work_dir={settings.work_dir} --data_dir={settings.data_dir}"
     print(f"Look at answers: {command('visualize')} {run} --page --output_dir=LOOK")
     print(f"Predict:         {command('predict')} --saved_model={settings.work_dir}/export/1 --output=out.csv PHOTOS")

@@ -173,6 +173,4 @@ def _evaluate(run):
         raise InputError(f"{run.file}: {error}") from None
     if predictions.sizes is not None:
         result |= mean_ap_by_size(run.scores, predictions.labels, run.protocol, predictions.sizes)
-    if run.training_positives is not None:
-        result |= mean_ap_by_frequency(result["AP"], run.training_positives)
-    return result
+    return result | mean_ap_by_frequency(result["AP"], run.training_positives)

@@ -30,7 +30,7 @@ class Run:
         seed: str.
         output: str, name of the output that is compared, the model's final one.
         predictions: SavedPredictions with that output alone.
-        training_positives: list of C int, training images with each label; None where that is not recorded.
+        training_positives: list of C int, training images with each label.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Run:
     seed: str
     output: str
     predictions: SavedPredictions
-    training_positives: list | None = None
+    training_positives: list
 
     @property
     def scores(self):
@@ -95,7 +95,7 @@ def read_run(path, split):
     flags = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
     if flags.get("selective_prior"):
         flags["selective_prior"] = "a run"  # another for every seed
-    positives = description.get("training_positives")
+    positives = description["training_positives"]
     return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only, positives)
 
 

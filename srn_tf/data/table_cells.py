@@ -122,23 +122,32 @@ def as_lines(objects):
 
     Args:
         objects: list of (line number, dict). Of `objects`, as Hugging Face calls boxes and their categories, the
-            categories are taken as labels.
+            categories are taken as labels, from a dict of lists or from a dict for each box.
     Returns:
         list of (line number, cells), the header first: all keys in the order of their first appearance.
     """
-    objects = [(number, _with_labels(content)) for number, content in objects]
+    of_boxes = any(isinstance(one, dict) for _, content in objects for one in _listed(content.get("objects")))
+    objects = [(number, _with_labels(content, of_boxes)) for number, content in objects]
     header = list(dict.fromkeys(key for _, content in objects for key in content))
     return [(0, header), *((number, [_cell(content.get(key)) for key in header]) for number, content in objects)]
 
 
-def _with_labels(content):
+def _listed(value):
+    return value if isinstance(value, list) else []
+
+
+def _with_labels(content, of_boxes):
+    """A row with the categories of its objects as labels; `of_boxes` says that objects are a dict for each box."""
     boxes = content.get("objects")
+    if of_boxes and isinstance(boxes, list) and all(isinstance(box, dict) for box in boxes):
+        key = next((key for key in _CATEGORIES if any(key in box for box in boxes)), _CATEGORIES[0])
+        boxes = {key: [box.get(key) for box in boxes]}
     key = next((key for key in _CATEGORIES if key in boxes), None) if isinstance(boxes, dict) else None
     return content if key is None else {**{k: v for k, v in content.items() if k != "objects"}, "labels": boxes[key]}
 
 
 def _cell(value):
-    """A value of JSON as a cell: text, or a list of names."""
+    """A value of JSON as a cell: text, or a list of names, without those that are not known."""
     if isinstance(value, list):
-        return [str(name) for name in value]
+        return [str(name) for name in value if name is not None]
     return "" if value is None else str(value).strip()

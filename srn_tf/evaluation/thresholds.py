@@ -122,8 +122,6 @@ def tune_run(work_dir, split, metric, per_label):
     before = evaluate(scores, labels, protocol, names)
     values = tune(scores, labels, protocol, metric, per_label)
     after = evaluate(scores, labels, protocol, names, values)
-    # Runs of earlier versions do not say whether the data set has a validation split of its own.
-    validation_is_train = run.get("validation_is_train", run.get("validation_fraction") == 0)
     return {
         "run": os.path.abspath(work.path),
         "weights": digest_of(work.final) if os.path.isfile(work.final) else None,
@@ -133,7 +131,7 @@ def tune_run(work_dir, split, metric, per_label):
         "split": split,
         "images": len(labels),
         "protocol": protocol.name,
-        "is_training_data": split == "train" or validation_is_train,
+        "is_training_data": split == "train" or run["validation_is_train"],
         "before": {name: before["all"][name] for name in METRICS},
         "after": {name: after["all"][name] for name in METRICS},
         "labels_without_positives": before["labels_without_positives"],

@@ -2,7 +2,7 @@
 
 from srn_tf.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 
 
 def check_format(record, source):

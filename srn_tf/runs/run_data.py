@@ -16,8 +16,8 @@ def open_run_data(work, data_dir, prepared_dir=""):
         work: WorkDir of a run.
         data_dir, prepared_dir: as in training; prepared_dir is <work_dir>/dataset by default.
     Returns:
-        DataSet, and bool, whether the run was trained on it, by their fingerprints; a run without one, of an earlier
-        version, is taken to have been.
+        DataSet, and bool, whether the run was trained on it, by their fingerprints; a run without one (KNN on the
+        features of NUS-WIDE, which needs no prepared data set) is taken to have been.
     Raises:
         InputError: no run, no such data set, or one with other labels than the run's.
     """
@@ -28,7 +28,7 @@ def open_run_data(work, data_dir, prepared_dir=""):
     folder = str(dataset.builder.data_path)
     if os.path.commonpath(map(os.path.realpath, (data_dir, folder))) != os.path.realpath(data_dir):
         logger.info("Images are read from the prepared data in %s, not from %s.", folder, data_dir)
-    expected = run.get("fingerprint")
+    expected = run["fingerprint"]
     if not expected:
         logger.warning(
             "%s has no fingerprint of the run's data set. The data set in %s is assumed to be the same.",

@@ -92,33 +92,29 @@ class WorkDir:
             )
         return os.path.join(self.export, str(versions[-1]))
 
-    def claim(self, flagfile, defaults=""):
+    def claim(self, flagfile):
         """Makes the folder this run's own, against every other process as long as this one lives.
+
+        A new run is in it when `write_run` has written it. Until then it is as good as empty, whatever fails.
 
         Args:
             flagfile: the options as text.
-            defaults: all options at their defaults, as text. A run that began when a flag did not exist yet continues
-                if the flag has its default.
         Raises:
             InputError: another process is at work in it, it holds a run that began with other options (the
                 differences are shown), holds something else, or cannot be written.
         """
         try:
-            is_claimed = os.path.isfile(self.flags)
+            has_flags = os.path.isfile(self.flags)
             os.makedirs(self.path, exist_ok=True)
-            if not is_claimed and set(os.listdir(self.path)) - {"dataset", _LOCK}:
+            if not has_flags and set(os.listdir(self.path)) - {"dataset", _LOCK}:
                 raise InputError(
                     f"work_dir must be new, empty or the folder of this run. Received: {self.path!r}, which has other "
                     "files. Give another --work_dir."
                 )
             self._lock()
-            if is_claimed and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
+            if has_flags and os.path.isfile(self.run):  # without run.json nothing was trained with the flags there
                 with open(self.flags, encoding="utf-8", errors="replace") as file:
-                    self._check_same_flags(file.read(), flagfile, defaults)
-                return
-            os.makedirs(self.checkpoints, exist_ok=True)
-            with open(self.flags, "w", encoding="utf-8") as file:
-                file.write(flagfile)
+                    self._check_same_flags(file.read(), flagfile)
         except OSError as error:
             raise self._not_writable(error) from error
 
@@ -153,7 +149,7 @@ class WorkDir:
             return
         names = ("checkpoints", "log.jsonl", "metrics.json", "reliability.png", "predictions", "thresholds.json")
         try:
-            # run.json comes last: until then the flags there guard what is left. They are claim's to replace.
+            # run.json comes last: until then the flags there guard what is left. They are write_run's to replace.
             for name in (*names, "tensorboard", "export", "run.json"):
                 path = os.path.join(self.path, name)
                 if os.path.isdir(path):
@@ -195,12 +191,10 @@ class WorkDir:
             "space, or give another --work_dir."
         )
 
-    def _check_same_flags(self, before, now, defaults):
-        before, now, defaults = (text.splitlines() for text in (before, now, defaults))
-        known = {line.split("=")[0] for line in before}
+    def _check_same_flags(self, before, now):
+        before, now = before.splitlines(), now.splitlines()
         removed = [line for line in before if line not in now]
         added = [line for line in now if line not in before]
-        added = [line for line in added if line.split("=")[0] in known or line not in defaults]
         if removed or added:
             raise InputError(
                 f"work_dir {self.path!r} must be used with the flags of its run. Expected: "
@@ -208,22 +202,28 @@ class WorkDir:
                 "run's flags, or another --work_dir."
             )
 
-    def write_run(self, description):
-        """Writes run.json, or checks that the one there is of the same data set.
+    def write_run(self, description, flagfile):
+        """Writes flags.txt and run.json, or checks that the run there is of the same data set.
 
         Args:
-            description: JSON-ready dict with "labels" and, where there is one, "fingerprint", see
-                `data.datasets.DataSet.fingerprint`.
+            description: JSON-ready dict with "labels" and "fingerprint", see `data.datasets.DataSet.fingerprint`.
+            flagfile: as of `claim`.
         Raises:
-            InputError: other labels or another fingerprint; both sides are shown.
+            InputError: other labels or another fingerprint; both sides are shown. Or the folder cannot be written.
         """
         if not os.path.isfile(self.run):
+            try:
+                os.makedirs(self.checkpoints, exist_ok=True)
+                with open(self.flags, "w", encoding="utf-8") as file:
+                    file.write(flagfile)
+            except OSError as error:
+                raise self._not_writable(error) from error
             write_json(self.run, {"format": FORMAT, **description})
             return
         before = self.read_run()
         check_same_labels(before["labels"], description["labels"], f"The data set for work_dir {self.path!r}")
-        expected, received = (run.get("fingerprint") for run in (before, description))
-        if expected and received and expected != received:
+        expected, received = before["fingerprint"], description["fingerprint"]
+        if expected != received:
             raise InputError(
                 f"The data set must be the one that the run in {self.path!r} started with. Expected: fingerprint "
                 f"{expected}. Received: {received}. Give the original --data_dir, or another --work_dir."

@@ -65,7 +65,7 @@ class Predictor:
         tta: one of `choices.TTA`. Answers are then the mean probability over the views of an image, see
             `data.views.Views`, which are asked about one after the other.
         server: keyword arguments of `model_server.ModelServerEngine` from `server` on, or None: OpenVINO Model Server
-            computes the answers in place of `engine`.
+            computes the answers, and `engine` must be its default.
 
     Attributes:
         labels: list of C str, the label names in order.
@@ -78,12 +78,17 @@ class Predictor:
         training_positives: list of C int, training images with each label, None likewise.
 
     Raises:
-        InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project; or the engine
-            cannot be had.
+        InputError: the folder is missing, holds no SavedModel, a damaged one or one of another project; the engine
+            cannot be had; or both an engine and a server are given.
     """
 
     def __init__(self, saved_model_dir, engine=ENGINES[0], tta=TTA[0], server=None):
         self._path = os.fspath(saved_model_dir)
+        if server is not None and engine != ENGINES[0]:
+            raise InputError(
+                f"engine says what computes the answers here. Received: engine={engine!r} with a server, which has its "
+                "own engine. Remove one of them."
+            )
         _check_folder(self._path)
         self._engine = open_engine(engine, self._path) if server is None else None
         described = _read_description(self._path)
@@ -204,9 +209,10 @@ class Predictor:
             raise InputError(f"{rule}. Received: {self._path}, {self._engine.lacking(name, remedy)}")
         has_views = self._tta != TTA[0]
         if has_views and name != "serving_default":
+            call = "known labels" if name == "serve_known" else f"a call for {name}"
             raise InputError(
                 "tta averages plain answers, not those with known labels, maps or embeddings. Received: "
-                f"tta={self._tta!r} with a call for {name}. Leave one of them out."
+                f"tta={self._tta!r} with {call}. Leave one of them out."
             )
         files = to_image_files(images)
         try:
@@ -269,7 +275,7 @@ def _read_description(path):
         labels = [str(label) for label in description["labels"]]
         thresholds = np.broadcast_to(np.float64(description["thresholds"]), [len(labels)])
         maps = [Map(**{**a_map, "range": tuple(a_map["range"])}) for a_map in description["maps"]]
-        regions = [Regions(**regions) for regions in description.get("regions", [])]
+        regions = [Regions(**regions) for regions in description["regions"]]
         run = dict(description["run"])
         if run.get("training_positives") is not None:
             np.array(run["training_positives"], np.int64).reshape([len(labels)])  # ValueError: not one per label

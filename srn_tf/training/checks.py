@@ -12,7 +12,7 @@ from srn_tf.choices import RANKING_LOSSES
 from srn_tf.data.augments import SPLICED
 from srn_tf.data.features import check_features
 from srn_tf.errors import InputError
-from srn_tf.training.freezing import planned_stage, untrained_parts
+from srn_tf.training.freezing import apply_stage, planned_stage, untrained_parts
 from srn_tf.training.schedule import make_schedule
 from srn_tf.training.unspecified import check_unspecified
 
@@ -92,14 +92,14 @@ def _check_augmentation(plan, model, strategy):
 
 
 def _check_something_trains(plan, model):
-    """Raises InputError for a stage whose weights are all frozen."""
+    """Raises InputError for a stage whose weights are all frozen; what draws or counts has weights that never learn."""
     for name in plan.stages:
-        stage = planned_stage(model.stages[name], plan)
-        if plan.frozen_parts and not any(model.parts[part].weights for part in stage.trains):
+        if not apply_stage(model, planned_stage(model.stages[name], plan), plan.frozen_norms):
+            frozen = {"frozen_parts": plan.frozen_parts, "frozen_norms": plan.frozen_norms}
+            received = " and ".join(f"--{flag}={','.join(parts)}" for flag, parts in frozen.items() if parts)
             raise InputError(
-                f"Stage {name} must train at least one of its parts {', '.join(model.stages[name].trains)}. Received: "
-                f"--frozen_parts={','.join(plan.frozen_parts)}. Freeze fewer parts, or leave the stage out of "
-                "--stages."
+                f"Stage {name} must train a weight of its parts {', '.join(model.stages[name].trains)}. Received: "
+                f"{received}, with which none learns. Freeze fewer parts, or leave the stage out of --stages."
             )
 
 
@@ -159,7 +159,7 @@ def check_same_stack(work, meta):
     Raises:
         InputError: it began with the other stack.
     """
-    began, here = meta.get("versions", stack.versions()), stack.versions()
+    began, here = meta["versions"], stack.versions()
     if stack.is_same(began, here):
         return
     weights = glob.glob(os.path.join(glob.escape(work.checkpoints), "*.npz"))

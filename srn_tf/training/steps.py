@@ -27,7 +27,8 @@ def term_values(term, outputs, batch, label_loss, seed):
     logits, *masks = read.values()
     if "counted" in batch:
         masks.append(batch["counted"])
-    return label_loss(batch["y"], logits, functools.reduce(tf.multiply, masks) if masks else None, seed)
+    values = label_loss(batch["y"], logits, functools.reduce(tf.multiply, masks) if masks else None, seed)
+    return values * batch["image_weight"] if "image_weight" in batch else values
 
 
 class _Batch(dict):
@@ -57,7 +58,7 @@ def loss_gradients(
         terms: tuple of models.model.Term.
         variables: address -> tf.Variable, those that this stage trains; there is no gradient for others.
         batch: {"image": float32 (b, S, S, 3) or features, "y": float32 (b, C)} and perhaps "counted" (see
-            `training.losses`).
+            `training.losses`) and "image_weight" (see `unspecified.with_image_weights`).
         global_batch_size: images per step over all replicas.
         label_loss: see `term_values`.
         seed: two integers that differ in every step, replica and piece.

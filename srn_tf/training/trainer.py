@@ -53,12 +53,13 @@ class Trainer:
         work: WorkDir. All workers read it; only the chief writes.
         summaries: training.summaries.Summaries.
         trained: names of the model's parts that already hold learned weights.
+        prior: float64 (C,) of `unspecified.label_prior` for unspecified="selective".
 
     Raises:
         InputError: see `check_plan`.
     """
 
-    def __init__(self, model, strategy, dataset, plan, work, summaries, trained=()):
+    def __init__(self, model, strategy, dataset, plan, work, summaries, trained=(), prior=None):
         self._model, self._strategy, self._dataset = model, strategy, dataset
         self._plan, self._work, self._summaries = plan, work, summaries
         check_plan(plan, model, strategy, dataset)
@@ -69,12 +70,12 @@ class Trainer:
         self._steps_per_epoch = num_images // plan.batch_size
         if plan.cache != "features":  # Made once, so that its cache serves every epoch.
             self._records = cached(dataset.records("train"), plan.cache, model.image_size, plan.crops)
-        mode = unspecified.mode_of(plan, dataset)
+        self._mode = mode = unspecified.mode_of(plan, dataset)
         has_unspecified = dataset.has_unspecified or dataset.dropped is not None
         self._leaves_out = mode != "negative" and has_unspecified  # in training
         self._leaves_out_in_validation = mode != "negative" and dataset.has_unspecified
         self._validation_loss = make_loss(**unspecified.loss_options(plan), positive_weights=self._positive_weights())
-        self._loss = unspecified.training_loss(self._validation_loss, mode, plan, dataset)
+        self._loss = unspecified.training_loss(self._validation_loss, mode, plan, dataset.labels, prior)
         self._meta = {"labels": list(dataset.labels), "trained": list(trained)}  # of every file of weights
         self._states = States(work.states, plan.keep_checkpoints)
         self._is_chief = distribution.is_chief(strategy)
@@ -135,7 +136,7 @@ class Trainer:
             check_same_labels(self._dataset.labels, state[1]["labels"], self._work.states)
             check_same_stack(self._work, state[1])
             first = state[1]["stage_index"]
-            self._meta["trained"] = state[1].get("trained", list(self._model.parts))
+            self._meta["trained"] = state[1]["trained"]
         else:
             warn_of_untrained(self._plan, self._model, self._meta["trained"])
         if self._is_chief and os.path.isfile(self._work.log):  # epochs after the saved state are logged again
@@ -239,6 +240,8 @@ class Trainer:
             effects=plan.effects,
             fast_decode=plan.fast_decode,
         )
+        if self._mode == "normalize":
+            batches = batches.map(unspecified.with_image_weights)
         replicas = distribution.num_local_replicas(self._strategy)
         return replica_stacks(batches, replicas, plan.steps_per_call)
 
@@ -431,12 +434,12 @@ class Trainer:
 
 
 def kept_weights(path):
-    """Which weights a stage's file holds, "plain" or "average": an earlier version kept averages alone.
+    """Which weights a stage's file holds, "plain" or "average".
 
     Args:
         path: file of `WorkDir.stage_weights` or `best_weights`, of a run with averages.
     """
-    return checkpoint.load_meta(path).get("weights", "average")
+    return checkpoint.load_meta(path)["weights"]
 
 
 def validation_text(validation):

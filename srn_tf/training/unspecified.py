@@ -42,8 +42,8 @@ def check_unspecified(plan, dataset, stages):
         plan, dataset: as of `mode_of`.
         stages: name -> models.model.Stage, those of the plan.
     Raises:
-        InputError: a treatment is asked for and there are none, "selective" for a loss that compares labels or leaves
-            some out by itself, or see `label_prior`.
+        InputError: a treatment is asked for and there are none, or "selective" for a loss that compares labels or
+            leaves some out by itself.
     """
     if plan.unspecified == "auto":
         return
@@ -67,32 +67,27 @@ def check_unspecified(plan, dataset, stages):
                 f"unspecified=selective needs a loss of all labels. Received: stage {name}, whose loss leaves out the "
                 "labels that the network is told. Use another --unspecified, such as ignore."
             )
-    if plan.selective_prior:
-        label_prior(plan.selective_prior, dataset)
 
 
-def training_loss(loss, mode, plan, dataset):
-    """The loss of training, made of the loss of specified labels.
+def training_loss(loss, mode, plan, labels, prior=None):
+    """The loss of training, made of the loss of specified labels; see also `with_image_weights`.
 
     Args:
         loss: which leaves out what is not counted.
         mode: see `mode_of`.
-        plan, dataset: as there.
+        plan: TrainingPlan.
+        labels: C label names.
+        prior: float64 (C,) of `label_prior`, for "selective".
     Returns:
         callable, as `loss`.
-    Raises:
-        InputError: see `label_prior`.
     """
-    if mode == "normalize":
-        return normalized_loss(loss)
     if mode != "selective":
         return loss
     of_unspecified = loss
     if plan.loss == "asymmetric":
         of_unspecified = make_loss(**loss_options(dataclasses.replace(plan, asl_gamma_neg=plan.selective_gamma)))
-    prior = label_prior(plan.selective_prior, dataset)
     is_likely = prior > plan.selective_threshold
-    likely = [f"{name} {value:.2f}" for name, value, so in zip(dataset.labels, prior, is_likely) if so]
+    likely = [f"{name} {value:.2f}" for name, value, so in zip(labels, prior, is_likely) if so]
     logger.info(
         "Unspecified labels are negative, but for the %d most probable of each batch per image, and for those with a "
         "prior above %g: %s.",
@@ -109,18 +104,21 @@ def loss_options(plan):
     return {"name": plan.loss, **{name: getattr(plan, name) for name in names}}
 
 
-def normalized_loss(loss):
-    """A loss of specified labels that weighs an image the more, the fewer it has: by 1 / (1 + number) + 1.
+def with_image_weights(batch):
+    """Adds the weights of images for mode "normalize": 1 / (1 + n) + 1, n being the specified labels of an image.
+
+    A label counts in n whether or not the network is told it, so that what C-Tran draws does not weigh images.
 
     Source: "ignore_normalize_classes" of the authors' code, after Durand et al., "Learning a deep ConvNet for
     multi-label classification with partial labels", CVPR 2019.
+
+    Args:
+        batch: see `models.model.Term`.
+    Returns:
+        dict, the batch with "image_weight", float32 (b,), which `steps.term_values` multiplies the label loss by.
     """
-
-    def normalized(y, logits, counted=None, seed=(0, 0)):
-        number = tf.reduce_sum(tf.ones_like(y) if counted is None else counted, axis=1)
-        return (1.0 / (1.0 + number) + 1.0) * loss(y, logits, counted, seed)
-
-    return normalized
+    number = tf.reduce_sum(batch.get("counted", tf.ones_like(batch["y"])), axis=1)
+    return {**batch, "image_weight": 1.0 / (1.0 + number) + 1.0}
 
 
 def selective_loss(loss, of_unspecified, is_likely, top_k, weight=1.0):
@@ -159,7 +157,7 @@ def _below_the_top(logits, counted, top_k):
 
 
 def label_prior(path, dataset):
-    """How probable each label is on an image of the data set, for `selective_loss`.
+    """How probable each label is on an image of the data set, for `selective_loss`; a run keeps it in run.json.
 
     Differs from the source: the authors average over the training images. Here a run's folder gives the average over
     its validation images, which are held out and whose predictions every run keeps.

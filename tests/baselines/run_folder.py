@@ -17,17 +17,20 @@ def write_run(path, model="main_net", **changes):
     config = ModelConfig(model, "small", 56, METHODS[model].settings(**settings))
     network = build_model(config, LABELS)
     work = WorkDir(str(path))
-    work.claim(f"--model={model}\n--dataset=scenes\n--seed=3\n")
     description = {
         "dataset": "scenes",
         "protocol": "scenes",
         "validation_fraction": 0.1,
+        "validation_is_train": False,
         "labels": list(LABELS),
+        "fingerprint": "12ab",
+        "training_positives": [1] * len(LABELS),
         "model": dataclasses.asdict(config),
         "stages": ["cls"],
         "seed": 3,
+        "code": {"commit": "12ab"},
         **changes,
     }
-    work.write_run(description)
+    work.write_run(description, f"--model={model}\n--dataset=scenes\n--seed=3\n")
     save_weights(work.final, network, {"labels": list(LABELS)})
     return network

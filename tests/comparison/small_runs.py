@@ -43,7 +43,8 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flags.txt").write_text("".join(f"--{flag}={value}\n" for flag, value in flags.items()))
-    run = {"format": 2, "dataset": dataset, "protocol": protocol, **({"final": final} if final else {})}
+    run = {"format": 3, "dataset": dataset, "protocol": protocol}
+    run |= {"validation_is_train": False, "training_positives": [3, 2, 1], **({"final": final} if final else {})}
     (folder / "run.json").write_text(json.dumps(run))
     predictions = SavedPredictions(
         names=np.array(saved.get("names", IMAGES)),

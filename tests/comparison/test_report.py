@@ -9,6 +9,7 @@ from srn_tf.comparison import report
 from srn_tf.comparison.differences import Difference
 from srn_tf.comparison.report import Heading, Paragraph, Picture, Table
 from srn_tf.comparison.rows import compare_runs
+from srn_tf.evaluation.frequency import NOTE
 from srn_tf.evaluation.sizes import LabelSizes
 from tests.comparison.small_runs import PERFECT, TRUTH, WEAK, write_run
 
@@ -48,12 +49,13 @@ def test_main_table(tmp_path):
     over the square root of 2. The three highest at 0.5 or more are all those predicted."""
     table = report.main_table(compared(tmp_path, *RUNS))
     rates = ("F1-C", "P-C", "R-C", "F1-O", "P-O", "R-O")
-    assert table.groups == (("", ("Method", "Seeds")), ("All", ("mAP", *rates)), ("top-3", rates))
+    frequencies = ("mAP by frequency", ("head", "middle", "tail"))
+    assert table.groups == (("", ("Method", "Seeds")), ("All", ("mAP", *rates)), ("top-3", rates), frequencies)
     weak = ["82.2", "88.9", "83.3", "80.0", "80.0", "80.0"]
     srn = ["91.1 ± 12.6*", "94.4 ± 7.9*", "91.7 ± 11.8*", "90.0 ± 14.1*", "90.0 ± 14.1*", "90.0 ± 14.1*"]
     assert [texts(row) for row in table.rows] == [
-        ["weak", "1", "88.9", *weak, *weak],
-        ["srn", "2", "94.4 ± 7.9*", *srn, *srn],
+        ["weak", "1", "88.9", *weak, *weak, "100.0*", "66.7", "100.0*"],
+        ["srn", "2", "94.4 ± 7.9*", *srn, *srn, "100.0 ± 0.0*", "83.3 ± 23.6*", "100.0 ± 0.0*"],
     ]
     assert table.printed is None
 
@@ -63,10 +65,10 @@ def test_map_by_size(tmp_path):
     sizes = LabelSizes(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.001, 0.5, 0.002]))
     comparison = compared(tmp_path, *RUNS, sizes=sizes)
     table = report.main_table(comparison)
-    assert table.groups[-1] == ("mAP by size", ("small", "medium", "large"))
-    assert [texts(row)[-3:] for row in table.rows] == [["75.0", "-", "100.0*"], ["87.5 ± 17.7*", "-", "100.0 ± 0.0*"]]
+    assert table.groups[-2] == ("mAP by size", ("small", "medium", "large"))
+    assert [texts(row)[-6:-3] for row in table.rows] == [["75.0", "-", "100.0*"], ["87.5 ± 17.7*", "-", "100.0 ± 0.0*"]]
     assert any("Over: small 2 labels, 2 pairs; medium 0" in note for note in notes(comparison))
-    assert report.table_csv(comparison).splitlines()[0].endswith("mAP by size large,mAP by size large sd")
+    assert "mAP by size large,mAP by size large sd" in report.table_csv(comparison).splitlines()[0]
 
 
 def test_marks(tmp_path):
@@ -131,9 +133,11 @@ def test_notes(tmp_path):
         "The highest value of our rows in each column is marked (bold or *).",
         "± is the standard deviation over seeds (n - 1).",
     ]
-    assert found[3] == "Protocol: scenes." and found[4].startswith("Labels: 1 is positive")
-    assert found[4:] == comparison.protocol.definition.splitlines()
-    assert [note[:6] for note in notes(compared(tmp_path / "alone", RUNS[0]))[:2]] == ["Scores", "Protoc"]
+    assert found[3] == NOTE and found[4].startswith("mAP by frequency covers: head 1 labels, 3 to 3 training images")
+    assert found[5] == "Protocol: scenes." and found[6].startswith("Labels: 1 is positive")
+    assert found[6:] == comparison.protocol.definition.splitlines()
+    alone = [note[:6] for note in notes(compared(tmp_path / "alone", RUNS[0]))[:4]]
+    assert alone == ["Scores", "mAP by", "mAP by", "Protoc"]
 
 
 def test_blocks(tmp_path):
@@ -168,7 +172,7 @@ def test_table_csv(tmp_path):
     comparison = compared(tmp_path, *RUNS, dataset="coco2014", protocol="coco")
     header, weak, srn, *printed = csv.reader(report.table_csv(comparison).splitlines())
     assert header[:5] == ["method", "source", "seeds", "All mAP", "All mAP sd"]
-    assert header[-2:] == ["top-3 R-O", "top-3 R-O sd"] and len(header) == 3 + 2 * 13
+    assert header[-2:] == ["mAP by frequency tail", "mAP by frequency tail sd"] and len(header) == 3 + 2 * 16
     assert weak[:5] == ["weak", "ours", "1", "88.888889", ""]
     assert srn[:5] == ["srn", "ours", "2", "94.444444", "7.856742"]
     assert printed[0][:5] == ["WARP", "Zhu et al., CVPR 2017, Table 2", "", "", ""]

@@ -74,11 +74,11 @@ def test_no_predictions(tmp_path):
 def test_a_run_of_another_version(tmp_path, content):
     path = write_run(tmp_path, FLAGS)
     (tmp_path / "run.json").write_text(content)
-    with refused("run.json must have format 2, of this version of srn_tf. Received: format 1. Train the run again"):
+    with refused("run.json must have format 3, of this version of srn_tf. Received: format 1. Train the run again"):
         read_run(path, "test")
 
 
-@pytest.mark.parametrize("content", ['{"format": 2}', '{"format": 2, "dataset": "scenes"}'])
+@pytest.mark.parametrize("content", ['{"format": 3}', '{"format": 3, "dataset": "scenes"}'])
 def test_run_json_that_says_nothing(tmp_path, content):
     path = write_run(tmp_path, FLAGS)
     (tmp_path / "run.json").write_text(content)

@@ -470,17 +470,19 @@ def test_cvat(tmp_path, kind):
 # Hugging Face, https://huggingface.co/docs/datasets/image_dataset, "ImageFolder".
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "objects", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "objects", "boxes", "parquet"])
 def test_huggingface(tmp_path, kind):
+    """A category or label that is null is none, and not one of the name None."""
     rows = {"train": [("1.png", ["cat", "dog"]), ("2.png", [])], "test": [("sub/1.png", ["dog"])]}
     for split, images in rows.items():
         write(tmp_path, {f"{split}/{name}": None for name, _ in images})
-        objects = [
-            {"file_name": name, "objects": {"bbox": [[0, 0, 1, 1]] * len(names), "categories": names}}
-            if kind == "objects"
-            else {"file_name": name, "text": f"a {name}", "labels": names}
-            for name, names in images
-        ]
+        form = {
+            "objects": lambda names: {"objects": {"bbox": [[0, 0, 1, 1]] * len(names), "categories": names}},
+            "boxes": lambda names: {"objects": [{"bbox": [0, 0, 1, 1], "category": one} for one in [*names, None][:2]]},
+            "jsonl": lambda names: {"text": "a photograph", "labels": [*names, None]},
+            "parquet": lambda names: {"text": "a photograph", "labels": names},
+        }
+        objects = [{"file_name": name, **form[kind](names)} for name, names in images if kind != "csv"]
         path = tmp_path / split / f"metadata.{kind}"
         if kind == "csv":
             path.write_text("file_name,cat,dog\n" + "".join(f"{n},{'cat' in s},{'dog' in s}\n" for n, s in images))

@@ -258,8 +258,6 @@ def test_labels_without_positives_keep_half_and_are_named(tmp_path):
     [
         ({"validation_fraction": 0.0, "validation_is_train": True}, "validation", True),
         ({"validation_fraction": 0.0, "validation_is_train": False}, "validation", False),  # the data set has its own
-        ({"validation_fraction": 0.0}, "validation", True),  # a run that does not say
-        ({"validation_fraction": 0.1}, "validation", False),
         ({"validation_fraction": 0.1, "validation_is_train": False}, "train", True),
     ],
 )

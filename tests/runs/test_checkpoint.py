@@ -122,7 +122,7 @@ def test_weights_of_another_version(model, saved, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 1)
     checkpoint.save_weights(saved, model, {"labels": LABELS})
     assert_refused(
-        saved, model, r"must have format 2, of this version of srn_tf\. Received: format 1\. Train the run again"
+        saved, model, r"must have format 3, of this version of srn_tf\. Received: format 1\. Train the run again"
     )
 
 
@@ -225,7 +225,7 @@ def test_the_file_is_numpys_own(saved):
     with np.load(saved) as file:
         names, meta = file.files, str(file["__meta__"])
         arrays = {name: file[name] for name in names if name != "__meta__"}
-    assert json.loads(meta) == {"labels": LABELS, "stage": "all", "format": 2}
+    assert json.loads(meta) == {"labels": LABELS, "stage": "all", "format": 3}
     small.assert_bit_equal(arrays, checkpoint.load_arrays(saved)[0])
 
 

@@ -74,8 +74,8 @@ def test_the_read_out_of_csra_is_asked_for_and_leaves_the_run_as_it_is(tiny_scen
         run.evaluate_run(str(tmp_path / "SRN"), tiny_scenes_dir, "validation", csra_at_test=0.5)
 
 
-def test_a_run_that_does_not_say_what_it_was_trained_on(tiny_scenes_dir, tmp_path, caplog):
-    write_run(tmp_path)
+def test_a_run_without_a_prepared_data_set(tiny_scenes_dir, tmp_path, caplog):
+    write_run(tmp_path, fingerprint=None)
     assert open_run_data(WorkDir(str(tmp_path)), tiny_scenes_dir)[1]
     assert (
         f"run.json has no fingerprint of the run's data set. The data set in {tiny_scenes_dir} is assumed"

@@ -17,13 +17,16 @@ from srn_tf.runs import work_dir
 from srn_tf.runs.work_dir import WorkDir, code_version
 
 FLAGS = "--model=srn\n--batch_size=8\n--seed=0\n"
+RUN = {"labels": [], "fingerprint": "12ab"}
 
 
 def test_a_new_folder_is_claimed(tmp_path):
     work = WorkDir(str(tmp_path / "a" / "run"))
     work.claim(FLAGS)
+    assert os.listdir(work.path) == [".lock"]
+    work.write_run(RUN, FLAGS)
     assert Path(work.flags).read_text() == FLAGS
-    assert sorted(os.listdir(work.path)) == [".lock", "checkpoints", "flags.txt"]
+    assert sorted(os.listdir(work.path)) == [".lock", "checkpoints", "flags.txt", "run.json"]
 
 
 def test_where_things_are(tmp_path):
@@ -47,7 +50,7 @@ def test_versions_of_the_export(tmp_path):
 def test_the_same_flags_may_come_again(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
-    work.write_run({"labels": []})
+    work.write_run(RUN, FLAGS)
     (tmp_path / "log.jsonl").write_text("{}\n")
     work.claim(FLAGS)
     assert (tmp_path / "log.jsonl").read_text() == "{}\n"
@@ -61,7 +64,7 @@ def test_a_folder_that_holds_only_the_prepared_data_set_is_new(tmp_path):
 def test_other_flags_are_shown_on_both_sides(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
-    work.write_run({"labels": []})
+    work.write_run(RUN, FLAGS)
     with pytest.raises(InputError, match=r"--batch_size=8.*Received: --batch_size=16") as raised:
         work.claim(FLAGS.replace("size=8", "size=16"))
     assert "--seed" not in str(raised.value) and "\n" not in str(raised.value)
@@ -73,30 +76,21 @@ def test_other_flags_are_shown_on_both_sides(tmp_path):
     assert Path(work.flags).read_text() == FLAGS
 
 
-def test_a_run_continues_that_began_before_a_flag_was_there(tmp_path):
-    work = WorkDir(str(tmp_path))
-    work.claim(FLAGS)
-    work.write_run({"labels": []})
-    defaults = "--model=srn\n--batch_size=96\n--seed=0\n--optimizer=sgd\n--xla=false\n"
-    work.claim(FLAGS + "--optimizer=sgd\n--xla=false\n", defaults)
-    assert Path(work.flags).read_text() == FLAGS
-    with pytest.raises(InputError, match=r"Expected: none of these. Received: --optimizer=adam\. Use"):
-        work.claim(FLAGS + "--optimizer=adam\n--xla=false\n", defaults)
-    with pytest.raises(InputError, match=r"Expected: --batch_size=8. Received: --batch_size=96\. Use"):
-        work.claim(FLAGS.replace("size=8", "size=96"), defaults)  # its default, but the run has another
-
-
 def test_flags_that_never_began_to_train_may_be_mended(tmp_path):
+    """Whether the first start ended before it wrote its flags, or between flags.txt and run.json."""
     work = WorkDir(str(tmp_path))
     work.claim("--stages=wrong\n")
     work.claim(FLAGS)
+    Path(work.flags).write_text("--stages=wrong\n")
+    work.claim(FLAGS)
+    work.write_run(RUN, FLAGS)
     assert Path(work.flags).read_text() == FLAGS
 
 
 def test_flags_that_are_not_text(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
-    work.write_run({"labels": []})
+    work.write_run(RUN, FLAGS)
     Path(work.flags).write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="must be used with the flags of its run"):
         work.claim(FLAGS)
@@ -133,7 +127,7 @@ def test_a_read_only_folder(tmp_path, monkeypatch, act, module, name):
     """The refusal is made here, because root may write anywhere."""
     work = WorkDir(str(tmp_path / "run"))
     work.claim(FLAGS)
-    work.write_run({"labels": []})
+    work.write_run(RUN, FLAGS)
     before = sorted(os.listdir(work.path))
     monkeypatch.setattr(module, name, refuse)
     with pytest.raises(InputError, match=r"work_dir must be writable. Received: .*run' \(Permission denied\)"):
@@ -146,7 +140,9 @@ def test_a_read_only_folder(tmp_path, monkeypatch, act, module, name):
 HOLD = """
 import sys
 from srn_tf.runs.work_dir import WorkDir
-WorkDir(sys.argv[1]).claim(sys.argv[2])
+work = WorkDir(sys.argv[1])
+work.claim(sys.argv[2])
+work.write_run({"labels": [], "fingerprint": "12ab"}, sys.argv[2])
 print("claimed", flush=True)
 sys.stdin.read()
 """
@@ -154,7 +150,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that has claimed the folder; it ends when its input does."""
+    """Another process that has begun a run in the folder; it ends when its input does."""
     command = [sys.executable, "-c", HOLD, tmp_path, FLAGS]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, cwd=Path(work_dir.__file__).parents[2], **pipes)
@@ -212,7 +208,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
 def test_restart_removes_a_run_and_nothing_else(tmp_path):
     work = WorkDir(str(tmp_path))
     work.claim(FLAGS)
-    work.write_run({"labels": []})
+    work.write_run(RUN, FLAGS)
     for path in (work.log, work.metrics, work.reliability, tmp_path / "thresholds.json", tmp_path / "notes.txt"):
         Path(path).write_text("x")
     for folder in (work.states, work.tensorboard, os.path.join(work.export, "1"), tmp_path / "predictions"):
@@ -225,6 +221,7 @@ def test_restart_removes_a_run_and_nothing_else(tmp_path):
     assert (tmp_path / "dataset" / "shard").read_text() == "x"
     other = FLAGS.replace("size=8", "size=16")
     work.claim(other)
+    work.write_run(RUN, other)
     assert Path(work.flags).read_text() == other
     assert os.listdir(work.checkpoints) == []
 
@@ -253,28 +250,23 @@ def test_restart_of_a_folder_that_is_no_runs(tmp_path, flags):
 
 def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     work = WorkDir(str(tmp_path))
-    work.write_run({"labels": ["a", "b"], "seed": 1})
-    work.write_run({"labels": ["a", "b"], "seed": 2})
-    assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
+    first = {**RUN, "labels": ["a", "b"], "seed": 1}
+    work.write_run(first, FLAGS)
+    work.write_run({**first, "seed": 2}, FLAGS)
+    assert work.read_run() == {"format": 2, **first}
     with pytest.raises(InputError, match=r"Expected at position 1: 'b'. Received: 'c'"):
-        work.write_run({"labels": ["a", "c"]})
-    assert work.read_run() == {"format": 2, "labels": ["a", "b"], "seed": 1}
+        work.write_run({**first, "labels": ["a", "c"]}, FLAGS)
+    assert work.read_run() == {"format": 2, **first}
 
 
 def test_another_data_set_of_the_same_labels(tmp_path):
     work = WorkDir(str(tmp_path))
-    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
-    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
+    work.write_run({"labels": ["a"], "fingerprint": "12ab"}, FLAGS)
+    work.write_run({"labels": ["a"], "fingerprint": "12ab"}, FLAGS)
     with pytest.raises(InputError, match=r"Expected: fingerprint 12ab\. Received: 34cd\. .*--data_dir") as raised:
-        work.write_run({"labels": ["a"], "fingerprint": "34cd"})
+        work.write_run({"labels": ["a"], "fingerprint": "34cd"}, FLAGS)
     assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
     assert work.read_run() == {"format": 2, "labels": ["a"], "fingerprint": "12ab"}
-
-
-def test_a_run_that_began_before_fingerprints_were_kept_continues(tmp_path):
-    work = WorkDir(str(tmp_path))
-    work.write_run({"labels": ["a"]})
-    work.write_run({"labels": ["a"], "fingerprint": "12ab"})
 
 
 def test_run_json_that_is_not_there_or_damaged(tmp_path):

@@ -65,6 +65,8 @@ def test_other_models_and_answers_are_refused(server, folder, served_model):
     server.model = pixels
     with pytest.raises(InputError, match="does not have the requested model and version. Received from lynx on "):
         Predictor(folder, server={"server": server.address, "model_name": "lynx"})
+    with pytest.raises(InputError, match="engine says what .* here. Received: engine='openvino' with a server"):
+        Predictor(folder, engine="openvino", server={"server": server.address})
     served = Predictor(folder, server={"server": server.address})
     server.change = lambda outputs: {"probabilities": outputs["probabilities"][:, :2]}
     with pytest.raises(InputError, match=r"probabilities of shape \(1, 3\). Received from srn on .*: \(1, 2\), or"):

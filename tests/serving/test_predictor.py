@@ -204,7 +204,8 @@ def save_plain_model(folder, description):
 
 
 def test_a_signature_that_is_not_there(tmp_path):
-    description = {"labels": ["a", "b", "c"], "image_size": 56, "thresholds": [0.5] * 3, "maps": [], "run": {}}
+    description = {"labels": ["a", "b", "c"], "image_size": 56, "thresholds": [0.5] * 3, "run": {}}
+    description |= {"maps": [], "regions": []}
     predictor = Predictor(save_plain_model(tmp_path / "1", json.dumps(description)))
     with pytest.raises(InputError, match="Received: .*1, which has no signature embed. Export it again."):
         predictor.embed(IMAGES[:1])

@@ -132,6 +132,10 @@ def test_bad_score_files(tmp_path):
                 ["--known_fraction goes with neither --ranking nor --top_k"],
             ),
             (
+                ["--saved_model=M", "--known_fraction=0.5", "--tta=flip"],
+                ["--tta cannot be used with --known_fraction", "Received: --tta=flip and --known_fraction=0.5"],
+            ),
+            (
                 ["--saved_model=M", "--dataset=scenes", "--data_dir=D", "--csra_at_test=0.2"],
                 ["--csra_at_test needs --work_dir. Received: --csra_at_test=0.2 without it. Export the run"],
             ),

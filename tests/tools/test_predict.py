@@ -157,6 +157,10 @@ BAD = {
         ["{images}", "--saved_model=", "--server=grpc://h:1", "--known=dog:1"],
         "--known cannot be used with --server. Received: --known=dog:1 with --server=grpc://h:1.",
     ),
+    "views with known labels": (
+        ["{images}", "--known=dog:1", "--tta=flip"],
+        "--tta cannot be used with --known, because",
+    ),
     "known labels in another form": (["{images}", "--known=dog"], "LABEL:0 for one that is not, separated by commas"),
     "contradictory": (["{images}", "--known=dog:1,dog:0"], "known must name each label once. Received: 'dog' twice"),
     "top_k alone": (["{images}", "--top_k=2"], "--write=top_k and --top_k=K must be given together"),

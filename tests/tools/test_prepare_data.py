@@ -191,5 +191,6 @@ def test_help_shows_the_flags():
     process = start_tool("--help")
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+    assert "--label_order" not in output and "--helpfull shows more flags: Published data sets." in output
     for flag in ("--source_dir", "--store_size", "--max_rejected", "--beam_runner"):
         assert flag in output

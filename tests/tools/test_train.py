@@ -1,12 +1,16 @@
 """tools/train.py as a user runs it: bad input is one line on stderr and a status."""
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from srn_tf.models.registry import METHODS
+from srn_tf.options import Options
 from srn_tf.runs.work_dir import WorkDir
 from tests.tools.running import mostly_slow
 
@@ -74,8 +78,7 @@ def test_bad_data_and_folders(tiny_scenes_dir, tmp_path):
     empty, other = tmp_path / "empty", WorkDir(str(tmp_path / "other"))
     empty.mkdir()
     Path(other.path).mkdir()
-    Path(other.flags).write_text("--model=main_net\n")
-    other.write_run({"labels": []})
+    other.write_run({"labels": []}, "--model=main_net\n")
     scenes = f"--data_dir={tiny_scenes_dir}"
     cases = [
         (
@@ -92,9 +95,28 @@ def test_bad_data_and_folders(tiny_scenes_dir, tmp_path):
         assert_refused(process, *parts)
 
 
-def test_help_shows_the_flags():
-    process = start_tool("--help")
+def help_in_groups(*arguments):
+    """Heading -> names of the flags below it, and the whole text."""
+    process = start_tool(*arguments)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
-    for flag in ("--data_dir", "--srn_head", "--weight_decay"):
-        assert flag in output
+    parts = re.split(r"^([A-Z].*):$", output, flags=re.MULTILINE)[1:]
+    return {
+        heading: re.findall(r"^  --(?:\[no\])?(\w+):", text, re.MULTILINE)
+        for heading, text in zip(parts[::2], parts[1::2], strict=True)
+    }, output
+
+
+def test_help_shows_the_main_flags_by_topic_and_helpfull_all():
+    main, text = help_in_groups("-h")
+    assert next(iter(main.items())) == ("Data and folders", ["data_dir", "dataset", "validation_fraction", "work_dir"])
+    assert {"model", "backbone"} < set(main["Model"]) and "epochs" in main["Training"]
+    assert len(text.splitlines()) < 150 and "--helpfull shows more flags: Data and folders; Settings of the m" in text
+    full, _ = help_in_groups("--helpfull")
+    assert main.items() < full.items() and "weight_decay" in full["Training, in detail"]
+    names = [name for group in full.values() for name in group]
+    fields = ["print_next"] + [
+        field.name for method in METHODS.values() for field in dataclasses.fields(method.settings)
+    ]
+    fields += [field.name for field in dataclasses.fields(Options) if field.name != "settings"]
+    assert sorted(names) == sorted(set(fields))

@@ -146,11 +146,11 @@ def untrained_run(tiny_scenes_dir, tmp_path):
     description = {
         "labels": labels,
         "model": dataclasses.asdict(config),
-        "format": 2,
+        "format": 3,
         "dataset": "scenes",
         "protocol": "scenes",
     }
-    description |= {"stages": ["cls"], "validation_fraction": 0.1}
+    description |= {"stages": ["cls"], "validation_fraction": 0.1, "validation_is_train": False}
     (tmp_path / "run.json").write_text(json.dumps(description))
     run.evaluate_run(str(tmp_path), tiny_scenes_dir, "validation")
     return tmp_path

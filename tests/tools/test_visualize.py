@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from srn_tf.data.datasets import open_dataset
 from srn_tf.data.scene_drawing import LABELS
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
@@ -25,14 +26,15 @@ def run_tool(*arguments):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tiny_scenes_dir, tmp_path_factory):
     """A work folder as training leaves it; the folder of an older export is empty."""
     folder = tmp_path_factory.mktemp("run")
     tf.keras.utils.set_random_seed(0)
     model = small_model("srn", len(LABELS), head_channels=8)
     (folder / "export" / "2").mkdir(parents=True)
     export(model, LABELS, folder / "export" / "10", np.linspace(0.4, 0.6, len(LABELS)))
-    description = {"format": 2, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description = {"format": 3, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description["fingerprint"] = open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir).fingerprint
     (folder / "run.json").write_text(json.dumps(description))
     return folder
 
@@ -172,7 +174,7 @@ def test_bad_input_is_one_line_before_tensorflow_is_needed(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text('{"format": 2}')
+    (tmp_path / "run" / "run.json").write_text('{"format": 3}')
     (tmp_path / "file").write_text("")
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     arguments, expected = BAD[name]

@@ -13,6 +13,7 @@ from srn_tf.data.datasets import open_dataset
 from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir
+from srn_tf.training import unspecified
 from srn_tf.training.plan import TrainingPlan
 from srn_tf.training.trainer import Trainer
 from tests.training import small
@@ -111,7 +112,9 @@ def newest_state(path):
 def make_trainer(path, model, dataset, plan, strategy=None, summaries=None):
     os.makedirs(os.path.join(path, "checkpoints"), exist_ok=True)
     strategy = strategy or tf.distribute.get_strategy()
-    return Trainer(model, strategy, dataset, plan, WorkDir(str(path)), summaries or NoSummaries())
+    is_selective = plan.unspecified == "selective"
+    prior = unspecified.label_prior(plan.selective_prior, dataset) if is_selective else None
+    return Trainer(model, strategy, dataset, plan, WorkDir(str(path)), summaries or NoSummaries(), prior=prior)
 
 
 def read_log(path):

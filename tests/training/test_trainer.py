@@ -1,5 +1,6 @@
 """The loop over the stages, on a model of two small parts: it knows no more of any model."""
 
+import dataclasses
 import json
 import os
 import re
@@ -18,10 +19,11 @@ from srn_tf.runs import checkpoint
 from srn_tf.runs.states import States
 from srn_tf.runs.work_dir import WorkDir
 from srn_tf.training import checks, trainer
-from srn_tf.training.checks import warn_of_untrained
+from srn_tf.training.checks import check_plan, warn_of_untrained
 from srn_tf.training.stage_run import StageRun
 from srn_tf.training.stage_step import Outcome
 from srn_tf.training.trainer import Trainer
+from tests.models.small import small_model
 from tests.training import small, small_runs
 
 
@@ -302,8 +304,8 @@ def test_bad_plans(dataset, tmp_path):
         ({"frozen_norms": ("middle",)}, "frozen_norms must name parts of the model: first, last. Received: 'middle'."),
         (
             {"frozen_parts": ("last",)},
-            "Stage end must train at least one of its parts last. Received: --frozen_parts=last. Freeze fewer "
-            "parts, or leave the stage out of --stages.",
+            "Stage end must train a weight of its parts last. Received: --frozen_parts=last, with which none learns. "
+            "Freeze fewer parts, or leave the stage out of --stages.",
         ),
         (
             {"accumulation_steps": 3},
@@ -330,6 +332,18 @@ def test_bad_plans(dataset, tmp_path):
             small_runs.train(tmp_path, dataset, **changes)
         assert str(raised.value) == message
     assert os.listdir(tmp_path / "checkpoints") == []
+
+
+def test_a_part_that_only_draws_trains_nothing(dataset):
+    """C-Tran's label_mask has a weight, the number of its draws, which no gradient moves."""
+    model = small_model("c_tran", 16)
+    parts = ("trunk", "label_tokens", "transformer", "label_fc")
+    plan = small_runs.make_plan(stages=("all",), epochs=(1,), learning_rates=(0.1,), frozen_parts=parts)
+    with pytest.raises(
+        InputError, match="Stage all must train a weight of its parts trunk, label_mask, .* none learns"
+    ):
+        check_plan(plan, model, tf.distribute.get_strategy(), dataset)
+    check_plan(dataclasses.replace(plan, frozen_parts=parts[:-1]), model, tf.distribute.get_strategy(), dataset)
 
 
 def test_a_batch_that_the_devices_cannot_share(dataset, tmp_path):
@@ -494,6 +508,7 @@ def test_an_epochs_batches_are_as_planned_from_the_next_step_on(monkeypatch):
         _features={},
         _model=types.SimpleNamespace(image_size=56),
         _leaves_out=True,
+        _mode="ignore",
         _strategy=tf.distribute.get_strategy(),
         _boxes_for=lambda stage: {"a stage": 5}[stage],
     )

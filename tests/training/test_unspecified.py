@@ -11,7 +11,8 @@ from srn_tf.data.dropping import DroppedLabels, Dropping
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import SavedPredictions, save_predictions
 from srn_tf.models import c_tran, main_net
-from srn_tf.training import losses, unspecified
+from srn_tf.models.model import label_loss
+from srn_tf.training import losses, steps, unspecified
 from srn_tf.training.plan import TrainingPlan
 from tests.models.small import small_model
 from tests.training import small_runs
@@ -38,11 +39,19 @@ def a_case(num_images=6, num_labels=5):
 
 def test_normalize_by_hand():
     """Two of four labels known: 1 / 3 + 1; none: nothing to learn; all, or nobody says which: 1 / 5 + 1."""
-    loss = unspecified.normalized_loss(losses.sigmoid_loss)
     y, logits = np.float32([[1, 0, 0, 0]] * 3), np.zeros((3, 4), np.float32)
     counted = np.float32([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
-    np.testing.assert_allclose(loss(y, logits, counted), np.log(2) * np.array([2 * 4 / 3, 0, 4 * 6 / 5]), rtol=1e-6)
-    np.testing.assert_allclose(loss(y, logits), [np.log(2) * 4 * 6 / 5] * 3, rtol=1e-6)
+
+    def values(term, batch, **masks):
+        outputs = {"y": logits, **masks}
+        return steps.term_values(term, outputs, unspecified.with_image_weights(batch), losses.sigmoid_loss, (0, 0))
+
+    batch, term = {"y": y, "counted": counted}, label_loss("y")
+    np.testing.assert_allclose(values(term, batch), np.log(2) * np.array([2 * 4 / 3, 0, 4 * 6 / 5]), rtol=1e-6)
+    np.testing.assert_allclose(values(term, {"y": y}), [np.log(2) * 4 * 6 / 5] * 3, rtol=1e-6)
+    # C-Tran is told the first label: it is left out of the loss, and still a label that the image has.
+    told = values(label_loss("y", counts="mask"), batch, mask=np.float32([[0, 1, 1, 1]] * 3))
+    np.testing.assert_allclose(told, np.log(2) * np.array([1 * 4 / 3, 0, 3 * 6 / 5]), rtol=1e-6)
 
 
 def selective_in_numpy(y, logits, counted, gammas, margin, is_likely, top_k):
@@ -67,13 +76,12 @@ def selective_in_numpy(y, logits, counted, gammas, margin, is_likely, top_k):
         ({"loss": "asymmetric", "asl_gamma_neg": 3.0, "asl_margin": 0.0, "selective_gamma": 2.0}, (0, 3, 2), 0.0),
     ],
 )
-def test_selective_equals_numpy(monkeypatch, top_k, plan, gammas, margin):
+def test_selective_equals_numpy(top_k, plan, gammas, margin):
     plan = dataclasses.replace(PLAN, **plan, selective_top_k=top_k)
-    monkeypatch.setattr(unspecified, "label_prior", lambda path, dataset: np.array([0.1, 0.6, 0.5, 0.2, 0.1]))
-    dataset = types.SimpleNamespace(labels=tuple("abcde"))
+    prior = np.array([0.1, 0.6, 0.5, 0.2, 0.1])
     base = losses.make_loss(**unspecified.loss_options(plan))
     y, logits, counted = a_case()
-    loss = unspecified.training_loss(base, "selective", plan, dataset)
+    loss = unspecified.training_loss(base, "selective", plan, tuple("abcde"), prior)
     expected = selective_in_numpy(y, logits, counted, gammas, margin, [0, 1, 0, 0, 0], top_k)
     np.testing.assert_allclose(tf.function(loss)(y, logits, counted), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(loss(y, logits), base(y, logits), rtol=1e-6)  # nothing unspecified
@@ -140,9 +148,8 @@ def test_the_prior(tmp_path):
     dataset.labels = ("cat", "cow")
     with pytest.raises(InputError, match="must have the same labels in the same order"):
         unspecified.label_prior(str(tmp_path), dataset)
-    plan = dataclasses.replace(PLAN, unspecified="selective", selective_prior=str(tmp_path / "predictions"))
-    with pytest.raises(InputError, match="validation.npz must exist"):  # before the run begins
-        unspecified.check_unspecified(plan, types.SimpleNamespace(**vars(CASE)), STAGES)
+    with pytest.raises(InputError, match="validation.npz must exist"):
+        unspecified.label_prior(str(tmp_path / "predictions"), dataset)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from srn_tf.visualization import sources
 def run(tmp_path):
     """A work folder with what says which data a run has."""
     (tmp_path / "RUN").mkdir()
-    description = {"format": 2, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description = {"format": 3, "dataset": "scenes", "validation_fraction": 0.1, "labels": list(LABELS)}
+    description["fingerprint"] = None
     (tmp_path / "RUN" / "run.json").write_text(json.dumps(description))
     return WorkDir(str(tmp_path / "RUN"))
 
