@@ -253,10 +253,10 @@ def test_run_json_is_written_once_and_its_labels_are_kept(tmp_path):
     first = {**RUN, "labels": ["a", "b"], "seed": 1}
     work.write_run(first, FLAGS)
     work.write_run({**first, "seed": 2}, FLAGS)
-    assert work.read_run() == {"format": 2, **first}
+    assert work.read_run() == {"format": 3, **first}
     with pytest.raises(InputError, match=r"Expected at position 1: 'b'. Received: 'c'"):
         work.write_run({**first, "labels": ["a", "c"]}, FLAGS)
-    assert work.read_run() == {"format": 2, **first}
+    assert work.read_run() == {"format": 3, **first}
 
 
 def test_another_data_set_of_the_same_labels(tmp_path):
@@ -266,7 +266,7 @@ def test_another_data_set_of_the_same_labels(tmp_path):
     with pytest.raises(InputError, match=r"Expected: fingerprint 12ab\. Received: 34cd\. .*--data_dir") as raised:
         work.write_run({"labels": ["a"], "fingerprint": "34cd"}, FLAGS)
     assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
-    assert work.read_run() == {"format": 2, "labels": ["a"], "fingerprint": "12ab"}
+    assert work.read_run() == {"format": 3, "labels": ["a"], "fingerprint": "12ab"}
 
 
 def test_run_json_that_is_not_there_or_damaged(tmp_path):
