@@ -76,7 +76,7 @@ def test_as_asked_for_in_training(tf32):
     options = mock.MagicMock(precision="float32", init_from="", tf32=tf32)
     network = types.SimpleNamespace(count_params=lambda: 0)
     stand_ins = {"build_model": lambda *_: types.SimpleNamespace(network=network), "Trainer": lambda *_, **__: probe}
-    stand_ins |= {name: mock.MagicMock() for name in ("_plan", "check_plan", "Summaries", "checkpoint")}
+    stand_ins |= {name: mock.MagicMock() for name in ("_plan", "check_plan", "count_labels", "Summaries", "checkpoint")}
     work, strategy = mock.MagicMock(), tf.distribute.get_strategy()
     with tensor_float_32(not tf32), mock.patch.multiple(run, **stand_ins):
         with pytest.raises(Halt):

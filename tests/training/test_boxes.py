@@ -2,6 +2,7 @@
 
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +10,7 @@ import tensorflow as tf
 from srn_tf.data.augments import Effects
 from srn_tf.errors import InputError
 from srn_tf.models.model import Stage, Term
+from srn_tf.models.variables import variable_of
 from srn_tf.training.checks import check_plan
 from srn_tf.training.losses import sigmoid_loss
 from srn_tf.training.mean_term import MeanTerm
@@ -22,12 +24,24 @@ def boxes_of(dataset, role):
     return np.array([len(record["objects"]["label"]) for record in dataset.records(role).as_numpy_iterator()])
 
 
+def model_of(stages, **attributes):
+    """As much of a model as a plan is checked with; each part is a linear layer."""
+    parts = {name: keras.layers.Dense(1) for stage in stages.values() for name in stage.trains}
+    for part in parts.values():
+        part.build((None, 1))
+    weights = {
+        f"{name}/{index}": variable_of(w) for name, part in parts.items() for index, w in enumerate(part.weights)
+    }
+    return types.SimpleNamespace(stages=stages, parts=parts, weights=weights, logits=("y",), **attributes)
+
+
 @pytest.mark.slow
 def test_every_batch_has_places_for_the_most_boxes_of_an_image(dataset):
     most = max(boxes_of(dataset, "train").max(), boxes_of(dataset, "validation").max())
     plan = small_runs.make_plan(crops=None, shuffle_buffer=1)
     loop = Trainer.__new__(Trainer)
     loop._plan, loop._dataset, loop._strategy = plan, dataset, tf.distribute.get_strategy()
+    loop._mode, loop._leaves_out, loop._factors = "ignore", False, None
     loop._records, loop._model = dataset.records("train"), types.SimpleNamespace(image_size=56)
     run = types.SimpleNamespace(index=0, epoch=0, steps=0, stage=STAGES["rpn"])
     context = types.SimpleNamespace(input_pipeline_id=0, num_input_pipelines=1)
@@ -64,7 +78,7 @@ def test_a_data_set_without_boxes_is_refused(stage, role, dataset):
             records = self._dataset.records(of_role)
             return records.map(lambda record: {**record, "objects": {"label": []}}) if of_role == role else records
 
-    model = types.SimpleNamespace(stages=STAGES, parts={}, logits=("y",))
+    model = model_of(STAGES)
     plan = small_runs.make_plan(stages=(stage,), epochs=(1,), learning_rates=(0.1,))
     expected = f"Stage {stage} needs boxes. Received: scenes, with no box on its .* {role} images"
     with pytest.raises(InputError, match=expected):
@@ -74,10 +88,7 @@ def test_a_data_set_without_boxes_is_refused(stage, role, dataset):
 def test_augmentation_that_a_stage_cannot_use_is_refused(dataset):
     """What moves an image without its boxes, and what changes labels that a network reads."""
     taught = Stage(("heads",), (), (Term("path", ("path_loss",), lambda *_: 0.0),), "path")
-    parts = {"heads": types.SimpleNamespace(weights=[1])}
-    model = types.SimpleNamespace(
-        stages={**STAGES, "taught": taught}, parts=parts, logits=("y",), taught={"path_loss": None}
-    )
+    model = model_of({**STAGES, "taught": taught}, taught={"path_loss": None})
     for stage, names, message in (
         ("rpn", ("randaugment", "cutout"), "Stage rpn needs boxes, .* Received: randaugment in --augment"),
         ("rpn", ("splicemix",), "Stage rpn needs boxes, .* Received: splicemix in --augment"),
