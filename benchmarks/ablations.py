@@ -14,7 +14,7 @@ the images in every epoch, are compared with "fresh crops" and are run where --i
 import os
 
 from absl import flags
-from method_runs import answer_of, spread, train_once  # first: it makes the project importable
+from method_runs import answer_of, check_one_of, spread, train_once, whole_numbers  # first: finds the project
 from tabulate import tabulate
 
 from srn_tf.commands import cli
@@ -79,10 +79,8 @@ METRICS = ("mAP", "F1-C", "F1-O")
 
 def main(arguments):
     known = {**INGREDIENTS, **MIXED}
-    unknown = [name for name in FLAGS.ingredients if name not in known]
-    if unknown:
-        raise InputError(f"--ingredients must be among {', '.join(known)}. Received: {unknown[0]}.")
-    seeds = [int(seed) for seed in FLAGS.seeds]
+    check_one_of("ingredients", FLAGS.ingredients, known)
+    seeds = whole_numbers("seeds", FLAGS.seeds)
     names = [name for name in known if name in FLAGS.ingredients]
     names = [*dict.fromkeys((BASE, *((FRESH,) if set(names) & set(MIXED) else ()), *names))]
     rows = []

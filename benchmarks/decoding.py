@@ -6,7 +6,7 @@ For each photograph, part and number n of decoded pixels for one of the square t
 shorter side, takes the size of square that leaves n; `preprocessing.LEAST_PIXELS` is the least n that training uses.
 Prints, and writes to OUT/decoding.md and .json, the mean difference of the network's input from the exact one in grey
 levels, over the photographs and of the worst: of the whole image, the paper's crops, and crops of random area.
-"TensorFlow itself" is the mean difference of the exact input, whole image, from that of libjpeg's accurate transform;
+"exact from accurate" is the mean difference of the exact input, whole image, from that of libjpeg's accurate transform;
 "fast from accurate" is the same of the image decoded fast.
 """
 
@@ -63,7 +63,7 @@ def row_of(files, num_halvings, pixels):
     for name in FRAMES:
         values = [differences[name] for differences in found]
         row |= {name: float(np.mean(values)), f"{name}, worst": max(values)}
-    for name in ("TensorFlow itself", "fast from accurate"):
+    for name in ("exact from accurate", "fast from accurate"):
         row[name] = float(np.mean([differences[name] for differences in found]))
     return row
 
@@ -87,7 +87,7 @@ def of_photo(data, number, num_halvings, pixels):
         if crops is None:
             whole = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
             accurate = preprocessing.squash(whole, size_px).numpy()
-            found["TensorFlow itself"] = float(np.abs(exact - accurate).mean())
+            found["exact from accurate"] = float(np.abs(exact - accurate).mean())
             found["fast from accurate"] = float(np.abs(fast - accurate).mean())
     return found
 

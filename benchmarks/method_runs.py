@@ -138,6 +138,23 @@ def answer_of(work_dir):
     return next(iter(_read_json(os.path.join(work_dir, "metrics.json"))["outputs"].values()))["all"]
 
 
+def check_one_of(flag, given, known):
+    """Raises InputError for a flag's list of names that is empty or has one that is not known."""
+    unknown = [name for name in given if name not in known]
+    if unknown or not given:
+        raise InputError(f"--{flag} must be among {', '.join(known)}. Received: {','.join(unknown) or 'none'}.")
+
+
+def whole_numbers(flag, texts, highest=2**31 - 1, lowest=0):
+    """A flag's list of texts as ints."""
+    if not texts or not all(text.isdecimal() and lowest <= int(text) <= highest for text in texts):
+        raise InputError(
+            f"--{flag} must be whole numbers from {lowest} to {highest}, separated by commas. Received: "
+            f"{','.join(texts)!r}."
+        )
+    return [int(text) for text in texts]
+
+
 def mean_ap(metrics, output, labels=None):
     """Mean AP of an output over some labels, or all that have one, percent."""
     ap = dict(zip(metrics["labels"], metrics["outputs"][output]["AP"]))

@@ -15,7 +15,7 @@ each mode's difference to the first one with its bootstrap interval. Any FLAG go
 import os
 
 from absl import flags
-from method_runs import answer_of, call, spread, train_once  # first: it makes the project importable
+from method_runs import answer_of, call, check_one_of, spread, train_once, whole_numbers  # first: finds the project
 from tabulate import tabulate
 
 from srn_tf.commands import cli
@@ -36,8 +36,8 @@ WHOLE = 100  # percent
 
 
 def main(arguments):
-    _check_one_of("modes", FLAGS.modes, MODES)
-    shares, seeds = _whole_numbers("shares", 1, WHOLE), _whole_numbers("seeds", 0, 2**31 - 1)
+    check_one_of("modes", FLAGS.modes, MODES)
+    shares, seeds = whole_numbers("shares", FLAGS.shares, WHOLE, lowest=1), whole_numbers("seeds", FLAGS.seeds)
     if "selective" in FLAGS.modes and "ignore" not in FLAGS.modes:
         raise InputError("Mode selective needs the runs of mode ignore. Received: --modes without it. Add ignore.")
     modes = sorted(FLAGS.modes, key=list(MODES).index)  # ignore comes before selective, which reads its predictions
@@ -83,22 +83,6 @@ def _train(mode, share, seed, arguments):
 
 def _folder(mode, share, seed):
     return os.path.join(FLAGS.output_dir, f"{mode}_{share}_{seed}")
-
-
-def _check_one_of(flag, given, known):
-    unknown = [name for name in given if name not in known]
-    if unknown or not given:
-        raise InputError(f"--{flag} must be among {', '.join(known)}. Received: {','.join(unknown) or 'none'}.")
-
-
-def _whole_numbers(flag, lowest, highest):
-    texts = FLAGS[flag].value
-    if not texts or not all(text.isdecimal() and lowest <= int(text) <= highest for text in texts):
-        raise InputError(
-            f"--{flag} must be whole numbers from {lowest} to {highest}, separated by commas. Received: "
-            f"{','.join(texts)!r}."
-        )
-    return [int(text) for text in texts]
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def write_table(path, number, num_labels, form):
             file.writelines(f"{image_path(index)},{line}\n" for line in lines)
 
 
-def run_step(step, images, table):
+def run_step(step, table):
     """One step in this process."""
     from srn_tf.data.csv_table import read_table
 
@@ -117,7 +117,7 @@ def main(_):
     images = os.path.join(FLAGS.output_dir, "images")
     table = os.path.join(FLAGS.output_dir, f"{FLAGS.form}_{FLAGS.images}.csv")
     if FLAGS.step:
-        return run_step(FLAGS.step, images, table)
+        return run_step(FLAGS.step, table)
     draw_images(images, FLAGS.images)
     write_table(table, FLAGS.images, FLAGS.labels, FLAGS.form)
     rows = []

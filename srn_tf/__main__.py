@@ -36,7 +36,7 @@ def _overview():
         with open(os.path.join(folder, f"{module}.py"), encoding="utf-8") as file:
             title = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
         lines.append(f"  {name:<16} {title.partition(':')[0].rstrip('.')}")
-    return "\n".join([*lines, "", f"{NAME} COMMAND --help lists the flags of one."])
+    return "\n".join([*lines, "", f"{NAME} COMMAND --help lists the main flags of one, --helpfull all."])
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ def define_help(usage):
         absl_flags.DEFINE_flag(flag, module_name="help")  # is in no group
 
 
+def has_details():
+    """Whether the program has flags that --help does not show."""
+    return any(heading.endswith(_DETAIL) for heading in _headings())
+
+
 def _headings():
     """Groups, which begin with a capital letter, and modules of this project whose flags are in no group."""
     own = ("srn_tf.", sys.argv[0])

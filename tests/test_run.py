@@ -100,6 +100,7 @@ def make_options(data_dir, work_dir, **changes):
         "crop_places": 5,
         "max_distortion": -1,
         "fixed_crops": 0,
+        "fast_decode": False,
         "repeat_threshold": 0.0,
         "shuffle_buffer": 1000,
         "cache": "none",

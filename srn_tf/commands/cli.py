@@ -13,7 +13,7 @@ from absl import flags
 
 from srn_tf.commands import quiet  # noqa: F401
 from srn_tf.errors import InputError
-from srn_tf.flag_groups import define_help
+from srn_tf.flag_groups import define_help, has_details
 from srn_tf.program import as_called, find_flagfile
 from srn_tf.training.interruption import Stopped
 
@@ -147,8 +147,9 @@ def split_options(flag):
 
 
 def _see_help():
-    """Where the flags of the command line that runs are listed: a sentence."""
-    return f"See {'python ' if sys.argv[0].endswith('.py') else ''}{sys.argv[0]} --help."
+    """Where all flags of the command line that runs are listed: a sentence."""
+    program = f"{'python ' if sys.argv[0].endswith('.py') else ''}{sys.argv[0]}"
+    return f"See {program} {'--helpfull' if has_details() else '--help'}."
 
 
 def _show_progress():

@@ -24,7 +24,7 @@ VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "no": 0, "y
 """What a cell of a label's column may hold, in small letters -> 1 if the image has the label, else 0."""
 
 _LETTERS = {"x": 1, "y": 1, "n": 0}
-"""Likewise, as people mark cells by hand: in a column that holds nothing else. A column with other texts is none."""
+"""Likewise, as people mark cells by hand. A column with other texts is none. See `_check_x`, too."""
 
 _UNKNOWN = ("", "-1", "-1.0")  # what often stands for a label that is not known
 _LIST_COLUMNS = ("labels", "label")
@@ -118,6 +118,7 @@ def parse_table(
         form.append(("labels", f"{len(used):,} columns with yes or no (0 and 1, true and false)"))
         separator = ""
         values = {**VALUES, **_LETTERS}
+        _check_x(path, header, lines, used, marks, has_flags)
         if "" not in marks and _has_only_x(lines, used):
             values[""] = 0
             form.append(("cells of labels", "x for a label that is there, empty for one that is not"))
@@ -326,13 +327,32 @@ def _has_only_x(lines, used):
     return "x" in seen
 
 
+def _check_x(path, header, lines, used, marks, has_flags):
+    """Raises InputError for a label's column with x beside 1, or another yes: x may then mean that nobody knows."""
+    if "x" in marks:
+        return
+    for i in used:
+        cells_of = {str(cells[i]).lower() for _, cells in lines}
+        others = sorted(cell for cell in cells_of - {"x"} if {**VALUES, **_LETTERS}.get(cell) == 1)
+        if "x" in cells_of and others:
+            raise InputError(
+                f"{path}, column {header[i]!r}: yes must be written in one way where cells hold x. Received: x and "
+                f"{', '.join(others)}. If x means yes, write {others[0]} in its place. {_if_not_known('x', has_flags)}"
+            )
+
+
+def _if_not_known(mark, has_flags):
+    """What to do where a cell means that a label is not known: a sentence."""
+    flag = f"--unspecified_marks={mark}"
+    advice = f"give {flag}" if has_flags else f"write a CSV of the table and give --dataset=csv {flag}"
+    return f"If it means that the label is not known, {advice}."
+
+
 def _value_of(where, name, cell, values, has_flags):
     """1 if the cell of a label's column says that the image has it, else 0, as `values` has it in small letters."""
     value = values.get(str(cell).lower())
     if value is None:
-        flag = f"--unspecified_marks={cell or 'empty'}"
-        unspecified = f"give {flag}" if has_flags else f"write a CSV of the table and give --dataset=csv {flag}"
-        unspecified = f"If it means that the label is not known, {unspecified}. " if cell in _UNKNOWN else ""
+        unspecified = f"{_if_not_known(cell or 'empty', has_flags)} " if cell in _UNKNOWN else ""
         raise InputError(
             f"{where}, column {name!r}: a label must be 0 or 1. Received: {cell!r}. Correct the cell. {unspecified}"
             "This was read as a table with a column for each label, since none is named labels, label or tags. Lists "

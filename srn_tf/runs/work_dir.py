@@ -26,7 +26,8 @@ class WorkDir:
 
     flags.txt     the options, itself a flagfile
     run.json      what the run is: labels, data set, protocol, model description, versions; "final", the output that is
-                  served, where it is not the model's own, and "choice", what it was chosen by
+                  served, where it is not the model's own, and "choice", what it was chosen by;
+                  "training_positives", see `comparison.runs.Run`; "label_prior", see `training.unspecified`
     log.jsonl     one line an epoch
     metrics.json  the evaluation of the final weights
     reliability.png  how often labels of a given probability are true, of the final output on test
@@ -213,9 +214,10 @@ class WorkDir:
         """
         if not os.path.isfile(self.run):
             try:
-                os.makedirs(self.checkpoints, exist_ok=True)
-                with open(self.flags, "w", encoding="utf-8") as file:
+                os.makedirs(self.path, exist_ok=True)
+                with open(self.flags, "w", encoding="utf-8") as file:  # first: by it `claim` knows what else is there
                     file.write(flagfile)
+                os.makedirs(self.checkpoints, exist_ok=True)
             except OSError as error:
                 raise self._not_writable(error) from error
             write_json(self.run, {"format": FORMAT, **description})

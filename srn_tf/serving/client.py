@@ -129,9 +129,10 @@ class ServerPredictor:
     def _checked(self, outputs, num_images):
         """Returns "probabilities" and "predicted" of an answer to N images, if it is this model's; else InputError."""
         shape = (num_images, len(self.labels))
-        labels, probabilities = outputs.get("labels"), outputs.get("probabilities")
-        if labels is None or probabilities is None:
-            fault = f"an answer without labels or probabilities: {', '.join(outputs)}"
+        missing = [name for name in ("labels", "probabilities", "predicted") if name not in outputs]
+        labels, probabilities, predicted = map(outputs.get, ("labels", "probabilities", "predicted"))
+        if missing:
+            fault = f"an answer without {' and '.join(missing)}: {', '.join(outputs)}"
         elif labels.shape != shape:
             fault = f"labels of shape {labels.shape} instead of {shape}"
         elif (labels != self.labels).any():
@@ -141,11 +142,10 @@ class ServerPredictor:
             fault = f"probabilities of shape {probabilities.shape} instead of {shape}"
         elif not ((probabilities >= 0) & (probabilities <= 1)).all():  # so written that NaN is found
             fault = "probabilities that are not numbers from 0 to 1"
-        else:
-            predicted = outputs.get("predicted", probabilities > 0.5)  # exports of earlier versions do not decide
-            if predicted.shape == shape:
-                return {"probabilities": probabilities, "predicted": predicted}
+        elif predicted.shape != shape:
             fault = f"decisions of shape {predicted.shape} instead of {shape}"
+        else:
+            return {"probabilities": probabilities, "predicted": predicted}
         raise InputError(
             f"The server must keep serving the same model. Received from {self._model_name} on {self._server}: "
             f"{fault}. Check what is served there, and start the prediction again."

@@ -407,7 +407,7 @@ def test_labels_that_cannot_be_on_both_sides_are_named(folder):
     [
         (("x,", ",X", "x,x", ","), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
         (("y,n", "n,Y", "y,y", "n,n"), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
-        (("x,0", "0,1", "1,x", "0,0"), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
+        (("x,0", "0,1", "x,1", "0,0"), {"a.jpg": (1, 0), "b.jpg": (0, 1), "c.jpg": (1, 1), "d.jpg": (0, 0)}),
     ],
 )
 def test_marks_made_by_hand(folder, cells, expected):
@@ -417,6 +417,15 @@ def test_marks_made_by_hand(folder, cells, expected):
     assert {**found["train"], **found["test"]} == expected  # and `size`, with other letters, is no label
     says_empty = "cells of labels: x for a label that is there, empty for one that is not"
     assert any(says_empty in note for note in source.notes) == ("x," in cells)
+
+
+def test_x_beside_another_yes_may_mean_that_nobody_knows(folder):
+    """1, 0 and x: whoever writes 1 for yes writes x for something else."""
+    csv = "image,cat,dog\na.jpg,1,0\nb.jpg,0,1\nc.jpg,X,1\nd.jpg,0,0\n"
+    with pytest.raises(InputError, match="column 'cat': yes must be .* Received: x and 1. .*--unspecified_marks=x"):
+        read(folder, csv=csv, test_fraction=0.5)
+    found = truths(read(folder, csv=csv, test_fraction=0.5, unspecified_marks="x"))
+    assert {**found["train"], **found["test"]}["c.jpg"] == (0, 1)
 
 
 def test_empty_cells_beside_other_marks_than_x_are_not_taken(folder):

@@ -18,6 +18,7 @@ from srn_tf.runs.work_dir import WorkDir, code_version
 
 FLAGS = "--model=srn\n--batch_size=8\n--seed=0\n"
 RUN = {"labels": [], "fingerprint": "12ab"}
+NEW = [".lock", "checkpoints", "flags.txt", "run.json"]
 
 
 def test_a_new_folder_is_claimed(tmp_path):
@@ -26,7 +27,7 @@ def test_a_new_folder_is_claimed(tmp_path):
     assert os.listdir(work.path) == [".lock"]
     work.write_run(RUN, FLAGS)
     assert Path(work.flags).read_text() == FLAGS
-    assert sorted(os.listdir(work.path)) == [".lock", "checkpoints", "flags.txt", "run.json"]
+    assert sorted(os.listdir(work.path)) == NEW
 
 
 def test_where_things_are(tmp_path):
@@ -85,6 +86,28 @@ def test_flags_that_never_began_to_train_may_be_mended(tmp_path):
     work.claim(FLAGS)
     work.write_run(RUN, FLAGS)
     assert Path(work.flags).read_text() == FLAGS
+
+
+@pytest.mark.parametrize("last", ["flags.txt", "checkpoints"])
+def test_a_start_that_was_killed_while_the_folder_became_a_runs(tmp_path, monkeypatch, last):
+    """Whatever was written last, the next start takes the folder, with other flags too."""
+    work = WorkDir(str(tmp_path))
+    work.claim("--stages=wrong\n")
+    module, name = (work_dir.os, "makedirs") if last == "flags.txt" else (work_dir, "write_json")
+    before = getattr(module, name)
+
+    def kill(path, *arguments, **named):
+        if path != work.path:
+            raise KeyboardInterrupt
+        return before(path, *arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, name, kill)
+        work.write_run(RUN, "--stages=wrong\n")
+    assert (tmp_path / last).exists()
+    work.claim(FLAGS)
+    work.write_run(RUN, FLAGS)
+    assert Path(work.flags).read_text() == FLAGS and sorted(os.listdir(work.path)) == NEW
 
 
 def test_flags_that_are_not_text(tmp_path):

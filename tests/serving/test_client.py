@@ -138,7 +138,7 @@ def not_finite(value):
         (lambda o: {name: v[:7] for name, v in o.items()}, r"labels of shape \(7, 3\) instead of \(8, 3\)"),
         (lambda o: {**o, "probabilities": o["probabilities"][:, :2]}, r"probabilities of shape \(8, 2\)"),
         (lambda o: {**o, "predicted": o["predicted"][:, :2]}, r"decisions of shape \(8, 2\) instead of \(8, 3\)"),
-        (lambda o: {"probabilities": o["probabilities"], "x": o["labels"]}, "an answer without labels"),
+        (lambda o: {"probabilities": o["probabilities"], "x": o["labels"]}, "an answer without labels and predicted: "),
         (not_finite(np.nan), "probabilities that are not numbers from 0 to 1"),
         (not_finite(np.inf), "probabilities that are not numbers from 0 to 1"),
         (not_finite(-0.5), "probabilities that are not numbers from 0 to 1"),
@@ -152,14 +152,6 @@ def test_the_answer_of_another_model(server, change, message):
     ):
         served.answer(IMAGES)
     assert server.requests == [8]
-
-
-def test_a_model_that_does_not_decide_predicts_above_one_half(server, expected):
-    server.change = lambda outputs: {name: outputs[name] for name in ("probabilities", "labels")}
-    assert_same(
-        ask(server).answer(IMAGES),
-        {"probabilities": expected["probabilities"], "predicted": expected["probabilities"] > 0.5},
-    )
 
 
 def test_another_version_takes_the_place_of_the_first(server):

@@ -67,7 +67,7 @@ def test_bad_runs(runs, tmp_path):
 
 @pytest.mark.slow
 def test_bad_flags(runs, tmp_path):
-    assert_refused(run_tool(runs[0]), "--output must have a value", "compare.py --help")
+    assert_refused(run_tool(runs[0]), "--output must have a value", "compare.py --help.")
     assert_refused(run_tool(runs[0], f"--output={tmp_path}", "--bootstrap=10"), "bootstrap", "100")
     (tmp_path / "file").touch()
     assert_refused(

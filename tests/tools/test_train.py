@@ -41,7 +41,7 @@ def assert_refused(process, *parts):
     ("arguments", "parts"),
     mostly_slow(
         [
-            (["--learning_rte=1"], ["Unknown command line flag 'learning_rte'", "train.py --help"]),
+            (["--learning_rte=1"], ["Unknown command line flag 'learning_rte'", "train.py --helpfull."]),
             (["--backbone=vgg16"], ["backbone", "vgg16", "resnet101v2", "small"]),
             (["--batch_size=0"], ["batch_size", "0"]),
             (["--batch_size=many"], ["batch_size", "many"]),
