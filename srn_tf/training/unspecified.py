@@ -170,7 +170,7 @@ def label_prior(path, dataset):
     Returns:
         float64 (C,), in [0, 1]; of frequencies 0 where a label is specified nowhere.
     Raises:
-        InputError: no such file, or of a model with other labels.
+        InputError: no such file, of a model with other labels, without an image, or with a score that is no number.
     """
     if not path:
         return _frequencies(dataset)
@@ -178,6 +178,12 @@ def label_prior(path, dataset):
     predictions = load_predictions(path)
     check_same_labels(dataset.labels, predictions.label_names, path)
     logits = next(iter(predictions.logits.values()))
+    unusable = "no image" if not len(logits) else "a score that is no number" if np.isnan(logits).any() else ""
+    if unusable:
+        raise InputError(
+            f"--selective_prior must be predictions on images, each score a number. Received: {path} with {unusable}. "
+            "Evaluate the run again, or name another."
+        )
     return sum(sigmoid(logits[rows]).sum(axis=0) for rows in row_blocks(logits)) / len(logits)
 
 

@@ -152,6 +152,17 @@ def test_the_prior(tmp_path):
         unspecified.label_prior(str(tmp_path / "predictions"), dataset)
 
 
+@pytest.mark.parametrize(
+    "logits, received", [(np.zeros([0, 1]), "no image"), (np.full([1, 1], np.nan), "a score that")]
+)
+def test_a_prior_of_nothing_is_refused(logits, received, tmp_path):
+    path = str(tmp_path / "p.npz")
+    names = np.array(["a"] * len(logits), dtype="U1")
+    save_predictions(path, SavedPredictions(names, np.zeros(logits.shape, np.int8), ("cat",), {"y": logits}))
+    with pytest.raises(InputError, match=f"p.npz with {received}"):
+        unspecified.label_prior(path, types.SimpleNamespace(labels=("cat",)))
+
+
 @pytest.mark.slow
 def test_runs_on_dropped_labels(dataset, tmp_path):
     """A run learns from what is left, in every mode; validation keeps all labels."""
