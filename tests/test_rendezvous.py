@@ -64,6 +64,7 @@ def test_a_port_in_use(addresses):
     assert "The port of this worker must be free" in message and addresses[1] in message
 
 
+@pytest.mark.slow
 def test_other_connections_do_not_count(addresses):
     """Of somebody who says nothing to the point, and of a worker of a number that is not in the cluster."""
 

@@ -281,6 +281,7 @@ def test_unspecified_entries_are_negative_and_counted_unless_ignored(records):
         assert (batch["counted"] == [1, 0, *[1] * (C - 2)]).all()
 
 
+@pytest.mark.slow
 def test_other_versions_in_every_epoch_are_seeded_by_epoch_and_position(records):
     """Written out, so that runs of the same seed stay what they were."""
     seed, epoch = 5, 3
@@ -609,6 +610,7 @@ class Rows:
         return batch
 
 
+@pytest.mark.slow
 def test_boxes_that_come_with_features_are_those_of_the_fixed_crop():
     """Against the crops themselves: in each the box is what is bright, and its label where nothing is."""
     pixels = np.zeros((64, 64, 3), np.uint8)
