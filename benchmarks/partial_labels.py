@@ -54,7 +54,7 @@ def main(arguments):
             for mode in modes
         ]
         heads = [f"test {metric}, mean (lowest to highest seed)", *(f"{share} % of the labels" for share in shares)]
-        tables.append(tabulate(rows, heads, tablefmt="github"))
+        tables.append(tabulate(rows, heads, tablefmt="github", disable_numparse=True))
     text = "\n\n".join(tables)
     with open(os.path.join(FLAGS.output_dir, "partial_labels.md"), "w", encoding="utf-8") as file:
         file.write(text + "\n")
