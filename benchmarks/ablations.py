@@ -25,16 +25,23 @@ from srn_tf.files import write_json
 
 FLAGS = flags.FLAGS
 
+
+
+def _augmented(*names):
+    """The flags of a list of augmentations, which also say that a crop or mirror of the flagfile is not among them."""
+    return (f"--augment={','.join(names)}", *(f"--no{name}" for name in ("crops", "mirror") if name not in names))
+
+
 BASE = "base"
 INGREDIENTS = {  # name -> (what it is, flags)
     BASE: ("the flagfile", ()),
-    "plain": ("whole images, never mirrored", ("--augment=resize", "--fixed_crops=1")),
-    "resized_crop": ("random resized crops", ("--augment=random_resized_crop,mirror",)),
-    "multi_scale": ("multi-scale crops", ("--augment=multi_scale_crop,mirror",)),
-    "jitter": ("+ colour jitter", ("--augment=crops,mirror,colour_jitter",)),
-    "randaugment": ("+ RandAugment", ("--augment=crops,mirror,randaugment",)),
-    "cutout": ("+ Cutout", ("--augment=crops,mirror,cutout",)),
-    "smoothing": ("+ label smoothing", ("--augment=crops,mirror,label_smoothing",)),
+    "plain": ("whole images, never mirrored", (*_augmented("resize"), "--fixed_crops=1")),
+    "resized_crop": ("random resized crops", _augmented("random_resized_crop", "mirror")),
+    "multi_scale": ("multi-scale crops", _augmented("multi_scale_crop", "mirror")),
+    "jitter": ("+ colour jitter", _augmented("crops", "mirror", "colour_jitter")),
+    "randaugment": ("+ RandAugment", _augmented("crops", "mirror", "randaugment")),
+    "cutout": ("+ Cutout", _augmented("crops", "mirror", "cutout")),
+    "smoothing": ("+ label smoothing", _augmented("crops", "mirror", "label_smoothing")),
     "asymmetric": ("asymmetric loss", ("--loss=asymmetric",)),
     "one_cycle": ("one cycle of the rate", ("--schedule=one_cycle",)),
     "average": ("averages of the weights, better kept", ("--ema_decay=0.99",)),
@@ -43,7 +50,7 @@ INGREDIENTS = {  # name -> (what it is, flags)
     "today": (
         "all of today's: asymmetric loss, RandAugment, Cutout, one cycle, averages, decay of matrices",
         (
-            "--augment=crops,mirror,randaugment,cutout",
+            *_augmented("crops", "mirror", "randaugment", "cutout"),
             "--loss=asymmetric",
             "--schedule=one_cycle",
             "--ema_decay=0.99",
@@ -53,7 +60,7 @@ INGREDIENTS = {  # name -> (what it is, flags)
     "paper": (
         "all of SRN's paper: SGD with momentum, a tenth of the rate where validation stands still, no mirror",
         (
-            "--augment=crops",
+            *_augmented("crops"),
             "--batch_size=96",
             "--epochs=100",
             "--optimizer=sgd",
@@ -70,9 +77,9 @@ FRESH = "fresh"
 _NOT_STORED = ("--cache=decoded", "--fixed_crops=0")
 MIXED = {
     FRESH: ("fresh crops in every epoch", _NOT_STORED),
-    "mixup": ("+ Mixup", (*_NOT_STORED, "--augment=crops,mirror,mixup")),
-    "cutmix": ("+ CutMix", (*_NOT_STORED, "--augment=crops,mirror,cutmix")),
-    "splicemix": ("+ SpliceMix", (*_NOT_STORED, "--augment=crops,mirror,splicemix")),
+    "mixup": ("+ Mixup", (*_NOT_STORED, *_augmented("crops", "mirror", "mixup"))),
+    "cutmix": ("+ CutMix", (*_NOT_STORED, *_augmented("crops", "mirror", "cutmix"))),
+    "splicemix": ("+ SpliceMix", (*_NOT_STORED, *_augmented("crops", "mirror", "splicemix"))),
 }
 METRICS = ("mAP", "F1-C", "F1-O")
 

@@ -4,6 +4,7 @@ import fcntl
 import gc
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -75,3 +76,5 @@ def pytest_collection_finish():
 
 def pytest_runtest_setup():
     deprecations.make_errors()
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)  # else a test's first weights come from another seed each time

@@ -1,6 +1,7 @@
 """The flagfiles: what their headings promise, and that the model each describes can be built and trained as it says."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_the_models_of_the_papers_tables_meet_on_equal_terms(name):
     for field in ("model", "stages", "epochs", "learning_rate", "settings"):
         del own[field], srn[field]
     assert own == srn
+
+
+@pytest.mark.parametrize("config", ["photos_main_net", "photos_srn"])
+def test_every_ingredient_of_the_ablations_changes_a_flagfile(config, monkeypatch):
+    monkeypatch.syspath_prepend(CONFIGS.parent / "benchmarks")
+    ablations = importlib.import_module("ablations")
+    base = read(CONFIGS / f"{config}.flags")
+    own = [f"--flagfile={CONFIGS / config}.flags", "--backbone_weights=none"]
+    for name, (_, flags) in {**ablations.INGREDIENTS, **ablations.MIXED}.items():
+        assert (parse(*PLACES, *own, *flags) == base) == (name == ablations.BASE), name
 
 
 @pytest.mark.slow
