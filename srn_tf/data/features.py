@@ -30,6 +30,7 @@ from srn_tf.data.augments import Effects
 from srn_tf.data.pipeline import Batches, cached, fixed_versions, num_versions
 from srn_tf.errors import InputError
 from srn_tf.files import DAMAGE, lock, written_whole
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.tensor_float import tensor_float_32
 
 logger = logging.getLogger("srn_tf")
@@ -292,7 +293,9 @@ def _make(model, strategy, images, files, title, between):
 
 def _computer(model, strategy, names):
     """A function, float32 (b, S, S, 3) -> name -> float32 array (b, H, W, D), b a multiple of this worker's devices."""
-    network = keras.Model(model.image, {name: model.features[name] for name in names})
+    with strategy.scope():
+        network = keras.Model(model.image, {name: model.features[name] for name in names})
+        network = with_norm_products(network, answers_only=True)
     num_replicas = distribution.num_local_replicas(strategy)
 
     def features_of(image):

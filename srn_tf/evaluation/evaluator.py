@@ -18,6 +18,7 @@ from srn_tf.evaluation.pointing import PointingGame
 from srn_tf.evaluation.protocols import evaluate, with_top_k_named
 from srn_tf.evaluation.sizes import BoxSizes, LabelSizes, mean_ap_by_size
 from srn_tf.models.model import input_of
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.tensor_float import tensor_float_32
 
 
@@ -95,6 +96,8 @@ class Evaluator:
         self._image_size = model.image_size if views is None else views.square_px
         self._num_labels = model.num_labels
         network = (model.network_for if features is None else model.heads_for)((*self._names, *maps))
+        with strategy.scope():
+            network = with_norm_products(network, answers_only=True)
         self._features = None if features is None else features.read_by(network)
 
         def replica_rows(batch, most_boxes):

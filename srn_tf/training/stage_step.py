@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.training.averages import WeightAverage
 from srn_tf.training.freezing import apply_stage, moving_weights
 from srn_tf.training.loss_scale import LossScale
@@ -63,10 +64,11 @@ class StageStep:
         self._strategy, self._stage, self._stage_index = strategy, stage, stage_index
         self._plan, self._loss = plan, loss
         self._names = [term.name for term in stage.terms]
-        self.network = (model.heads_for if plan.cache == "features" else model.network_for)(stage.reads)
         self.traces = 0
         with strategy.scope():
             trained = apply_stage(model, stage, plan.frozen_norms)
+            network = (model.heads_for if plan.cache == "features" else model.network_for)(stage.reads)
+            self.network = network if plan.xla else with_norm_products(network)
             self._optimizer = StageOptimizer(trained, plan)
             self._weights = moving_weights(model)
             self.average = WeightAverage(self._weights.values(), plan.ema_decay) if plan.ema_decay else None

@@ -97,7 +97,8 @@ class ModelServer:
             self._die()
         if self.slow:
             self.slow -= 1
-            self._stopped.wait(60)
+            if self._stopped.wait(60):  # nobody listens any more
+                raise Refusal(Code.UNAVAILABLE, "stopped")
         if self.refusals:
             raise Refusal(self.refusals.pop(0), "told to")
         if self.refuses_batches and len(images) > 1:

@@ -205,12 +205,12 @@ def test_all_that_decides_the_values_is_in_the_name(own_dataset, monkeypatch):
     weight.assign(value + 1e-6)
     opened()
     weight.assign(value)
-    assert len(set(made)) == len(made) == 11
+    assert len(set(made)) == len(made) == 13
     # What decides nothing: an evaluation knows no augmentation, and a head, its flags and the rates change no trunk.
     model.parts["trunk"].trainable = False
     opened(epochs=(7,), batch_size=8, cache="features", seed=1)
     opened(role="test", seed=4, mirror=False, fixed_crops=5)
-    assert made[11] == made[0] and made[12] == made[6]
+    assert made[13] == made[0] and made[14] == made[8]
 
 
 def test_one_process_at_a_time_and_nothing_left_of_killed_ones(tmp_path):

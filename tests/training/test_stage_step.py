@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from srn_tf.data.augments import Effects
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.runs import checkpoint
 from srn_tf.training.freezing import apply_stage
 from srn_tf.training.losses import make_loss, sigmoid_loss, step_seed
@@ -76,7 +77,7 @@ def test_the_default_plan_is_caffes_sgd_bit_for_bit(stage_name, same_graph_rewri
     step = make_step(model, stage_name)
     stage = same.stages[stage_name]
     variables = list(apply_stage(same, stage).values())
-    network = same.network_for(stage.reads)
+    network = with_norm_products(same.network_for(stage.reads))
     momenta = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
 
     @tf.function
