@@ -26,7 +26,6 @@ from srn_tf.files import write_json
 FLAGS = flags.FLAGS
 
 
-
 def _augmented(*names):
     """The flags of a list of augmentations, which also say that a crop or mirror of the flagfile is not among them."""
     return (f"--augment={','.join(names)}", *(f"--no{name}" for name in ("crops", "mirror") if name not in names))
