@@ -9,6 +9,7 @@ from tqdm import tqdm
 from srn_tf.baselines.knn_run import OUTPUT, Images
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.errors import InputError
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.run import EVALUATION_BATCH, load_model
 from srn_tf.runs.run_data import open_run_data
 from srn_tf.runs.work_dir import WorkDir
@@ -47,7 +48,7 @@ class PooledFeatures:
                 f"KNN needs a model with an embedding. Received: {work_dir}, a run of {self._run['model']['model']}. "
                 "Give another run."
             )
-        self._network = self._model.network_for((self._model.embedding,))
+        self._network = with_norm_products(self._model.network_for((self._model.embedding,)), answers_only=True)
         self.dataset, self.protocol, self.labels = self._dataset.name, self._dataset.protocol, self._dataset.labels
         self.validation_fraction = self._run["validation_fraction"]
         self.fingerprint = self._dataset.fingerprint

@@ -293,9 +293,8 @@ def _make(model, strategy, images, files, title, between):
 
 def _computer(model, strategy, names):
     """A function, float32 (b, S, S, 3) -> name -> float32 array (b, H, W, D), b a multiple of this worker's devices."""
-    with strategy.scope():
-        network = keras.Model(model.image, {name: model.features[name] for name in names})
-        network = with_norm_products(network, answers_only=True)
+    network = keras.Model(model.image, {name: model.features[name] for name in names})
+    network = with_norm_products(network, answers_only=True)
     num_replicas = distribution.num_local_replicas(strategy)
 
     def features_of(image):

@@ -96,8 +96,7 @@ class Evaluator:
         self._image_size = model.image_size if views is None else views.square_px
         self._num_labels = model.num_labels
         network = (model.network_for if features is None else model.heads_for)((*self._names, *maps))
-        with strategy.scope():
-            network = with_norm_products(network, answers_only=True)
+        network = with_norm_products(network, answers_only=True)
         self._features = None if features is None else features.read_by(network)
 
         def replica_rows(batch, most_boxes):

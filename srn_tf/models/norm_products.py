@@ -35,7 +35,7 @@ class NormAsProduct(keras.layers.Layer):
 
 
 def with_norm_products(network, answers_only=False):
-    """The same network with its frozen BatchNorms as products, where that is faster.
+    """The same network with its frozen BatchNorms as products, on CPUs.
 
     A BatchNorm right behind a convolution without bias stays: TensorFlow computes the two as one.
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from srn_tf.data.pipeline import Batches, evaluation_batches
 from srn_tf.models.model import input_of
+from srn_tf.models.norm_products import with_norm_products
 from srn_tf.tensor_float import tensor_float_32
 from srn_tf.training.losses import step_seed
 from srn_tf.training.steps import term_values
@@ -30,6 +31,7 @@ class MeanTerm:
         self._image_size, self._num_boxes = model.image_size, num_boxes
         self._unread = ("is_real",) if num_boxes is not None else ("is_real", "boxes", "box_labels")
         network = (model.network_for if features is None else model.heads_for)(term.reads)
+        network = with_norm_products(network, answers_only=True)
         self._features = None if features is None else features.read_by(network)
 
         @tf.function
