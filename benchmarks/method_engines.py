@@ -40,7 +40,7 @@ KINDS = {
     "TensorFlow float32": ("tensorflow", ()),
     "OpenVINO float32": ("openvino", ("--openvino=float32",)),
     "ONNX Runtime float32": ("onnxruntime", ("--onnx",)),
-    "OpenVINO int8": ("openvino", ("--openvino=int8", "--max_map_drop=100")),
+    "OpenVINO int8": ("openvino", ("--openvino=int8",)),
 }
 BFLOAT16 = {
     "TensorFlow bfloat16": ("tensorflow", ("--precision=bfloat16",)),

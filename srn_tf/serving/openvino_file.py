@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 
-from srn_tf.serving.checking import compare_probabilities, known_operations
+from srn_tf.serving.checking import compare_probabilities
 from srn_tf.serving.openvino_model import (
+    ADVICE,
     FILE_NAME,
+    WHAT,
     check_openvino_installed,
-    compile_model,
+    convertible,
     describe_model,
     open_model,
 )
-from srn_tf.serving.quantization import calibration_images, quantize, score_on_validation
+from srn_tf.serving.quantization import quantize_within
 
 KINDS = ("none", "float32", "bfloat16", "int8")
 
@@ -23,8 +25,6 @@ PREPROCESSING = (
     "float32 RGB from 0 to 255; files turned upright by EXIF, transparency over white; resized to the input's size "
     "without keeping the aspect, bilinear, antialiased where it shrinks"
 )
-
-_WHAT, _ADVICE = "An OpenVINO model", "Export it without --openvino."
 
 
 def write_openvino(folder, graph, model, answer, labels, thresholds, kind, validation=None):
@@ -44,8 +44,7 @@ def write_openvino(folder, graph, model, answer, labels, thresholds, kind, valid
         validation: quantization.Validation, for int8.
     Returns:
         (checks, run, quantization): its file name -> its largest difference, the tolerance and the precision; what
-        `openvino_model.open_model` gives; what `quantization.score_on_validation` says and which layers stay in
-        float32, None unless int8.
+        `openvino_model.open_model` gives; what `quantization.quantize_within` says, None unless int8.
     Raises:
         InputError: packages are missing, the model has operations that cannot be written, a difference above the
             tolerance, or int8 loses too much on the validation images.
@@ -58,25 +57,19 @@ def write_openvino(folder, graph, model, answer, labels, thresholds, kind, valid
     graph_file = os.path.join(folder, "graph.pb")
     with open(graph_file, "wb") as file:
         file.write(graph.as_graph_def(model.final).SerializeToString())
-    with _convertible():
+    with convertible():
         converted = openvino.Core().read_model(graph_file)
     converted.inputs[0].set_names({"image"})
     converted.outputs[0].set_names({"probabilities"})
     quantization = None
     if kind == "int8":
-        images = calibration_images(model.image_size, validation)
-        with _convertible():
-            quantized, in_float32 = quantize(converted, images)
-            runs = {"float32": compile_model(converted, "float32"), "int8": compile_model(quantized, "int8")}
-        scores = score_on_validation(runs, labels, thresholds, model.image_size, validation)
-        quantization = {**scores, "layers_in_float32": in_float32}
-        converted = quantized
+        converted, quantization = quantize_within(converted, labels, thresholds, model.image_size, validation)
     about = {"labels": json.dumps(labels), "thresholds": json.dumps(thresholds.tolist())}
     describe_model(converted, {**about, "preprocessing": PREPROCESSING, "precision": kind})
-    with _convertible():
+    with convertible():
         openvino.save_model(converted, path, compress_to_fp16=False)
         run = open_model(path)
-        check = compare_probabilities(run, model, answer, TOLERANCES[kind], f"{_WHAT} in {kind}", _ADVICE)
+        check = compare_probabilities(run, model, answer, TOLERANCES[kind], f"{WHAT} in {kind}", ADVICE)
     os.unlink(graph_file)
     return {FILE_NAME: {**check, "precision": kind}}, run, quantization
 
@@ -98,7 +91,3 @@ def link_for_model_server(folder, extra):
             os.link(file, linked)
         except OSError:  # a file system without links
             shutil.copyfile(file, linked)
-
-
-def _convertible():
-    return known_operations(_WHAT, "OpenVINO", _ADVICE)

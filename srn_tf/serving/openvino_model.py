@@ -4,10 +4,12 @@ import logging
 import os
 import threading
 
-from srn_tf.serving.checking import check_installed
+from srn_tf.serving.checking import check_installed, known_operations
 
 FILE_NAME = os.path.join("openvino", "model.xml")
 PRECISIONS = ("float32", "bfloat16", "int8")
+WHAT, ADVICE = "An OpenVINO model", "Export it without --openvino."
+"""Beginning and end of the messages about a model that cannot be written."""
 
 _ABOUT = "srn_tf"  # section of a model's own information
 
@@ -19,6 +21,11 @@ def check_openvino_installed(*modules):
     os.environ.setdefault("NNCF_CI", "1")  # else NNCF tells its makers about every use
     packages = "openvino nncf"
     check_installed("OpenVINO models", ("openvino", *modules), "requirements-openvino.txt", packages)
+
+
+def convertible():
+    """Context in which a model is converted: what fails is one InputError, see `checking.known_operations`."""
+    return known_operations(WHAT, "OpenVINO", ADVICE)
 
 
 def describe_model(model, facts):

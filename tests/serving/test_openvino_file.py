@@ -18,10 +18,10 @@ from srn_tf.models.model import MultiLabelModel, Stage, label_loss
 from srn_tf.models.registry import METHODS
 from srn_tf.runs import run_data
 from srn_tf.runs.work_dir import WorkDir
-from srn_tf.serving import openvino_model
+from srn_tf.serving import openvino_model, quantization
 from srn_tf.serving.evaluation import evaluate_saved_model
 from srn_tf.serving.export import export
-from srn_tf.serving.quantization import Validation, score_on_validation
+from srn_tf.serving.quantization import Validation, int8_note, quantize_within
 from tests.models.small import SMALL_SETTINGS, small_model
 
 NAMES = ["dog", "cat, small", 'Straße & "Weg"']
@@ -132,19 +132,37 @@ def records(tiny_scenes_dir):
     return open_dataset("scenes", tiny_scenes_dir, tiny_scenes_dir).records("validation")
 
 
-def test_a_loss_of_map_above_the_limit_is_refused(records):
-    """float32 knows the truth. int8 answers every image alike."""
+def test_what_costs_too_much_map_keeps_its_sums_in_float32(records, monkeypatch):
+    """float32 knows the truth. int8 answers every image alike, unless its sums are in float32."""
     truth = np.stack([record["labels"] for record in records.as_numpy_iterator()]) == 1
-    rows = iter([*truth, *truth])
-    perfect = lambda image: np.stack([0.1 + 0.8 * next(rows) for _ in image]).astype(np.float32)  # noqa: E731
+
+    def perfect():
+        rows = iter(truth)
+        return lambda image: np.stack([0.1 + 0.8 * next(rows) for _ in image]).astype(np.float32)
+
     alike = lambda image: np.full([len(image), len(LABELS)], 0.25, np.float32)  # noqa: E731
-    thresholds = np.full(len(LABELS), 0.5)
-    runs = {"float32": perfect, "int8": alike}
-    found = score_on_validation(runs, LABELS, thresholds, 32, Validation(records, SCENES, 5, 100.0))
-    assert (found["validation_images"], found["calibration_images"], found["max_map_drop"]) == (16, 5, 100.0)
-    assert found["float32"]["mAP"] == pytest.approx(100.0) and found["int8"]["F1-O"] < 1e-9
-    with pytest.raises(InputError, match=r"at most 0.5 mAP .* from 100.00 to .* on 16 images. Nothing was exported"):
-        score_on_validation(runs, LABELS, thresholds, 32, Validation(records, SCENES))
+    models = {"model": perfect, "sums in int8": lambda: alike, "sums in float32": perfect, "bad": lambda: alike}
+    kinds = {False: "sums in int8", True: "sums in float32"}
+    monkeypatch.setattr(quantization, "compile_model", lambda model, precision: models[model]())
+    monkeypatch.setattr(quantization, "quantize", lambda model, images, in_float32: (kinds[in_float32], ["y"]))
+
+    def found(limit):
+        return quantize_within("model", LABELS, np.full(len(LABELS), 0.5), 32, Validation(records, SCENES, 5, limit))
+
+    quantized, facts = found(100.0)
+    assert (
+        quantized == "sums in int8"
+        and facts["int8"]["F1-O"] < 1e-9
+        and "10 layers stay" in int8_note({**facts, "layers_in_float32": range(10)})
+    )
+    assert (facts["validation_images"], facts["calibration_images"], facts["max_map_drop"]) == (16, 5, 100.0)
+    quantized, facts = found(0.5)
+    assert quantized == "sums in float32" and facts["sums_in_float32"] and facts["layers_in_float32"] == ["y"]
+    assert facts["float32"] == facts["int8"] and facts["int8"]["mAP"] == pytest.approx(100.0)
+    assert int8_note(facts).endswith("1 layers and all sums stay in float32.")
+    kinds[True] = "bad"
+    with pytest.raises(InputError, match=r"at most 0.5 mAP .* of 100.00 with sums in float32, .* Nothing was exported"):
+        found(0.5)
 
 
 @pytest.mark.slow
