@@ -26,14 +26,16 @@ class Engine:
         name: for messages.
         command: list of str, what to run.
         threads: how many threads it may use.
+        environment: further variables of its environment, a dict.
 
     Raises:
         EngineError: the command cannot be run.
     """
 
-    def __init__(self, name, command, threads):
+    def __init__(self, name, command, threads, environment=()):
         self.name = name
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": str(threads)}
+        number = {"OMP_NUM_THREADS": str(threads), "TF_NUM_INTRAOP_THREADS": str(threads)}
+        environment = {**os.environ, **number, **dict(environment)}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         try:
             self._process = subprocess.Popen(command, text=True, env=environment, **pipes)

@@ -11,7 +11,8 @@ does falls on all. Prints, and writes to OUT/training.md and OUT/training.json, 
   process, the ratio to the forward pass of the trunk up to X alone where the trunk is frozen, and the multiply-adds a
   second against those of a large matrix product, by the faster library; how far the losses are from PyTorch float32's
   (where the whole net is trained, random weights let rounding grow: PyTorch's own float32 and float64 are 1e-3 apart);
-- what the step of the last stage costs with other numbers of labels, image sizes, batches and logical devices.
+- what the step of the last stage costs with other numbers of labels, image sizes, batches and logical devices;
+- which operations a float32 step of the first stage spends its time in, one operation at a time.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from srn_tf.pictures import save_png  # noqa: E402
 from srn_tf.runs.work_dir import code_version  # noqa: E402
 
 FLAGS = flags.FLAGS
-PARTS = ("stages", "costs")
+PARTS = ("stages", "costs", "profile")
 STAGES = ("cls", "att", "sr", "all")
 FROZEN_TRUNK = ("att", "sr")
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -47,6 +48,14 @@ BASE = {"labels": 80, "side_px": 224, "batch": 8, "devices": 1}
 OTHERS = {"labels": (14, 500, 5000), "side_px": (128, 320), "batch": (2, 16), "devices": (2,)}
 AT_ONCE = 3  # processes of the costs that hold memory at a time
 COMPARED_STEPS = 2
+PROFILED_STAGE = "cls"
+# What operations of either library do -> what their names hold, in lower case; the first that fits counts.
+KINDS = {
+    "gradients of convolutions": ("backprop", "convolution_backward"),
+    "convolutions": ("conv2d", "mkldnn_convolution"),
+    "gradients of BatchNorms": ("batchnormgrad", "batch_norm_backward"),
+    "BatchNorms (TensorFlow: with ReLU)": ("batchnorm", "batch_norm"),
+}
 
 
 def main(_):
@@ -66,6 +75,9 @@ def main(_):
             result["costs"] = measure_costs()
             texts.append(costs_table(result["costs"]))
             save_png(draw_costs(result["costs"], BASE), os.path.join(FLAGS.output_dir, "costs.png"))
+        if "profile" in FLAGS.parts:
+            result["profile"] = measure_profile()
+            texts.append(profile_table(result["profile"]))
     except EngineError as error:
         raise InputError(str(error)) from error
     text = "\n\n".join(texts)
@@ -77,12 +89,18 @@ def main(_):
 
 def measure_stages():
     """Rows of the first table: a dict for each stage and engine."""
+    folder = write_batch_and_weights()
+    return [row for stage in STAGES for row in measure_stage(folder, stage)]
+
+
+def write_batch_and_weights():
+    """Writes the batch and the weights that all engines share; returns their folder."""
     folder = write_batch(BASE)
     weights = os.path.join(folder, "weights.npz")
     if not os.path.isfile(weights):
         with start(OURS, folder, "all", "float32") as engine:
             engine.ask("save_weights", weights)
-    return [row for stage in STAGES for row in measure_stage(folder, stage)]
+    return folder
 
 
 def measure_stage(folder, stage):
@@ -155,6 +173,36 @@ def measure_costs():
     return rows
 
 
+def measure_profile():
+    """Engine -> what operations do -> median milliseconds of a step; "all" is the whole step, "else" what is left."""
+    folder = write_batch_and_weights()
+    with contextlib.ExitStack() as stack:
+        with_one = {"TF_NUM_INTEROP_THREADS": "1"}  # TensorFlow's operations take turns, as PyTorch's do
+        engines = {
+            name: stack.enter_context(start(name, folder, PROFILED_STAGE, "float32", environment=with_one))
+            for name in (OURS, PEER)
+        }
+        warm_up(engines)
+        profiles = {name: [] for name in engines}
+        for _ in range(FLAGS.rounds):
+            for name, engine in engines.items():
+                profiles[name].append(_by_kind(engine.ask("profile", FLAGS.steps)))
+    return {
+        name: {kind: statistics.median(one[kind] for one in found) for kind in found[0]}
+        for name, found in profiles.items()
+    }
+
+
+def _by_kind(operations):
+    """Milliseconds of `KINDS`, of operation -> milliseconds, where "all" is the whole."""
+    sums = dict.fromkeys(KINDS, 0.0)
+    for name, ms in operations.items():
+        kind = next((kind for kind, parts in KINDS.items() if any(part in name.lower() for part in parts)), None)
+        if kind:
+            sums[kind] += ms
+    return {**sums, "else": operations["all"] - sum(sums.values()), "all": operations["all"]}
+
+
 def write_batch(place):
     """Writes a batch of random images and labels for a place; returns its folder."""
     labels, side_px, batch = place["labels"], place["side_px"], place["batch"]
@@ -167,15 +215,15 @@ def write_batch(place):
     return folder
 
 
-def start(engine, folder, stage, precision, devices=1):
-    """Starts an engine; it can be asked after `wait` or a first question."""
+def start(engine, folder, stage, precision, devices=1, environment=()):
+    """Starts an engine; it can be asked at once."""
     here = os.path.join(ROOT, "benchmarks")
     if engine == OURS:
         command = [sys.executable, os.path.join(here, "training_tensorflow.py")]
     else:
         command = [FLAGS.peer_python, os.path.join(here, "peers", "training_torch.py")]
     settings = [folder, stage, precision, str(FLAGS.threads), str(devices)]
-    return Engine(f"{engine} {stage} {precision}", [*command, *settings], FLAGS.threads)
+    return Engine(f"{engine} {stage} {precision}", [*command, *settings], FLAGS.threads, environment)
 
 
 def warm_up(engines):
@@ -228,6 +276,13 @@ def costs_table(rows):
     ]
     headers = ["labels", "image, pixels", "batch", "logical devices", "ms a step", "images/s", "memory, GB"]
     return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
+
+
+def profile_table(profiles):
+    """Milliseconds of each kind of operation, the engines beside each other."""
+    kinds = next(iter(profiles.values()))
+    cells = [[kind, *(f"{profile[kind]:.0f}" for profile in profiles.values())] for kind in kinds]
+    return tabulate(cells, [f"ms of a step of {PROFILED_STAGE}", *profiles], tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ FOLDER holds batch.npz (image float32 (B, S, S, 3), y float32 (B, C)) and perhap
 are random.
 """
 
+import collections
+import glob
 import os
 import sys
+import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "benchmarks")]
@@ -62,6 +65,35 @@ def leaves(part):
     return [leaf for layer in part.layers for leaf in leaves(layer)]
 
 
+def operations_of(function, times):
+    """Profiles calls of a function.
+
+    Args:
+        function: without arguments.
+        times: of how many calls.
+    Returns:
+        dict: name of an operation -> its milliseconds of a call; "all" -> those of the call. Operations that run beside
+        each other are counted in full.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            seconds = seconds_of(function, times)
+        (file,) = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
+        space = xplane_pb2.XSpace()
+        with open(file, "rb") as stream:
+            space.ParseFromString(stream.read())
+    found = collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                _, is_operation, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")  # name:kind
+                if is_operation:
+                    found[kind] += event.duration_ps / 1e9 / times
+    return {**found, "all": 1000 * sum(wall for wall, _ in seconds) / times}
+
+
 def main(folder, stage_name, precision, threads, devices):
     tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     strategy = make_strategy(int(devices) if int(devices) > 1 else 0)
@@ -111,6 +143,7 @@ def main(folder, stage_name, precision, threads, devices):
         losses=lambda times: [take_step() for _ in range(times)],
         step=lambda times: seconds_of(take_step, times),
         trunk=lambda times: seconds_of(lambda: trunk(images).numpy(), times),
+        profile=lambda times: operations_of(take_step, times),
         product=lambda times: seconds_of(lambda: tf.linalg.matmul(factor, factor).numpy(), times),
         multiply_adds=lambda: multiply_adds(model, stage),
         save_weights=save_weights,
