@@ -22,6 +22,7 @@ import tensorflow as tf  # noqa: E402
 from engines import seconds_of, serve  # noqa: E402
 
 from srn_tf.distribution import make_strategy  # noqa: E402
+from srn_tf.models.norm_products import with_norm_products  # noqa: E402
 from srn_tf.models.registry import ModelConfig, build_model  # noqa: E402
 from srn_tf.runs.checkpoint import assign_weights  # noqa: E402
 from srn_tf.training.losses import make_loss  # noqa: E402
@@ -127,7 +128,7 @@ def main(folder, stage_name, precision, threads, devices):
     stack = strategy.experimental_distribute_values_from_function(stack_of)
     rates = np.array(plan.learning_rates[:1], np.float32)
     images = tf.constant(image)
-    until_X = model.network.get_layer("trunk_until_c4")
+    until_X = with_norm_products(model.network.get_layer("trunk_until_c4"), answers_only=True)  # as stages compute it
     trunk = tf.function(lambda images: until_X(images, training=False)["c4"])
     factor = tf.random.normal((PRODUCT_SIDE, PRODUCT_SIDE))
     factor = tf.cast(factor, tf.float32 if precision == "float32" else tf.bfloat16)
