@@ -17,7 +17,7 @@ from srn_tf.evaluation.protocols import Protocol, evaluate
 from srn_tf.serving.inference_graph import followed_products
 from srn_tf.serving.openvino_model import compile_model, convertible
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("srn_tf")
 
 METRICS = ("mAP", "F1-C", "F1-O")
 

@@ -150,11 +150,8 @@ def test_what_costs_too_much_map_keeps_its_sums_in_float32(records, monkeypatch)
         return quantize_within("model", LABELS, np.full(len(LABELS), 0.5), 32, Validation(records, SCENES, 5, limit))
 
     quantized, facts = found(100.0)
-    assert (
-        quantized == "sums in int8"
-        and facts["int8"]["F1-O"] < 1e-9
-        and "10 layers stay" in int8_note({**facts, "layers_in_float32": range(10)})
-    )
+    assert quantized == "sums in int8" and facts["int8"]["F1-O"] < 1e-9
+    assert int8_note(facts).endswith("1 layers stay in float32.")
     assert (facts["validation_images"], facts["calibration_images"], facts["max_map_drop"]) == (16, 5, 100.0)
     quantized, facts = found(0.5)
     assert quantized == "sums in float32" and facts["sums_in_float32"] and facts["layers_in_float32"] == ["y"]
