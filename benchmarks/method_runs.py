@@ -117,9 +117,14 @@ RATE_FACTOR = "rate*"
 
 def _scaled_rates(config, factor):
     """A flagfile's learning rates, one a stage, times a factor, as --learning_rate takes them."""
+    rates = flags_of(config)["learning_rate"].split(",")
+    return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates)
+
+
+def flags_of(config):
+    """A flagfile's flags that have a value: name -> text."""
     with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
-        (rates,) = (line.split("=", 1)[1] for line in file if line.startswith("--learning_rate="))
-    return ",".join(f"{float(rate) * float(factor):.3g}" for rate in rates.split(","))
+        return dict(line.strip()[2:].split("=", 1) for line in file if line.startswith("--") and "=" in line)
 
 
 def _read_json(path):

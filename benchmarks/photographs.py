@@ -1,14 +1,17 @@
 """The claim on photographs: SRN, SRN-att and the systems beside them on one pre-trained trunk, several seeds.
 
 python benchmarks/photographs.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2] [--methods=main_net,srn] [--search]
-    [FLAG...]
+    [--tuned] [FLAG...]
 
 Trains configs/photos_<method>.flags once a seed (a finished run is not trained again; features of the frozen trunk are
 made once for all). With --search every method has the same four trials with the first seed (SEARCH below), of which
 validation mAP chooses. Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split
 of every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in
 turn. And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its
-bootstrap interval. Any FLAG goes to every run, such as -- --image_size=224 --backbone_weights=FILE.
+bootstrap interval. With --tuned, each run's network is then fine-tuned together with the method on it, by one recipe
+for all (TUNED below): OUT/photographs_tuned.md has the metrics and the differences to the first method's fine-tuned
+runs and to the method's own runs before. Any FLAG goes to every run, such as -- --image_size=224
+--backbone_weights=FILE.
 """
 
 import json
@@ -19,10 +22,12 @@ import time
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from method_runs import MethodRuns, spread  # first: it makes the project importable
+from method_runs import MethodRuns, answer_of, flags_of, spread, train_once  # first: it makes the project importable
 from tabulate import tabulate
 
 from srn_tf.commands import cli
+from srn_tf.comparison.differences import differences_to_first
+from srn_tf.comparison.rows import compare_runs
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
@@ -54,8 +59,25 @@ SEARCH = {
     "fast": ("rate*3",),
     "plain": ("--nocrops", "--nomirror", "--fixed_crops=1"),
 }
+TUNED = (  # after all other flags; the stage is the flagfile's last
+    "--backbone_weights=none",
+    "--frozen_parts=",
+    "--cache=decoded",
+    "--fixed_crops=0",
+    "--crops",
+    "--mirror",
+    "--frozen_norms=trunk",
+    "--epochs=3",
+    "--optimizer=adamw",
+    "--learning_rate=0.0003",
+    "--warmup_epochs=0",
+    "--weight_decay=0.01",
+)
+TUNED_TRUNK = "trunk=0.3"  # of the rate, beside the flagfile's own --rate_scales
+NOT_TUNED = ("photos_cnn_rnn",)  # its only stage leaves the network as it is
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
+RESAMPLES = 1000
 ROUNDS = 5  # in which every export is asked once
 IMAGES = 64  # of a round
 
@@ -110,6 +132,43 @@ def main(arguments):
     save_png(_draw(charted), os.path.join(FLAGS.output_dir, "photographs.png"))
     print(tables)
     runs.compare()
+    if FLAGS.tuned:
+        _tune(runs, configs, seeds, arguments)
+
+
+def _tune(runs, configs, seeds, arguments):
+    """Fine-tunes every run, seed after seed, and writes photographs_tuned.md as far as all methods have come."""
+    configs = {config: title for config, title in configs.items() if config not in NOT_TUNED}
+    folders = {config: [] for config in configs}
+    for number, seed in enumerate(seeds, 1):
+        for config in configs:
+            before = runs.folder(config, seed)
+            flagged = flags_of(config)
+            scales = ",".join(filter(None, (TUNED_TRUNK, flagged.get("rate_scales"))))
+            own = (f"--init_from={before}", f"--rate_scales={scales}", f"--stages={flagged['stages'].split(',')[-1]}")
+            folders[config].append(f"{before}_tuned")
+            train_once(folders[config][-1], config, FLAGS.data_dir, seed, *arguments, *TUNED, *own)
+        first = folders[next(iter(configs))]
+        rows = []
+        for config, title in configs.items():
+            answers = [answer_of(folder) for folder in folders[config]]
+            before = [runs.folder(config, of_seed) for of_seed in seeds[:number]]
+            differences = [_difference(before, folders[config]), _difference(first, folders[config])]
+            rows.append([title, *(spread([answer[metric] for answer in answers]) for metric in METRICS), *differences])
+        heads = [*METRICS, "mAP minus itself before", f"mAP minus {configs[next(iter(configs))]}"]
+        table = tabulate(rows, ["test, fine-tuned", *heads], tablefmt="github", disable_numparse=True)
+        with open(os.path.join(FLAGS.output_dir, "photographs_tuned.md"), "w", encoding="utf-8") as file:
+            file.write(table + "\n")
+    print(table)
+
+
+def _difference(references, folders):
+    """mAP of some runs minus that of others of the same seeds, with its bootstrap interval, as text."""
+    if references == folders:
+        return ""
+    (found,) = differences_to_first(compare_runs([*references, *folders], "test"), RESAMPLES, 0)
+    mean, low, high = found.metrics["mAP"]
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _search_table(runs, configs):
@@ -199,4 +258,5 @@ if __name__ == "__main__":
         "Methods; the first is what others are compared with.",
     )
     flags.DEFINE_bool("search", False, "Four trials of every method with the first seed; validation mAP chooses.")
+    flags.DEFINE_bool("tuned", False, "Also fine-tune the network of every run.")
     cli.run(main, __doc__, takes_arguments=True)

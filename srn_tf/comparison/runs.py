@@ -1,6 +1,8 @@
 """One run as a comparison needs it: what it is, its flags, and its predictions on a split."""
 
 import dataclasses
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from srn_tf.runs.work_dir import WorkDir
 
 # Flags in which runs of one configuration may differ: the seed, places, and where images wait.
 _FREE_FLAGS = ("seed", "data_dir", "work_dir", "prepared_dir", "cache")
+_RUN_FLAGS = ("init_from", "selective_prior")  # another run for every seed, of one configuration
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def read_run(path, split):
             f"{work.run} must name the run's dataset and protocol. Received: a file without both. "
             f"Give a run of {tool('train')}."
         ) from None
-    flags = work.read_flags()
+    flags, seed = _configuration(work)
     file = work.predictions(split)
     if not os.path.isfile(file):
         raise InputError(
@@ -91,12 +94,27 @@ def read_run(path, split):
             f"{predictions.labels.shape}, {output} {outputs[output].shape}. Evaluate the run again."
         )
     only = dataclasses.replace(predictions, logits={output: outputs[output]})
-    seed = flags.get("seed", "?")
-    flags = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
-    if flags.get("selective_prior"):
-        flags["selective_prior"] = "a run"  # another for every seed
     positives = description["training_positives"]
     return Run(path, file, dataset, protocol_named(protocol), flags, seed, output, only, positives)
+
+
+def _configuration(work, before=()):
+    """The flags in which runs of one configuration agree, as texts, and the seed; `before` are runs that began here."""
+    flags = work.read_flags()
+    kept = {flag: value for flag, value in flags.items() if flag not in _FREE_FLAGS}
+    others = {flag: _named_by_configuration(kept[flag], before) for flag in _RUN_FLAGS if kept.get(flag)}
+    return {**kept, **others}, flags.get("seed", "?")
+
+
+def _named_by_configuration(path, before):
+    """A name for the configuration of the run in a folder; the path where no run is, or one that leads back here."""
+    if path in before:
+        return path
+    try:
+        flags, _ = _configuration(WorkDir(path), (*before, path))
+    except InputError:
+        return path
+    return f"a run ({hashlib.sha256(json.dumps(flags, sort_keys=True).encode()).hexdigest()[:6]})"
 
 
 def check_comparable(first, run):

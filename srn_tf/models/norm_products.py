@@ -78,9 +78,7 @@ def with_norm_products(network, answers_only=False):
         return any(is_replaced(inner) or holds_replaced(inner) for inner in getattr(layer, "layers", ()))
 
     def copied(model):
-        convolutions = {
-            id(norm): convolution for norm, convolution in _behind_convolutions(model) if is_replaced(norm)
-        }
+        convolutions = {id(norm): convolution for norm, convolution in _behind_convolutions(model) if is_replaced(norm)}
         joined = {id(convolution) for convolution in convolutions.values()}
 
         def replace(layer):

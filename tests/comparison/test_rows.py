@@ -21,13 +21,9 @@ def names_of(tmp_path, *configurations):
 
 def test_runs_that_differ_in_seed_and_place_are_one_row(tmp_path):
     paths = [
-        write_run(tmp_path / "srn_0", {"model": "srn", "seed": 0, "cache": "none", "selective_prior": "A"}, PERFECT),
+        write_run(tmp_path / "srn_0", {"model": "srn", "seed": 0, "cache": "none"}, PERFECT),
         write_run(tmp_path / "main", {"model": "main_net", "seed": 0}, WEAK, output="y_cls", final="y_cls"),
-        write_run(
-            tmp_path / "srn_1",
-            {"seed": 1, "model": "srn", "data_dir": "D", "prepared_dir": "P", "selective_prior": "B"},
-            WEAK,
-        ),
+        write_run(tmp_path / "srn_1", {"seed": 1, "model": "srn", "data_dir": "D", "prepared_dir": "P"}, WEAK),
     ]
     comparison = compare_runs(paths, "test")
     assert (comparison.dataset, comparison.split, comparison.protocol.name) == ("scenes", "test", "scenes")
@@ -40,6 +36,23 @@ def test_runs_that_differ_in_seed_and_place_are_one_row(tmp_path):
     assert srn.values("all", "F1-C") == pytest.approx([100, 3700 / 45])
     assert main_net.values("all", "F1-O") == pytest.approx([80])
     assert srn.ap == pytest.approx([100, (100 + 200 / 3) / 2, 100])
+
+
+@pytest.mark.parametrize("flag", ["init_from", "selective_prior"])
+def test_runs_that_begin_with_seeds_of_one_configuration_are_one_row(tmp_path, flag):
+    before = [write_run(tmp_path / f"before{seed}", {"model": "srn", "seed": seed}) for seed in (0, 1)]
+    other = write_run(tmp_path / "other", {"model": "srn", "seed": 0, "epochs": 5})
+    twice = [  # what these began with began elsewhere, with two seeds again
+        write_run(tmp_path / f"twice{seed}", {"model": "srn", "seed": seed, flag: path})
+        for seed, path in enumerate(before)
+    ]
+    paths = [
+        write_run(tmp_path / f"run{number}", {"model": "srn", "seed": number, "epochs": 9, flag: path})
+        for number, path in enumerate([*before, other, *twice, "gone", str(tmp_path / "run6")])
+    ]
+    rows = compare_runs(paths, "test").rows
+    assert [len(row.runs) for row in rows] == [2, 1, 2, 1, 1]
+    assert len({row.name for row in rows}) == 5
 
 
 def test_labels_without_positives_have_no_ap(tmp_path):
