@@ -107,8 +107,12 @@ def train_once(work_dir, config, data_dir, seed, *own):
     """Trains a flagfile of configs/ (its name without ending) with further flags in a folder, unless that is done."""
     if os.path.isdir(os.path.join(work_dir, "export", "1")):  # a run's last
         return
-    flagfile = f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
-    call("train", flagfile, f"--data_dir={data_dir}", f"--work_dir={work_dir}", f"--seed={seed}", *own)
+    call("train", flagfile(config), f"--data_dir={data_dir}", f"--work_dir={work_dir}", f"--seed={seed}", *own)
+
+
+def flagfile(config):
+    """The flag that reads a flagfile of configs/ (its name without ending)."""
+    return f"--flagfile={os.path.join(ROOT, 'configs', config)}.flags"
 
 
 RATE_FACTOR = "rate*"
@@ -123,7 +127,7 @@ def _scaled_rates(config, factor):
 
 def flags_of(config):
     """A flagfile's flags that have a value: name -> text."""
-    with open(os.path.join(ROOT, "configs", f"{config}.flags"), encoding="utf-8") as file:
+    with open(flagfile(config).split("=", 1)[1], encoding="utf-8") as file:
         return dict(line.strip()[2:].split("=", 1) for line in file if line.startswith("--") and "=" in line)
 
 

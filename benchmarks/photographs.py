@@ -8,9 +8,9 @@ made once for all). With --search every method has the same four trials with the
 validation mAP chooses. Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split
 of every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in
 turn. And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its
-bootstrap interval. With --tuned, each run's network is then fine-tuned together with the method on it, by one recipe
-for all (TUNED below): OUT/photographs_tuned.md has the metrics and the differences to the first method's fine-tuned
-runs and to the method's own runs before. Any FLAG goes to every run, such as -- --image_size=224
+bootstrap interval. With --tuned, each run's network is then fine-tuned together with the method on it, by
+configs/photos_tuned.flags: OUT/photographs_tuned.md has the metrics and the differences to the first method's
+fine-tuned runs and to the method's own runs before. Any FLAG goes to every run, such as -- --image_size=224
 --backbone_weights=FILE.
 """
 
@@ -22,7 +22,7 @@ import time
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from method_runs import MethodRuns, answer_of, flags_of, spread, train_once  # first: it makes the project importable
+from method_runs import MethodRuns, answer_of, flagfile, flags_of, spread, train_once  # first: it finds the project
 from tabulate import tabulate
 
 from srn_tf.commands import cli
@@ -59,22 +59,8 @@ SEARCH = {
     "fast": ("rate*3",),
     "plain": ("--nocrops", "--nomirror", "--fixed_crops=1"),
 }
-TUNED = (  # after all other flags; the stage is the flagfile's last
-    "--backbone_weights=none",
-    "--frozen_parts=",
-    "--cache=decoded",
-    "--fixed_crops=0",
-    "--crops",
-    "--mirror",
-    "--frozen_norms=trunk",
-    "--epochs=3",
-    "--optimizer=adamw",
-    "--learning_rate=0.0003",
-    "--warmup_epochs=0",
-    "--weight_decay=0.01",
-)
-TUNED_TRUNK = "trunk=0.3"  # of the rate, beside the flagfile's own --rate_scales
-NOT_TUNED = ("photos_cnn_rnn",)  # its only stage leaves the network as it is
+TUNED = "photos_tuned"  # flagfile, after a method's own
+NOT_TUNED = ("photos_cnn_rnn", "photos_rlsd")  # their stages leave the network as it is
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
 RESAMPLES = 1000
@@ -143,11 +129,9 @@ def _tune(runs, configs, seeds, arguments):
     for number, seed in enumerate(seeds, 1):
         for config in configs:
             before = runs.folder(config, seed)
-            flagged = flags_of(config)
-            scales = ",".join(filter(None, (TUNED_TRUNK, flagged.get("rate_scales"))))
-            own = (f"--init_from={before}", f"--rate_scales={scales}", f"--stages={flagged['stages'].split(',')[-1]}")
             folders[config].append(f"{before}_tuned")
-            train_once(folders[config][-1], config, FLAGS.data_dir, seed, *arguments, *TUNED, *own)
+            own = (*arguments, *tuned_flags(config), f"--init_from={before}")
+            train_once(folders[config][-1], config, FLAGS.data_dir, seed, *own)
         first = folders[next(iter(configs))]
         rows = []
         for config, title in configs.items():
@@ -160,6 +144,14 @@ def _tune(runs, configs, seeds, arguments):
         with open(os.path.join(FLAGS.output_dir, "photographs_tuned.md"), "w", encoding="utf-8") as file:
             file.write(table + "\n")
     print(table)
+
+
+def tuned_flags(config):
+    """What fine-tunes a flagfile's runs: TUNED, of the flagfile its last stage and own --rate_scales."""
+    own = flags_of(config)
+    scales = [flags_of(TUNED)["rate_scales"], *filter(None, [own.get("rate_scales")])]
+    stage = own["stages"].split(",")[-1]
+    return flagfile(TUNED), f"--stages={stage}", f"--rate_scales={','.join(scales)}"
 
 
 def _difference(references, folders):

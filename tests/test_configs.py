@@ -62,6 +62,21 @@ def test_every_ingredient_of_the_ablations_changes_a_flagfile(config, monkeypatc
         assert (parse(*PLACES, *own, *flags) == base) == (name == ablations.BASE), name
 
 
+def test_photos_tuned_trains_what_a_method_has_left_as_it_was(monkeypatch):
+    monkeypatch.syspath_prepend(CONFIGS.parent / "benchmarks")
+    photographs = importlib.import_module("photographs")
+    for config in (f"photos_{method}" for method in photographs.METHODS):
+        if config in photographs.NOT_TUNED:
+            continue
+        before = read(CONFIGS / f"{config}.flags")
+        own = (f"--flagfile={CONFIGS / config}.flags", *photographs.tuned_flags(config), "--init_from=RUN")
+        after = parse(*PLACES, *own)
+        assert (before.frozen_parts, after.frozen_parts, after.frozen_norms) == (("trunk",), (), ("trunk",)), config
+        assert (after.stages, after.epochs) == (before.stages[-1:], (3,)), config
+        assert after.rate_scales == ("trunk=0.3", *before.rate_scales), config
+        assert (after.model, after.settings, after.loss) == (before.model, before.settings, before.loss), config
+
+
 @pytest.mark.slow
 def test_every_flagfiles_model_has_the_stages_to_train():
     from srn_tf.models.registry import ModelConfig, build_model
