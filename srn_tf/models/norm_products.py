@@ -94,9 +94,9 @@ def with_norm_products(network, answers_only=False):
 
 
 def _behind_convolutions(model):
-    """Yields (norm, convolution) for each norm that alone reads a convolution, in a model without models inside."""
-    if any(hasattr(layer, "layers") for layer in model.layers):  # what these read is not among their attributes
-        return
+    """Yields (norm, convolution) for each norm that alone reads a convolution, in a model of layers called once."""
+    if any(hasattr(layer, "layers") or not hasattr(layer, "input") for layer in model.layers):
+        return  # what a model inside reads, or a layer that is called twice, is not among their attributes
     readers = {}
     for layer in model.layers:
         for tensor in tf.nest.flatten(layer.input):
