@@ -14,13 +14,17 @@ the images in every epoch, are compared with "fresh crops" and are run where --i
 import os
 
 from absl import flags
-from method_runs import answer_of, check_one_of, spread, train_once, whole_numbers  # first: finds the project
+from method_runs import (  # first: it makes the project importable
+    answer_of,
+    check_one_of,
+    map_difference,
+    spread,
+    train_once,
+    whole_numbers,
+)
 from tabulate import tabulate
 
 from srn_tf.commands import cli
-from srn_tf.comparison.differences import differences_to_first
-from srn_tf.comparison.rows import compare_runs
-from srn_tf.errors import InputError
 from srn_tf.files import write_json
 
 FLAGS = flags.FLAGS
@@ -117,15 +121,7 @@ def _measured(config, name, seeds):
     base = FRESH if name in MIXED else BASE
     difference = ""
     if name != base:
-        comparison = compare_runs([*(_folder(config, base, seed) for seed in seeds), *folders], "test")
-        if len(comparison.rows) != 2:
-            raise InputError(
-                f"Runs must differ in the ingredient and the seed alone. Received: {len(comparison.rows)} kinds "
-                f"of runs in {config}_{base}_* and {config}_{name}_*. Delete what is old."
-            )
-        (compared,) = differences_to_first(comparison, FLAGS.bootstrap, 0)
-        mean, low, high = compared.metrics["mAP"]
-        difference = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+        difference = map_difference([_folder(config, base, seed) for seed in seeds], folders, FLAGS.bootstrap)
     return {**{metric: [answer[metric] for answer in answers] for metric in METRICS}, "difference": difference}
 
 

@@ -9,6 +9,8 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
+from srn_tf.comparison.differences import differences_to_first  # noqa: E402
+from srn_tf.comparison.rows import compare_runs  # noqa: E402
 from srn_tf.errors import InputError  # noqa: E402
 from srn_tf.runs.work_dir import WorkDir  # noqa: E402
 
@@ -145,6 +147,23 @@ def call(tool, *arguments):
 def answer_of(work_dir):
     """The test metrics of a run's answer, its first output: dict of percent."""
     return next(iter(_read_json(os.path.join(work_dir, "metrics.json"))["outputs"].values()))["all"]
+
+
+def map_difference(references, folders, num_resamples=1000):
+    """mAP of some runs minus that of others of the same seeds on test, with its bootstrap interval, as text.
+
+    Raises:
+        InputError: the runs are not of two configurations, or tools/compare.py would refuse them.
+    """
+    comparison = compare_runs([*references, *folders], "test")
+    if len(comparison.rows) != 2:
+        raise InputError(
+            f"Runs must be of two configurations, each with all seeds. Received: {len(comparison.rows)} in "
+            f"{references[0]} to {folders[-1]}. Delete what is old."
+        )
+    (found,) = differences_to_first(comparison, num_resamples, 0)
+    mean, low, high = found.metrics["mAP"]
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def check_one_of(flag, given, known):

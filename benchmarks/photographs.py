@@ -22,12 +22,18 @@ import time
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from method_runs import MethodRuns, answer_of, flagfile, flags_of, spread, train_once  # first: it finds the project
+from method_runs import (  # first: it makes the project importable
+    MethodRuns,
+    answer_of,
+    flagfile,
+    flags_of,
+    map_difference,
+    spread,
+    train_once,
+)
 from tabulate import tabulate
 
 from srn_tf.commands import cli
-from srn_tf.comparison.differences import differences_to_first
-from srn_tf.comparison.rows import compare_runs
 from srn_tf.errors import InputError
 from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
@@ -63,7 +69,6 @@ TUNED = "photos_tuned"  # flagfile, after a method's own
 NOT_TUNED = ("photos_cnn_rnn", "photos_rlsd")  # their stages leave the network as it is
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
-RESAMPLES = 1000
 ROUNDS = 5  # in which every export is asked once
 IMAGES = 64  # of a round
 
@@ -123,26 +128,25 @@ def main(arguments):
 
 
 def _tune(runs, configs, seeds, arguments):
-    """Fine-tunes every run, seed after seed, and writes photographs_tuned.md as far as all methods have come."""
+    """Fine-tunes every run, seed after seed, and writes photographs_tuned.md."""
     configs = {config: title for config, title in configs.items() if config not in NOT_TUNED}
-    folders = {config: [] for config in configs}
-    for number, seed in enumerate(seeds, 1):
+    before = {config: [runs.folder(config, seed) for seed in seeds] for config in configs}
+    folders = {config: [f"{folder}_tuned" for folder in of_config] for config, of_config in before.items()}
+    for place, seed in enumerate(seeds):
         for config in configs:
-            before = runs.folder(config, seed)
-            folders[config].append(f"{before}_tuned")
-            own = (*arguments, *tuned_flags(config), f"--init_from={before}")
-            train_once(folders[config][-1], config, FLAGS.data_dir, seed, *own)
-        first = folders[next(iter(configs))]
-        rows = []
-        for config, title in configs.items():
-            answers = [answer_of(folder) for folder in folders[config]]
-            before = [runs.folder(config, of_seed) for of_seed in seeds[:number]]
-            differences = [_difference(before, folders[config]), _difference(first, folders[config])]
-            rows.append([title, *(spread([answer[metric] for answer in answers]) for metric in METRICS), *differences])
-        heads = [*METRICS, "mAP minus itself before", f"mAP minus {configs[next(iter(configs))]}"]
-        table = tabulate(rows, ["test, fine-tuned", *heads], tablefmt="github", disable_numparse=True)
-        with open(os.path.join(FLAGS.output_dir, "photographs_tuned.md"), "w", encoding="utf-8") as file:
-            file.write(table + "\n")
+            own = (*arguments, *tuned_flags(config), f"--init_from={before[config][place]}")
+            train_once(folders[config][place], config, FLAGS.data_dir, seed, *own)
+    first, *others = configs
+    rows = []
+    for config, title in configs.items():
+        answers = [answer_of(folder) for folder in folders[config]]
+        differences = [map_difference(before[config], folders[config])]
+        differences += [map_difference(folders[first], folders[config]) if config in others else ""]
+        rows.append([title, *(spread([answer[metric] for answer in answers]) for metric in METRICS), *differences])
+    heads = [*METRICS, "mAP minus itself before", f"mAP minus {configs[first]}"]
+    table = tabulate(rows, ["test, fine-tuned", *heads], tablefmt="github", disable_numparse=True)
+    with open(os.path.join(FLAGS.output_dir, "photographs_tuned.md"), "w", encoding="utf-8") as file:
+        file.write(table + "\n")
     print(table)
 
 
@@ -152,15 +156,6 @@ def tuned_flags(config):
     scales = [flags_of(TUNED)["rate_scales"], *filter(None, [own.get("rate_scales")])]
     stage = own["stages"].split(",")[-1]
     return flagfile(TUNED), f"--stages={stage}", f"--rate_scales={','.join(scales)}"
-
-
-def _difference(references, folders):
-    """mAP of some runs minus that of others of the same seeds, with its bootstrap interval, as text."""
-    if references == folders:
-        return ""
-    (found,) = differences_to_first(compare_runs([*references, *folders], "test"), RESAMPLES, 0)
-    mean, low, high = found.metrics["mAP"]
-    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _search_table(runs, configs):
