@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from srn_tf.commands import cli
 from srn_tf.files import write_json
+from srn_tf.runs.work_dir import WorkDir
 
 FLAGS = flags.FLAGS
 
@@ -118,10 +119,11 @@ def _measured(config, name, seeds):
     """Each metric of every seed, and the difference of mAP to the base's runs as text."""
     folders = [_folder(config, name, seed) for seed in seeds]
     answers = [answer_of(folder) for folder in folders]
-    base = FRESH if name in MIXED else BASE
+    bases = [_folder(config, FRESH if name in MIXED else BASE, seed) for seed in seeds]
     difference = ""
-    if name != base:
-        difference = map_difference([_folder(config, base, seed) for seed in seeds], folders, FLAGS.bootstrap)
+    if folders != bases:
+        has_it = WorkDir(folders[0]).read_flags() == WorkDir(bases[0]).read_flags()
+        difference = "the same flags" if has_it else map_difference(bases, folders, FLAGS.bootstrap)
     return {**{metric: [answer[metric] for answer in answers] for metric in METRICS}, "difference": difference}
 
 

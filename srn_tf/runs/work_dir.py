@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 from srn_tf.errors import InputError
-from srn_tf.files import lock, write_json
+from srn_tf.files import lock, write_json, written_whole
 from srn_tf.labels import check_same_labels
 from srn_tf.program import command, tool
 from srn_tf.runs.format import FORMAT, check_format
@@ -215,8 +215,8 @@ class WorkDir:
         if not os.path.isfile(self.run):
             try:
                 os.makedirs(self.path, exist_ok=True)
-                with open(self.flags, "w", encoding="utf-8") as file:  # first: by it `claim` knows what else is there
-                    file.write(flagfile)
+                with written_whole(self.flags) as file:  # first: by it `claim` knows what else is there
+                    file.write(flagfile.encode("utf-8"))
                 os.makedirs(self.checkpoints, exist_ok=True)
             except OSError as error:
                 raise self._not_writable(error) from error

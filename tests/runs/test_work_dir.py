@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from srn_tf import files
 from srn_tf.errors import InputError
 from srn_tf.runs import work_dir
 from srn_tf.runs.work_dir import WorkDir, code_version
@@ -108,6 +109,22 @@ def test_a_start_that_was_killed_while_the_folder_became_a_runs(tmp_path, monkey
     work.claim(FLAGS)
     work.write_run(RUN, FLAGS)
     assert Path(work.flags).read_text() == FLAGS and sorted(os.listdir(work.path)) == NEW
+
+
+def test_a_start_on_a_full_disk_leaves_no_half_of_a_run(tmp_path, monkeypatch):
+    def refuse_for_space(_):
+        raise OSError(28, "No space left on device")
+
+    work = WorkDir(str(tmp_path))
+    work.claim(FLAGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", refuse_for_space)
+        with pytest.raises(InputError, match=r"work_dir must be writable. Received: .* \(No space left on device\)"):
+            work.write_run(RUN, FLAGS)
+    assert os.listdir(work.path) == [".lock"]
+    assert not work.check_restart()
+    work.write_run(RUN, FLAGS)
+    assert Path(work.flags).read_text() == FLAGS
 
 
 def test_flags_that_are_not_text(tmp_path):
