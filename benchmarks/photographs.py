@@ -6,12 +6,12 @@ python benchmarks/photographs.py --data_dir=DATA --output_dir=OUT [--seeds=0,1,2
 Trains configs/photos_<method>.flags once a seed (a finished run is not trained again; features of the frozen trunk are
 made once for all). With --search every method has the same four trials with the first seed (SEARCH below), of which
 validation mAP chooses. Writes OUT/photographs.md, .json and .png: mAP, F1-C, F1-O and pointing game on the test split
-of every method's answer, and of SRN's others; training time; images a second of what is served, the exports asked in
-turn. And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with its
-bootstrap interval. With --tuned, each run's network is then fine-tuned together with the method on it, by
-configs/photos_tuned.flags: OUT/photographs_tuned.md has the metrics and the differences to the first method's
-fine-tuned runs and to the method's own runs before. Any FLAG goes to every run, such as -- --image_size=224
---backbone_weights=FILE.
+of every method's answer, and of SRN's others; training time; weights; images a second of what is served, the exports
+asked in turn. And OUT/compare/, what tools/compare.py says of the runs: each method's difference to the main net with
+its bootstrap interval. With --tuned, each run's network is then fine-tuned together with the method on it, by
+configs/photos_tuned.flags: OUT/photographs_tuned.md has weights, images a second, the metrics, and the differences to
+the first method's fine-tuned runs and to the method's own runs before. Any FLAG goes to every run, such as
+-- --image_size=224 --backbone_weights=FILE.
 """
 
 import json
@@ -39,6 +39,7 @@ from srn_tf.evaluation.predictions import load_predictions
 from srn_tf.evaluation.protocols import evaluate, protocol_named
 from srn_tf.files import write_json
 from srn_tf.pictures import save_png
+from srn_tf.runs.checkpoint import load_arrays
 
 FLAGS = flags.FLAGS
 
@@ -69,6 +70,8 @@ TUNED = "photos_tuned"  # flagfile, after a method's own
 NOT_TUNED = ("photos_cnn_rnn", "photos_rlsd")  # their stages leave the network as it is
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
+COSTS = ("weights, M", "images/s")
+NOTHING = [""] * (2 + len(COSTS))  # behind the metrics of what is inside a method
 ROUNDS = 5  # in which every export is asked once
 IMAGES = 64  # of a round
 
@@ -98,14 +101,14 @@ def main(arguments):
         of_seeds = [metrics[config, seed] for seed in seeds]
         final = next(iter(of_seeds[0]["outputs"]))
         minutes = statistics.mean(_training_minutes(runs.folder(config, seed)) for seed in seeds)
-        numbers = [f"{minutes:.1f}", f"{statistics.median(speeds[config]):.0f}"]
-        rows.append([f"{title}, {final}", *_values(of_seeds, final), _pointing(of_seeds), *numbers])
+        costs = [f"{minutes:.1f}", *_costs(folders[config], speeds[config])]
+        rows.append([f"{title}, {final}", *_values(of_seeds, final), _pointing(of_seeds), *costs])
         charted[title] = [values["outputs"][final]["all"]["mAP"] for values in of_seeds]
         if config == "photos_srn":
-            rows += [[f"inside SRN: {name}", *_values(of_seeds, name), "", "", ""] for name in INSIDE]
+            rows += [[f"inside SRN: {name}", *_values(of_seeds, name), *NOTHING] for name in INSIDE]
             means = [_mean_of_three(runs.folder(config, seed), values) for seed, values in zip(seeds, of_seeds)]
-            rows.append(["SRN with --answer=cls_att_sr, y_hat", *_values(means, "mean"), "", "", ""])
-    heads = [*METRICS, "pointing game", "training, minutes", "images/s"]
+            rows.append(["SRN with --answer=cls_att_sr, y_hat", *_values(means, "mean"), *NOTHING])
+    heads = [*METRICS, "pointing game", "training, minutes", *COSTS]
     table = tabulate(rows, ["test, mean (lowest to highest seed)", *heads], tablefmt="github")
     record = {
         "seeds": seeds,
@@ -136,14 +139,16 @@ def _tune(runs, configs, seeds, arguments):
         for config in configs:
             own = (*arguments, *tuned_flags(config), f"--init_from={before[config][place]}")
             train_once(folders[config][place], config, FLAGS.data_dir, seed, *own)
+    speeds = _speeds({config: of_config[0] for config, of_config in folders.items()})
     first, *others = configs
     rows = []
     for config, title in configs.items():
         answers = [answer_of(folder) for folder in folders[config]]
         differences = [map_difference(before[config], folders[config])]
         differences += [map_difference(folders[first], folders[config]) if config in others else ""]
-        rows.append([title, *(spread([answer[metric] for answer in answers]) for metric in METRICS), *differences])
-    heads = [*METRICS, "mAP minus itself before", f"mAP minus {configs[first]}"]
+        values = [spread([answer[metric] for answer in answers]) for metric in METRICS]
+        rows.append([title, *_costs(folders[config][0], speeds[config]), *values, *differences])
+    heads = [*COSTS, *METRICS, "mAP minus itself before", f"mAP minus {configs[first]}"]
     table = tabulate(rows, ["test, fine-tuned", *heads], tablefmt="github", disable_numparse=True)
     with open(os.path.join(FLAGS.output_dir, "photographs_tuned.md"), "w", encoding="utf-8") as file:
         file.write(table + "\n")
@@ -191,6 +196,12 @@ def _training_minutes(folder):
     with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as file:
         speeds = [json.loads(line)["speed"] for line in file]
     return sum(speed["compute_s"] + speed["data_wait_s"] for speed in speeds) / 60
+
+
+def _costs(folder, speeds):
+    """A run's weights in millions, those of the trunk and of its BatchNorms' statistics too, and the median speed."""
+    arrays, _ = load_arrays(os.path.join(folder, "checkpoints", "final.npz"))
+    return f"{sum(array.size for array in arrays.values()) / 1e6:.2f}", f"{statistics.median(speeds):.0f}"
 
 
 def _speeds(folders):
