@@ -17,6 +17,7 @@ from absl import flags
 from method_runs import (  # first: it makes the project importable
     answer_of,
     check_one_of,
+    flagfile,
     map_difference,
     spread,
     train_once,
@@ -63,18 +64,7 @@ INGREDIENTS = {  # name -> (what it is, flags)
     ),
     "paper": (
         "all of SRN's paper: SGD with momentum, a tenth of the rate where validation stands still, no mirror",
-        (
-            *_augmented("crops"),
-            "--batch_size=96",
-            "--epochs=100",
-            "--optimizer=sgd",
-            "--momentum=0.9",
-            "--weight_decay=0.0005",
-            "--learning_rate=0.001",
-            "--learning_rate_min=0.00001",
-            "--schedule=plateau",
-            "--patience=3",
-        ),
+        (flagfile("photos_paper"),),
     ),
 }
 FRESH = "fresh"
