@@ -147,7 +147,7 @@ def test_weights_that_cannot_be_had_or_do_not_fit(lite0, tmp_path, monkeypatch):
     write_pth(arrays, file, monkeypatch)
     assert "must be finite" in failure(network, file)
 
-    np.savez_compressed(tmp_path / "whole.npz", **published(lite0[0]))
+    np.savez(tmp_path / "whole.npz", **published(lite0[0]))
     content = bytearray((tmp_path / "whole.npz").read_bytes())
     for name, damaged in {
         "cut.npz": content[: len(content) // 2],

@@ -44,6 +44,7 @@ SLOW = (
     "srn_att",
     "resnet107",
     "semantic",
+    "cnn_rnn",
     "csra",
     "ml_gcn",
     "add_gcn",

@@ -13,7 +13,7 @@ from srn_tf.data.preprocessing import preprocess
 from srn_tf.models.registry import ModelConfig
 from srn_tf.runs.checkpoint import digest_of, save_weights
 from tests.models.small import small_model
-from tests.tools.running import ROOT, assert_refused, run_without_tensorflow
+from tests.tools.running import ROOT, assert_refused, mostly_slow, run_without_tensorflow
 
 IMAGE = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)).numpy()
 
@@ -114,14 +114,17 @@ def test_refuses_metrics_that_cannot_be_read(main_net, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments, parts",
-    [
-        ([], ["This command needs --work_dir"]),
-        (["--work_dir=RUN", "--precision=float16"], ["precision", "float32", "bfloat16"]),
-        (["--work_dir=RUN", "--weights=frozen"], ["weights", "variables", "constants"]),
-        (["--work_dir=RUN", "--tflite=int4"], ["tflite", "float16", "dynamic"]),
-        (["--work_dir=RUN", "--version=0"], ["version"]),
-        (["--work_dir=RUN", "RUN2"], ["Options must be written as --name=value. Received: 'RUN2'"]),
-    ],
+    mostly_slow(
+        [
+            ([], ["This command needs --work_dir"]),
+            (["--work_dir=RUN", "--precision=float16"], ["precision", "float32", "bfloat16"]),
+            (["--work_dir=RUN", "--weights=frozen"], ["weights", "variables", "constants"]),
+            (["--work_dir=RUN", "--tflite=int4"], ["tflite", "float16", "dynamic"]),
+            (["--work_dir=RUN", "--version=0"], ["version"]),
+            (["--work_dir=RUN", "RUN2"], ["Options must be written as --name=value. Received: 'RUN2'"]),
+        ],
+        fast=2,
+    ),
 )
 def test_wrong_flags_are_answered_at_once(arguments, parts):
     assert_refused(run_without_tensorflow("export", *arguments), *parts)

@@ -12,7 +12,7 @@ from PIL import Image
 from srn_tf.serving.export import export
 from tests.models.small import small_model
 from tests.prediction.pictures import DAMAGED, damage, read_csv
-from tests.tools.running import assert_refused, run_without_tensorflow
+from tests.tools.running import assert_refused, mostly_slow, run_without_tensorflow
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["dog", "cat, small", 'the "blue" one']
@@ -55,13 +55,16 @@ def test_rows_are_those_of_predict(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments, expected",
-    [
-        ([], "Images must be given either as arguments"),
-        (["a.jpg", "--output=P.txt"], "must end in .csv"),
-        (["a.jpg", "--saved_model="], "Give --saved_model, an export, or --server, or both"),
-        (["a.jpg", "--beam_options='"], "--beam_options must be flags in shell syntax"),
-        (["a.jpg", "--restart"], "restart"),
-    ],
+    mostly_slow(
+        [
+            ([], "Images must be given either as arguments"),
+            (["a.jpg", "--beam_options='"], "--beam_options must be flags in shell syntax"),
+            (["a.jpg", "--output=P.txt"], "must end in .csv"),
+            (["a.jpg", "--saved_model="], "Give --saved_model, an export, or --server, or both"),
+            (["a.jpg", "--restart"], "restart"),
+        ],
+        fast=2,
+    ),
 )
 def test_bad_input_is_said_before_the_model_is_loaded(tmp_path, arguments, expected):
     result = run_without_tensorflow("predict_beam", "--saved_model=m", f"--output={tmp_path}/P.csv", *arguments)
