@@ -7,8 +7,10 @@ DEMO := demo
 TEST_PROCESSES := 2
 RUN_NOTEBOOKS := $(patsubst docs/%,build/%,$(wildcard docs/notebooks/*.ipynb))
 CODE := $(shell find srn_tf configs -name '*.py' -o -name '*.flags')
-# Modules are compiled when they are first imported, which two of three never are.
+# Modules are compiled when they are first imported, which two of three never are. Many containers forbid Python to keep what it
+# compiled: every start would take the 12 s again.
 INSTALL := pip install --disable-pip-version-check --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 # The Python that .venv was made with; without .venv the first of these that runs and is 3.10 to 3.13.
 # Override with `make PYTHON=/path/to/python demo`: .venv is made anew if it is of another version.
