@@ -8,7 +8,7 @@ TEST_PROCESSES := 2
 RUN_NOTEBOOKS := $(patsubst docs/%,build/%,$(wildcard docs/notebooks/*.ipynb))
 CODE := $(shell find srn_tf configs -name '*.py' -o -name '*.flags')
 # Modules are compiled when they are first imported, which two of three never are. Many containers forbid Python to keep what it
-# compiled: every start would take the 12 s again.
+# compiled: every start would take those ten seconds again.
 INSTALL := pip install --disable-pip-version-check --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
