@@ -67,7 +67,7 @@ SEARCH = {
     "plain": ("--nocrops", "--nomirror", "--fixed_crops=1"),
 }
 TUNED = "photos_tuned"  # flagfile, after a method's own
-NOT_TUNED = ("photos_cnn_rnn", "photos_rlsd")  # their stages leave the network as it is
+NOT_TUNED = ("photos_cnn_rnn", "photos_rlsd")  # the stages of their flagfiles leave the network as it is
 INSIDE = ("y_cls", "y_att", "y_sr")  # of SRN, beside its answer
 METRICS = ("mAP", "F1-C", "F1-O")
 COSTS = ("weights, M", "images/s")
